@@ -1,0 +1,14 @@
+"""Face recognition explained, and the explanation proved.
+
+The modules, in the order the data flow:
+
+    images        picture files -> Batch
+    models        pictures -> feature maps -> logits and class maps
+    saliency      feature maps -> saliency: CAM, SDD and what they have to beat
+    faithfulness  saliency -> masks -> scores -> sums: deletion and retention
+    reports       tables, pictures, pages
+    training      fine-tuning
+    runs          the three modes of `main.py`
+
+    from sdd_jax import models, saliency, faithfulness
+"""

@@ -1,0 +1,74 @@
+"""Where arrays live: the only file that speaks of devices.
+
+There is one mesh axis, "data". The mesh is set once, by the process that runs the
+program (`main.py`, or a library user); without one, everything stays on the default
+device. One device and many take the same path.
+"""
+
+from typing import TypeVar
+
+import jax
+from jax.sharding import AxisType, Mesh, NamedSharding
+from jax.sharding import PartitionSpec as P
+
+from sdd_jax.errors import InputError
+
+Tree = TypeVar("Tree")
+
+
+def make_mesh(num_devices: int | None = None) -> Mesh:
+    """Return a mesh over the first `num_devices` devices (default: all of them).
+
+    Axis types are Auto: with Explicit ones, JAX's default, gathers by sharded
+    indices are errors.
+    """
+    devices = jax.devices()
+    if num_devices is not None and not 1 <= num_devices <= len(devices):
+        raise InputError(
+            f"{num_devices} devices were asked for, but there are {len(devices)}: "
+            f"choose between 1 and {len(devices)}"
+        )
+    devices = devices[:num_devices]
+    return jax.make_mesh(
+        (len(devices),), ("data",), axis_types=(AxisType.Auto,), devices=devices
+    )
+
+
+def _current_mesh() -> Mesh:
+    mesh = jax.sharding.get_mesh()
+    return make_mesh(1) if mesh.empty else mesh
+
+
+def num_devices() -> int:
+    """Return the number of devices on the current mesh."""
+    return _current_mesh().size
+
+
+def check_batch_size(batch_size: int, name: str) -> None:
+    """Raise InputError where a batch cannot be divided among the devices.
+
+    Args:
+        batch_size: pictures a batch, over all devices.
+        name: what the user calls the setting, for the message.
+    """
+    if batch_size < 1 or batch_size % num_devices():
+        raise InputError(
+            f"{name} is {batch_size}, which cannot be shared equally by "
+            f"{num_devices()} device(s): choose a positive multiple of {num_devices()}"
+        )
+
+
+def replicate(tree: Tree) -> Tree:
+    """Put a whole copy of every array on every device."""
+    return jax.device_put(tree, NamedSharding(_current_mesh(), P()))
+
+
+def shard_batch(tree: Tree) -> Tree:
+    """Divide every array's first axis among the devices.
+
+    Each process passes its own part of the batch, as NumPy arrays.
+    """
+    sharding = NamedSharding(_current_mesh(), P("data"))
+    return jax.tree.map(
+        lambda x: jax.make_array_from_process_local_data(sharding, x), tree
+    )

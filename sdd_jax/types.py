@@ -1,0 +1,86 @@
+"""The values that travel between the modules.
+
+Images are uint8 RGB, [batch, height, width, 3], everywhere outside `models`.
+A pytree's fields hold NumPy arrays on the host, JAX arrays on devices, tracers under
+`jax.jit`: their shapes are comments, not annotations.
+"""
+
+import dataclasses
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import numpy as np
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class Batch:
+    """A fixed number of pictures; the last batch of a split is padded."""
+
+    images: Any  # uint8 [batch, height, width, 3], RGB
+    labels: Any  # int32 [batch]
+    indices: Any  # int32 [batch], the picture's place in its ImageSet
+    valid: Any  # bool [batch], False for padding
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class Explanation:
+    """Scaled directed divergence for a batch, and what it was made of."""
+
+    saliency: Any  # float32 [batch, height, width], larger = more important
+    rivals: Any  # int32 [batch, num_rivals], most likely first
+    scale: Any  # float32 [batch], the paper's F
+    amplification: Any  # float32 [batch], the paper's alpha
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class TrainState:
+    """All that changes while training, and what the network needs besides.
+
+    Models are nested dicts of arrays, as `models.variables` returns them.
+    """
+
+    step: Any  # int32 [], optimiser steps taken
+    params: Any  # what is trained
+    batch_stats: Any  # batch norm's running statistics
+    frozen: Any  # the rest of the model
+    opt_state: Any
+
+
+@dataclasses.dataclass(frozen=True)
+class ImageSet:
+    """Pictures with identities, read one at a time."""
+
+    names: tuple[str, ...]  # names[label] is an identity
+    files: tuple[str, ...]  # what a person calls each picture, e.g. "s1/3.pgm"
+    labels: np.ndarray  # int32 [num_images]
+    read: Callable[[int], np.ndarray]  # index -> uint8 [size, size, 3], RGB
+
+    def __len__(self) -> int:
+        """Return the number of pictures."""
+        return len(self.files)
+
+
+@dataclasses.dataclass(frozen=True)
+class InputSpec:
+    """What a backbone was trained on: (pixel - mean) / scale, channel by channel."""
+
+    size: int  # pixels, height and width
+    colour_order: str  # "RGB" or "BGR"
+    mean: tuple[float, float, float]  # in the colour order above
+    scale: float
+
+
+@dataclasses.dataclass(frozen=True)
+class CellGrid:
+    """Where the cells of a feature map lie in the input.
+
+    The centre of cell i is at pixel `offset + stride * i`; pixel centres are whole
+    numbers. The half-pixel rule of common resizing is offset = (stride - 1) / 2.
+    """
+
+    offset: float
+    stride: float

@@ -1,0 +1,65 @@
+"""What the tests share.
+
+The package is imported inside the fixtures: array shapes are checked only in what is
+imported after pytest has read its command line.
+"""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from flax import nnx
+
+# Then one process can show that eight devices compute what one does.
+jax.config.update("jax_num_cpu_devices", 8)
+
+
+@pytest.fixture(autouse=True)
+def mesh_is_left_as_it_was():
+    mesh = jax.sharding.get_mesh()
+    yield
+    jax.set_mesh(mesh)
+
+
+class TinyBackbone(nnx.Module):
+    """17x17 pixels -> 4x4 cells of 5 features, centred at pixels 2, 6, 10 and 14."""
+
+    num_features = 5
+
+    def __init__(self, cells, kernel):
+        self.cells = cells
+        self.kernel = nnx.Param(kernel)
+
+    def __call__(self, x):
+        return jax.lax.conv_general_dilated(
+            x,
+            self.kernel[...],
+            window_strides=(4, 4),
+            padding="VALID",
+            dimension_numbers=("NHWC", "HWIO", "NHWC"),
+        )
+
+
+@pytest.fixture(scope="session")
+def classifier():
+    """Seven classes; every number of the network is random. Not to be changed."""
+    from sdd_jax.models.classifier import FaceClassifier
+    from sdd_jax.models.heads import PooledHead
+    from sdd_jax.types import CellGrid, InputSpec
+
+    rng = np.random.default_rng(0)
+    kernel = jnp.asarray(rng.normal(0, 0.1, (5, 5, 3, 5)), jnp.float32)
+    head = PooledHead(5, 7)
+    head.kernel[...] = jnp.asarray(rng.normal(0, 1, (5, 7)), jnp.float32)
+    head.offset[...] = jnp.asarray(rng.normal(0, 1, 7), jnp.float32)
+    head.feature_mean[...] = jnp.asarray(rng.normal(0, 1, 5), jnp.float32)
+    head.feature_deviation[...] = jnp.asarray(rng.uniform(0.2, 1, 5), jnp.float32)
+    spec = InputSpec(17, "RGB", mean=(120.0, 110.0, 100.0), scale=64.0)
+    return FaceClassifier(spec, TinyBackbone(CellGrid(2.0, 4.0), kernel), head)
+
+
+@pytest.fixture(scope="session")
+def images():
+    """Eight pictures of noise."""
+    rng = np.random.default_rng(1)
+    return jnp.asarray(rng.integers(0, 256, (8, 17, 17, 3), np.uint8))

@@ -1,0 +1,114 @@
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from jax.sharding import AxisType
+
+from sdd_jax import sharding
+from sdd_jax.errors import InputError
+from sdd_jax.runs.program import (
+    bind_methods,
+    explain_and_mask,
+    join_model,
+    split_model,
+)
+from sdd_jax.saliency import METHODS
+from sdd_jax.types import Batch
+
+pytestmark = pytest.mark.skipif(
+    jax.device_count() != 8, reason="conftest.py makes eight devices of the CPU only"
+)
+
+
+def test_a_mesh_has_one_automatic_axis_over_all_devices():
+    mesh = sharding.make_mesh()
+    assert mesh.axis_names == ("data",)
+    assert mesh.axis_types == (AxisType.Auto,)
+    assert mesh.devices.tolist() == jax.devices()
+
+
+def test_a_mesh_takes_the_first_devices():
+    assert sharding.make_mesh(3).devices.tolist() == jax.devices()[:3]
+
+
+@pytest.mark.parametrize("count", [-1, 0, 9])
+def test_as_many_devices_as_there_are_can_be_had(count):
+    with pytest.raises(InputError, match=f"^{count} devices .* choose between 1 and 8"):
+        sharding.make_mesh(count)
+
+
+def test_without_a_mesh_there_is_one_device():
+    assert sharding.num_devices() == 1
+    assert sharding.shard_batch(np.arange(3)).devices() == {jax.devices()[0]}
+    assert sharding.replicate(np.arange(3)).devices() == {jax.devices()[0]}
+
+
+def test_the_mesh_that_is_set_is_the_one_used():
+    with jax.set_mesh(sharding.make_mesh(4)):
+        assert sharding.num_devices() == 4
+
+
+def test_a_batch_is_divided_among_the_devices():
+    pictures = np.arange(16 * 3).reshape(16, 3)
+    with jax.set_mesh(sharding.make_mesh()):
+        sharded = sharding.shard_batch({"images": pictures})["images"]
+    for place, shard in enumerate(sharded.addressable_shards):
+        np.testing.assert_array_equal(shard.data, pictures[2 * place : 2 * place + 2])
+    np.testing.assert_array_equal(sharded, pictures)
+
+
+def test_a_replica_is_whole_on_every_device():
+    weights = np.arange(6.0).reshape(2, 3)
+    with jax.set_mesh(sharding.make_mesh()):
+        copies = sharding.replicate([weights])[0].addressable_shards
+    assert len(copies) == 8
+    for copy in copies:
+        np.testing.assert_array_equal(copy.data, weights)
+
+
+def test_a_batch_must_divide_among_the_devices():
+    with jax.set_mesh(sharding.make_mesh(4)):
+        sharding.check_batch_size(12, "eval.batch_size")
+        for size in (-4, 0, 2, 10):
+            with pytest.raises(
+                InputError,
+                match=f"^eval.batch_size is {size}, .* by 4 device.* multiple of 4$",
+            ):
+                sharding.check_batch_size(size, "eval.batch_size")
+
+
+def test_any_batch_fits_one_device():
+    sharding.check_batch_size(7, "eval.batch_size")
+
+
+def test_eight_devices_compute_what_one_does(classifier, images):
+    graphdef, arrays = split_model(classifier)
+    batch = Batch(
+        np.asarray(images), np.zeros(8, np.int32), np.arange(8), np.ones(8, bool)
+    )
+
+    def results(num_devices):
+        @jax.jit
+        def program(arrays, batch):
+            return explain_and_mask(
+                join_model(graphdef, arrays),
+                batch,
+                methods=bind_methods(tuple(METHODS), {}),
+                sdd_options={},
+                fills=("black", "mean"),
+                fraction=0.2,
+                seed=0,
+            )
+
+        with jax.set_mesh(sharding.make_mesh(num_devices)):
+            out = program(sharding.replicate(arrays), sharding.shard_batch(batch))
+            assert len(out["scores"].devices()) == num_devices
+            return out
+
+    one, eight = results(1), results(8)
+    for a, b in zip(jax.tree.leaves(one), jax.tree.leaves(eight), strict=True):
+        if jnp.issubdtype(a.dtype, jnp.floating):
+            # The compiler orders the sums of one picture and of eight differently.
+            np.testing.assert_allclose(a, b, rtol=0, atol=1e-6 * abs(a).max())
+        else:
+            np.testing.assert_array_equal(a, b)
