@@ -1,0 +1,309 @@
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import textwrap
+
+import jax.numpy as jnp
+import ml_dtypes
+import numpy as np
+import pytest
+
+from sdd_jax import checkpoints
+from sdd_jax.errors import InputError
+
+
+def array(value: float) -> np.ndarray:
+    return np.full(1000, value, np.float32)
+
+
+def save_scores(directory, *scores: float) -> None:
+    """Save a step for each score, from step 1; the arrays hold the step."""
+    for step, score in enumerate(scores, 1):
+        checkpoints.save(
+            directory, step, {"model": {"a": array(step)}}, {"step": step}, score
+        )
+
+
+def steps_on_disk(directory) -> set[str]:
+    return set(os.listdir(directory / "checkpoints"))
+
+
+def load_model(directory, step: int) -> np.ndarray:
+    return checkpoints.load(directory, step, {"model": {"a": array(0)}})["model"]["a"]
+
+
+def refusal_of(action, *arguments) -> str:
+    with pytest.raises(InputError) as caught:
+        action(*arguments)
+    message = str(caught.value)
+    assert "\n" not in message
+    return message
+
+
+def killed_while_saving(directory, event: str, path_end: str) -> None:
+    """Save steps 1, 2, 3 in a process that is killed at an event of a path."""
+    program = """
+        import os, signal, sys
+        import numpy as np
+        from sdd_jax import checkpoints
+
+        directory, wanted, end = sys.argv[1:]
+
+        def stop(event, arguments):
+            if event == wanted and any(str(a).endswith(end) for a in arguments):
+                os.kill(os.getpid(), signal.SIGKILL)
+
+        sys.addaudithook(stop)
+        for step in (1, 2, 3):
+            model = {"a": np.full(1000, step, np.float32)}
+            checkpoints.save(directory, step, {"model": model}, {}, float(step))
+    """
+    done = subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(program), directory, event, path_end],
+        capture_output=True,
+        env=os.environ | {"JAX_PLATFORMS": "cpu"},
+    )
+    assert done.returncode == -signal.SIGKILL, done.stderr.decode()
+
+
+@pytest.fixture(scope="module")
+def interrupted(tmp_path_factory):
+    """Return a folder whose step 3 was written, but had not got its name yet."""
+    directory = tmp_path_factory.mktemp("interrupted")
+    killed_while_saving(directory, "os.rename", "checkpoints/3")
+    return directory
+
+
+def test_arrays_come_back_to_the_bit_with_their_names_and_dtypes(tmp_path):
+    floats = np.array([np.nan, -0.0, np.inf, 1e-45, 1 / 3], np.float32)
+    model = {
+        "blocks": {
+            0: {"kernel": jnp.arange(6, dtype=jnp.bfloat16).reshape(2, 3) / 7},
+            2: {"kernel": np.array([[1]], np.int32)},
+            10: {"count": jnp.int32(-5)},
+        },
+        "floats": floats,
+    }
+    optimizer = {"0": np.array(3, np.int32), "1": np.zeros((1, 4), np.float32)}
+    checkpoints.save(tmp_path, 7, {"model": model, "optimizer": optimizer}, {}, 0.0)
+
+    loaded = checkpoints.load(tmp_path, 7, {"model": model, "optimizer": optimizer})
+    assert list(loaded) == ["model", "optimizer"]
+    blocks = loaded["model"]["blocks"]
+    assert set(blocks) == {0, 2, 10}
+    pairs = [
+        (blocks[0]["kernel"], model["blocks"][0]["kernel"], ml_dtypes.bfloat16),
+        (blocks[2]["kernel"], model["blocks"][2]["kernel"], np.int32),
+        (blocks[10]["count"], model["blocks"][10]["count"], np.int32),
+        (loaded["model"]["floats"], floats, np.float32),
+        (loaded["optimizer"]["0"], optimizer["0"], np.int32),
+        (loaded["optimizer"]["1"], optimizer["1"], np.float32),
+    ]
+    for found, saved, dtype in pairs:
+        assert isinstance(found, np.ndarray)
+        assert found.dtype == dtype
+        assert found.shape == saved.shape
+        assert found.tobytes() == np.asarray(saved).tobytes()
+
+
+def test_one_of_the_saved_trees_can_be_loaded_alone(tmp_path):
+    trees = {"model": {"a": array(1)}, "optimizer": {"b": array(2)}}
+    checkpoints.save(tmp_path, 1, trees, {}, 0.0)
+    loaded = checkpoints.load(tmp_path, 1, {"optimizer": trees["optimizer"]})
+    assert list(loaded) == ["optimizer"]
+    np.testing.assert_array_equal(loaded["optimizer"]["b"], array(2))
+
+
+def test_the_description_comes_back(tmp_path):
+    description = {"model": {"head": {"num_classes": 3}}, "names": ["Zoë", "李"]}
+    checkpoints.save(tmp_path, 4, {"model": {"a": array(0)}}, description, 0.0)
+    assert checkpoints.description(tmp_path, 4) == description
+
+
+@pytest.mark.parametrize(
+    "scores, best",
+    [
+        ((0.5, 0.9, 0.1, 0.2), 2),
+        ((0.9, 0.5, 0.9, 0.2), 3),
+        ((0.1, 0.2, 0.3, 0.4), 4),
+        ((-3.0, -2.0, -5.0), 2),
+    ],
+    ids=["best is kept", "the later of equals", "best is latest", "below zero"],
+)
+def test_only_the_latest_and_the_best_are_kept(tmp_path, scores, best):
+    save_scores(tmp_path, *scores)
+    latest = len(scores)
+    assert checkpoints.latest_step(tmp_path) == latest
+    assert checkpoints.best_step(tmp_path) == best
+    assert steps_on_disk(tmp_path) == {str(latest), str(best)}
+    for step in (latest, best):
+        np.testing.assert_array_equal(load_model(tmp_path, step), array(step))
+        assert checkpoints.description(tmp_path, step) == {"step": step}
+        assert checkpoints.path(tmp_path, step).is_dir()
+
+
+def test_a_score_that_is_no_number_is_the_worst(tmp_path):
+    save_scores(tmp_path, 5.0, float("nan"), 3.0)
+    assert checkpoints.best_step(tmp_path) == 1
+    assert steps_on_disk(tmp_path) == {"1", "3"}
+
+
+def test_a_folder_that_is_missing_or_empty_says_how_to_get_a_checkpoint(tmp_path):
+    (tmp_path / "empty" / "checkpoints").mkdir(parents=True)
+    for directory in (tmp_path / "nowhere", tmp_path / "empty"):
+        assert not checkpoints.exists(directory)
+        for read in (checkpoints.latest_step, checkpoints.best_step):
+            message = refusal_of(read, directory)
+            assert message.startswith(f"no checkpoint in {directory}: train first")
+            assert f"--workdir={directory}" in message
+        assert refusal_of(load_model, directory, 0).startswith("no checkpoint in")
+    assert not (tmp_path / "nowhere").exists()
+
+
+def test_of_a_save_that_was_killed_nothing_loads_and_the_one_before_is_whole(
+    interrupted, tmp_path
+):
+    directory = tmp_path / "copy"
+    shutil.copytree(interrupted, directory)
+    assert steps_on_disk(directory) == {"2", "3.orbax-checkpoint-tmp"}
+    assert checkpoints.exists(directory)
+    assert checkpoints.latest_step(directory) == checkpoints.best_step(directory) == 2
+    np.testing.assert_array_equal(load_model(directory, 2), array(2))
+
+    checkpoints.save(directory, 4, {"model": {"a": array(4)}}, {}, 4.0)
+    assert steps_on_disk(directory) == {"4"}
+    np.testing.assert_array_equal(load_model(directory, 4), array(4))
+
+
+def test_a_first_save_that_was_killed_says_to_run_again(interrupted, tmp_path):
+    directory = tmp_path / "copy"
+    shutil.copytree(interrupted, directory)
+    shutil.rmtree(directory / "checkpoints" / "2")
+    assert steps_on_disk(directory) == {"3.orbax-checkpoint-tmp"}
+    assert not checkpoints.exists(directory)
+    message = refusal_of(checkpoints.latest_step, directory)
+    assert message.startswith(f"no finished checkpoint in {directory}")
+    assert message.endswith("run the same command again")
+
+
+@pytest.mark.parametrize("kept", [["model"], ["metrics"], []])
+def test_a_step_that_was_killed_while_it_was_removed_is_passed_over(tmp_path, kept):
+    save_scores(tmp_path, 1.0, 5.0, 2.0)
+    half_removed = tmp_path / "checkpoints" / "1"
+    half_removed.mkdir()
+    for name in kept:
+        (half_removed / name).mkdir()
+    assert checkpoints.best_step(tmp_path) == 2
+    checkpoints.save(tmp_path, 4, {"model": {"a": array(4)}}, {}, 3.0)
+    assert checkpoints.best_step(tmp_path) == 2
+    assert {"2", "4"} <= steps_on_disk(tmp_path)
+
+
+def test_of_equals_the_later_is_best_even_where_the_earlier_was_not_yet_removed(
+    tmp_path,
+):
+    save_scores(tmp_path, 0.9)
+    shutil.copytree(tmp_path / "checkpoints" / "1", tmp_path / "kept")
+    checkpoints.save(tmp_path, 2, {"model": {"a": array(2)}}, {}, 0.9)
+    shutil.move(tmp_path / "kept", tmp_path / "checkpoints" / "1")
+    assert steps_on_disk(tmp_path) == {"1", "2"}
+    assert checkpoints.best_step(tmp_path) == 2
+
+
+def test_arrays_of_another_shape_missing_and_unknown_are_listed_in_one_error(
+    tmp_path,
+):
+    saved = {
+        "same": array(0),
+        "blocks": {0: {"kernel": np.zeros((3, 3))}, 1: {"kernel": np.zeros(2)}},
+    }
+    checkpoints.save(tmp_path, 1, {"model": saved}, {}, 0.0)
+    wanted = {
+        "same": array(0),
+        "blocks": {0: {"kernel": np.zeros((3, 4))}},
+        "head": np.zeros(5),
+    }
+    message = refusal_of(checkpoints.load, tmp_path, 1, {"model": wanted})
+    assert re.search(r"blocks/0/kernel is \(3, 3\).*, expected \(3, 4\)", message)
+    assert re.search(r"blocks/1/kernel is \(2,\).*, expected nothing", message)
+    assert "head is missing, expected (5,)" in message
+    assert "same" not in message
+
+
+def test_a_long_list_of_differences_is_cut_and_counted(tmp_path):
+    checkpoints.save(tmp_path, 1, {"model": {"a": array(0)}}, {}, 0.0)
+    wanted = {f"layer{i:02}": array(0) for i in range(30)}
+    message = refusal_of(checkpoints.load, tmp_path, 1, {"model": wanted})
+    # 30 that are missing and one that is not wanted.
+    assert message.count("expected") == 5
+    assert "and 26 more" in message
+
+
+def test_a_tree_that_was_not_saved_is_refused(tmp_path):
+    save_scores(tmp_path, 1.0)
+    message = refusal_of(checkpoints.load, tmp_path, 1, {"optimizer": {"a": array(0)}})
+    assert "a is missing" in message
+
+
+def test_an_array_of_another_dtype_is_refused_and_not_cast(tmp_path):
+    checkpoints.save(tmp_path, 1, {"model": {"a": np.array([np.nan, 0.5])}}, {}, 0.0)
+    wanted = {"model": {"a": np.zeros(2, np.int32)}}
+    assert "int32" in refusal_of(checkpoints.load, tmp_path, 1, wanted)
+
+
+def test_a_step_that_is_not_there_is_refused(tmp_path):
+    save_scores(tmp_path, 1.0)
+    for read in (checkpoints.description, load_model):
+        assert "77" in refusal_of(read, tmp_path, 77)
+
+
+def test_a_full_disk_is_one_line_and_spares_what_was_saved(tmp_path, monkeypatch):
+    save_scores(tmp_path, 1.0)
+
+    def full(*arguments, **options):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "rename", full)
+    message = refusal_of(
+        checkpoints.save, tmp_path, 2, {"model": {"a": array(2)}}, {}, 2.0
+    )
+    assert message.startswith("cannot save step 2 in ")
+    assert "No space left on device" in message
+    monkeypatch.undo()
+    assert checkpoints.latest_step(tmp_path) == 1
+    np.testing.assert_array_equal(load_model(tmp_path, 1), array(1))
+
+
+def test_the_hash_is_of_names_shapes_dtypes_and_bits():
+    tree = {"a": {0: array(1), 1: array(2)}, "b": np.arange(6).reshape(2, 3)}
+    others = {
+        "a bit": {**tree, "b": np.array([[0, 1, 2], [3, 4, 7]])},
+        "a name": {"a": tree["a"], "c": tree["b"]},
+        "a shape": {**tree, "b": tree["b"].reshape(3, 2)},
+        "a dtype": {**tree, "b": tree["b"].view(np.uint64)},
+        "exchanged": {**tree, "a": {0: array(2), 1: array(1)}},
+        "the sign of zero": {**tree, "a": {0: array(1), 1: array(-0.0)}},
+        "zero": {**tree, "a": {0: array(1), 1: array(0.0)}},
+    }
+    hashes = [checkpoints.sha256(value) for value in [tree, *others.values()]]
+    assert len(set(hashes)) == len(hashes)
+    assert all(len(value) == 64 for value in hashes)
+
+
+def test_the_hash_depends_neither_on_the_order_of_names_nor_on_what_holds_the_bits():
+    tree = {"a": {0: array(1), 10: array(2), 2: array(3)}, "b": array(4)}
+    backwards = {
+        "b": jnp.asarray(array(4)),
+        "a": {"2": array(3), "10": np.repeat(array(2), 2)[::2], "0": array(1)},
+    }
+    assert checkpoints.sha256(tree) == checkpoints.sha256(backwards)
+
+
+def test_the_hash_survives_saving_and_loading(tmp_path):
+    tree = {"blocks": {i: {"kernel": array(i)} for i in range(12)}}
+    checkpoints.save(tmp_path, 1, {"model": tree}, {}, 0.0)
+    loaded = checkpoints.load(tmp_path, 1, {"model": tree})["model"]
+    assert checkpoints.sha256(loaded) == checkpoints.sha256(tree)
