@@ -1,0 +1,121 @@
+"""Picture files -> uint8 RGB, [height, width, 3], values 0 to 255; on the host.
+
+Whatever a file holds (grey, palette, CMYK, 16 bits, transparency, a rotation left to
+the viewer), what comes out is the picture as a person would see it. Colour profiles
+are not applied, faces are not detected or aligned, and only the first frame of an
+animation is read.
+"""
+
+import io
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import Shaped, UInt8
+from PIL import Image, ImageOps
+
+from sdd_jax.errors import InputError
+
+# Left to itself Pillow tries every format it knows; some start other programs.
+_FORMATS = ("AVIF", "BMP", "GIF", "JPEG", "JPEG2000", "PNG", "PPM", "TIFF", "WEBP")
+_MAX_PIXELS = 89_478_485  # Where Pillow starts to warn: 256 MB as RGB.
+
+
+def decode(source: Path | bytes, name: str = "") -> UInt8[np.ndarray, "height width 3"]:
+    """Return the picture in a file, or in the bytes of one.
+
+    Args:
+        source: A path, or a whole file already in memory.
+        name: What errors call the picture; its path unless given.
+
+    Raises:
+        InputError: The file is missing, empty, cut short, too large or no picture.
+    """
+    if isinstance(source, Path):
+        name = name or str(source)
+        try:
+            source = source.read_bytes()
+        except OSError as error:
+            raise InputError(
+                f"{name}: {error.strerror or error}; expected a readable picture file"
+            ) from error
+    name = name or "the picture"
+    if not source:
+        raise InputError(
+            f"{name}: the file is empty; expected a picture, replace or remove it"
+        )
+    try:
+        # Pillow would take the second byte of the line's end for the first pixel.
+        if source[:4] in (b"P5\r\n", b"P6\r\n"):
+            raise ValueError("a newline conversion has changed its bytes")
+        with Image.open(io.BytesIO(source), formats=_FORMATS) as image:
+            # Before any pixel is unpacked: a small file can ask for all memory.
+            if image.width * image.height > _MAX_PIXELS:
+                raise Image.DecompressionBombError
+            image.load()
+            return np.array(_to_rgb(_upright(image)))
+    except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
+        raise InputError(
+            f"{name}: the picture unpacks to too many pixels; expected at most "
+            f"{_MAX_PIXELS}, make it smaller first"
+        ) from error
+    except Exception as error:  # Pillow's readers answer damage with any exception.
+        reason = " ".join(str(error).split()) or type(error).__name__
+        # Pillow names the buffer, with its address, which says nothing to a user.
+        reason = reason.split(" <_io.BytesIO")[0]
+        raise InputError(
+            f"{name}: cannot be read ({reason}); expected a whole JPEG, PNG or the "
+            "like, replace or remove it"
+        ) from error
+
+
+def square_crop(
+    image: UInt8[np.ndarray, "height width 3"],
+) -> UInt8[np.ndarray, "side side 3"]:
+    """Return the largest square in the middle, left or up of it if it cannot be."""
+    height, width, _ = image.shape
+    side = min(height, width)
+    top, left = (height - side) // 2, (width - side) // 2
+    return image[top : top + side, left : left + side]
+
+
+def resize(
+    image: UInt8[np.ndarray, "height width 3"], size: int
+) -> UInt8[np.ndarray, "{size} {size} 3"]:
+    """Return the picture at `size` x `size`, antialiased when it shrinks.
+
+    The filter is Pillow's bilinear, a triangle as wide as the reduction. It has no
+    negative weights, so it draws no bright seams beside hair and glasses, which a
+    network could take for a feature.
+    """
+    resized = Image.fromarray(image).resize((size, size), Image.Resampling.BILINEAR)
+    return np.array(resized)
+
+
+def _upright(image: Image.Image) -> Image.Image:
+    """Return a picture turned as its EXIF data asks."""
+    try:
+        return ImageOps.exif_transpose(image)
+    except Exception:  # Unreadable remarks beside a readable picture: keep the picture.
+        return image
+
+
+def _to_rgb(image: Image.Image) -> Image.Image:
+    """Return a picture of any Pillow mode as RGB."""
+    if image.mode == "F" or image.mode.startswith("I"):
+        return Image.fromarray(_to_8_bits(np.asarray(image))).convert("RGB")
+    if image.has_transparency_data:
+        # Black is what a removed pixel is in the rest of the project, so what is seen
+        # through becomes nothing that a mask could not have made.
+        visible = image.convert("RGBA")
+        black = Image.new("RGBA", visible.size, (0, 0, 0, 255))
+        return Image.alpha_composite(black, visible).convert("RGB")
+    return image.convert("RGB")
+
+
+def _to_8_bits(
+    grey: Shaped[np.ndarray, "height width"],
+) -> UInt8[np.ndarray, "height width"]:
+    """Return 16-bit grey, 0 to 65535, scaled to 0 to 255; Pillow would clip it."""
+    if grey.dtype.kind == "f" or grey.min() < 0 or grey.max() > 65535:
+        raise ValueError("32-bit grey, of which nobody can say what is white")
+    return np.rint(grey.astype(np.float32) * (255 / 65535)).astype(np.uint8)
