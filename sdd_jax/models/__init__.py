@@ -1,0 +1,11 @@
+"""2. Pictures -> feature maps -> logits, class maps or embeddings."""
+
+from sdd_jax.models.classifier import (
+    FaceClassifier,
+    build,
+    input_spec,
+    load,
+    variables,
+)
+
+__all__ = ["FaceClassifier", "build", "input_spec", "load", "variables"]

@@ -1,0 +1,178 @@
+"""FaceClassifier: uint8 RGB pictures -> feature maps -> logits and class maps.
+
+Only the input spec knows what a backbone was trained on (size, colour order, mean,
+scale); here is the one place where channels could be mixed up.
+
+A model is described by a plain dict that is stored with its weights:
+
+    {"backbone": {"name": "dlib_resnet", "num_blocks": 10},
+     "head": {"name": "pooled", "num_classes": 40}}
+
+and, where the published weights ask for it, {"input": {"colour_order": "RGB"}}.
+"""
+
+import dataclasses
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import jax.numpy as jnp
+from flax import nnx
+from jax import Array
+from jaxtyping import Float, Int, UInt8
+
+from sdd_jax import checkpoints, sharding
+from sdd_jax.errors import InputError
+from sdd_jax.models import dlib_resnet, ir_resnet
+from sdd_jax.models.embedding_heads import FlatEmbedding, PooledEmbedding
+from sdd_jax.models.heads import PooledHead
+from sdd_jax.types import CellGrid, InputSpec
+
+BACKBONES = {
+    "dlib_resnet": (dlib_resnet.DlibResNet, dlib_resnet.INPUT),
+    "ir_resnet": (ir_resnet.IRResNet, ir_resnet.INPUT),
+}
+
+
+class FaceClassifier(nnx.Module):
+    """Input spec, backbone and head."""
+
+    def __init__(self, spec: InputSpec, backbone: Any, head: Any):
+        """Join the three parts; `build` makes them."""
+        self.spec = spec
+        self.backbone = backbone
+        self.head = head
+
+    @property
+    def cells(self) -> CellGrid:
+        """Return where the feature maps' cells lie in the picture."""
+        return self.backbone.cells
+
+    def feature_maps(
+        self, images: UInt8[Array, "batch height width 3"]
+    ) -> Float[Array, "batch rows columns features"]:
+        """Return the last convolution's output for RGB pictures of the spec's size."""
+        size = self.spec.size
+        if images.shape[1:3] != (size, size):
+            raise InputError(
+                f"pictures of {images.shape[1]}x{images.shape[2]} pixels were given, "
+                f"but the network takes {size}x{size}: resize them first"
+            )
+        if images.dtype != jnp.uint8:
+            raise InputError(
+                f"pictures of {images.dtype} were given, but the network takes uint8, "
+                f"0 to 255: convert them first"
+            )
+        pixels = images.astype(jnp.float32)
+        if self.spec.colour_order == "BGR":
+            pixels = pixels[..., ::-1]
+        return self.backbone((pixels - jnp.array(self.spec.mean)) / self.spec.scale)
+
+    def _head(self, ability: str) -> Any:
+        if not hasattr(self.head, ability):
+            raise InputError(
+                f"this model's head, {type(self.head).__name__}, has no {ability}: "
+                f"fine-tuned models classify, converted ones embed"
+            )
+        return self.head
+
+    def logits(
+        self, feature_maps: Float[Array, "batch rows columns features"]
+    ) -> Float[Array, "batch classes"]:
+        """Return one logit a class."""
+        return self._head("logits").logits(feature_maps)
+
+    def class_maps(
+        self,
+        feature_maps: Float[Array, "batch rows columns features"],
+        classes: Int[Array, "batch classes"],
+        *,
+        centre: bool = False,
+    ) -> Float[Array, "batch classes rows columns"]:
+        """Return the class activation maps of the classes asked for."""
+        head = self._head("class_maps")
+        return head.class_maps(feature_maps, classes, centre=centre)
+
+    def embeddings(
+        self, feature_maps: Float[Array, "batch rows columns features"]
+    ) -> Float[Array, "batch dimensions"]:
+        """Return the published network's own face embedding."""
+        return self._head("embeddings").embeddings(feature_maps)
+
+
+def _make_head(
+    options: Mapping[str, Any], num_features: int, rngs: nnx.Rngs
+) -> PooledHead | PooledEmbedding | FlatEmbedding:
+    options = dict(options)
+    name = options.pop("name")
+    if name == "pooled":
+        return PooledHead(num_features, **options)
+    if name == "pooled_embedding":
+        return PooledEmbedding(num_features, **options, rngs=rngs)
+    if name == "flat_embedding":
+        return FlatEmbedding(num_features, **options, rngs=rngs)
+    raise InputError(
+        f"unknown head {name!r}: expected pooled, pooled_embedding or flat_embedding"
+    )
+
+
+def input_spec(description: Mapping[str, Any]) -> InputSpec:
+    """Return what the described backbone expects of its pictures."""
+    name = description["backbone"]["name"]
+    if name not in BACKBONES:
+        raise InputError(
+            f"unknown backbone {name!r}: expected one of {', '.join(BACKBONES)}"
+        )
+    spec = dataclasses.replace(BACKBONES[name][1], **description.get("input", {}))
+    if spec.colour_order not in ("RGB", "BGR"):
+        raise InputError(
+            f"the network's colour order is {spec.colour_order!r}: expected RGB or BGR"
+        )
+    return spec
+
+
+def build(description: Mapping[str, Any], *, seed: int = 0) -> FaceClassifier:
+    """Return the described model with a fresh initialisation, ready for evaluation.
+
+    Raises:
+        InputError: a backbone or a head of that name does not exist.
+    """
+    spec = input_spec(description)
+    rngs = nnx.Rngs(seed)
+    options = dict(description["backbone"])
+    backbone = BACKBONES[options.pop("name")][0](**options, rngs=rngs)
+    head = _make_head(description["head"], backbone.num_features, rngs)
+    model = FaceClassifier(spec, backbone, head)
+    model.set_attributes(use_running_average=True, raise_if_not_found=False)
+    return model
+
+
+def variables(model: FaceClassifier) -> dict[str, Any]:
+    """Return all that a checkpoint keeps of a model, as a nested dict of arrays."""
+    return nnx.to_pure_dict(nnx.state(model))
+
+
+def with_variables(
+    description: Mapping[str, Any], arrays: Mapping[str, Any]
+) -> FaceClassifier:
+    """Return the described model with the given arrays, ready for evaluation."""
+    graphdef = nnx.graphdef(nnx.eval_shape(lambda: build(description)))
+    return nnx.merge(graphdef, nnx.State(arrays))
+
+
+def load(directory: str | Path, *, step: int | None = None) -> FaceClassifier:
+    """Return the model of a fine-tuned workdir or of a converted checkpoint.
+
+    Args:
+        directory: what `main.py` was given as workdir, or `weights_conversion` as
+            output.
+        step: which checkpoint; by default the best on the validation pictures.
+
+    Raises:
+        InputError: there is no checkpoint, or it does not fit the model it describes.
+    """
+    step = checkpoints.best_step(directory) if step is None else step
+    description = checkpoints.description(directory, step)["model"]
+    expected = nnx.eval_shape(lambda: variables(build(description)))
+    arrays = checkpoints.load(directory, step, {"model": expected})["model"]
+    return with_variables(description, sharding.replicate(arrays))

@@ -1,0 +1,93 @@
+"""The layers that face networks trained in PyTorch need, with its conventions.
+
+Feature maps are [batch, height, width, channels]. Parameters are float32; `dtype` is
+what is computed in. Nothing here chooses between training and evaluation: batch
+normalisation uses the batch's statistics until `nnx.view(model,
+use_running_average=True)`.
+"""
+
+import jax.numpy as jnp
+from flax import nnx
+from jax.typing import DTypeLike
+from jaxtyping import Array, Float
+
+
+class PReLU(nnx.Module):
+    """A leaky rectifier that learns one slope for each channel.
+
+    References:
+        He, Zhang, Ren, Sun. Delving Deep into Rectifiers. ICCV 2015, equation 1.
+    """
+
+    def __init__(self, num_features: int):
+        """Start from slopes of 0.25."""
+        self.slope = nnx.Param(jnp.full(num_features, 0.25, jnp.float32))
+
+    def __call__(
+        self, x: Float[Array, "batch height width channels"]
+    ) -> Float[Array, "batch height width channels"]:
+        """Scale the negative values of every channel by the channel's slope."""
+        return jnp.where(x >= 0, x, self.slope[...].astype(x.dtype) * x)
+
+
+def conv3x3(
+    in_features: int,
+    out_features: int,
+    *,
+    stride: int = 1,
+    dtype: DTypeLike = jnp.float32,
+    rngs: nnx.Rngs,
+) -> nnx.Conv:
+    """A 3x3 convolution without bias, one row or column of zeros on every side."""
+    # "SAME" would put a stride-2 convolution's only zeros at the bottom and right.
+    return nnx.Conv(
+        in_features,
+        out_features,
+        kernel_size=(3, 3),
+        strides=stride,
+        padding=((1, 1), (1, 1)),
+        use_bias=False,
+        dtype=dtype,
+        rngs=rngs,
+    )
+
+
+def conv1x1(
+    in_features: int,
+    out_features: int,
+    *,
+    dtype: DTypeLike = jnp.float32,
+    rngs: nnx.Rngs,
+) -> nnx.Conv:
+    """A 1x1 convolution without bias."""
+    return nnx.Conv(
+        in_features,
+        out_features,
+        kernel_size=(1, 1),
+        use_bias=False,
+        dtype=dtype,
+        rngs=rngs,
+    )
+
+
+def batch_norm(
+    num_features: int,
+    *,
+    affine: bool = True,
+    dtype: DTypeLike = jnp.float32,
+    rngs: nnx.Rngs,
+) -> nnx.BatchNorm:
+    """Batch normalisation over all axes but the last.
+
+    The running variance follows the batch's biased variance, where PyTorch follows the
+    unbiased one: n / (n - 1) apart, n values a channel. Evaluation is the same.
+    """
+    return nnx.BatchNorm(
+        num_features,
+        epsilon=1e-5,
+        momentum=0.9,  # what is kept; PyTorch's 0.1 is what is replaced
+        use_bias=affine,
+        use_scale=affine,
+        dtype=dtype,
+        rngs=rngs,
+    )

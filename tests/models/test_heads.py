@@ -1,0 +1,128 @@
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from sdd_jax.models.heads import PooledHead
+
+
+@pytest.fixture
+def head():
+    """Five features, seven classes, every number random."""
+    rng = np.random.default_rng(0)
+    head = PooledHead(5, 7)
+    head.kernel[...] = jnp.asarray(rng.normal(0, 1, (5, 7)), jnp.float32)
+    head.offset[...] = jnp.asarray(rng.normal(0, 1, 7), jnp.float32)
+    head.feature_mean[...] = jnp.asarray(rng.normal(0, 1, 5), jnp.float32)
+    head.feature_deviation[...] = jnp.asarray(rng.uniform(0.2, 2, 5), jnp.float32)
+    return head
+
+
+@pytest.fixture
+def feature_maps():
+    rng = np.random.default_rng(1)
+    return jnp.asarray(rng.normal(0.5, 1, (2, 3, 4, 5)), jnp.float32)
+
+
+ALL = jnp.broadcast_to(jnp.arange(7), (2, 7))
+
+
+def test_a_new_head_prefers_no_class(feature_maps):
+    np.testing.assert_array_equal(PooledHead(5, 7).logits(feature_maps), 0)
+
+
+def test_logits_are_the_linear_layer_on_standardised_means(head, feature_maps):
+    expected = np.zeros((2, 7))
+    for b, c, f in np.ndindex(2, 7, 5):
+        pooled = np.asarray(feature_maps, np.float64)[b, :, :, f].mean()
+        standardised = (pooled - head.feature_mean[f]) / head.feature_deviation[f]
+        expected[b, c] += standardised * head.kernel[f, c]
+    expected += np.asarray(head.offset[...])
+
+    np.testing.assert_allclose(head.logits(feature_maps), expected, atol=3e-6)
+
+
+def test_class_maps_average_to_the_logits(head, feature_maps):
+    maps = head.class_maps(feature_maps, ALL)
+    np.testing.assert_allclose(
+        maps.mean((2, 3)) + head.bias, head.logits(feature_maps), atol=5e-6
+    )
+
+
+def test_class_maps_are_a_sum_of_weighted_feature_maps(head, feature_maps):
+    expected = np.zeros((2, 7, 3, 4))
+    for b, c, y, x, k in np.ndindex(2, 7, 3, 4, 5):
+        weight = float(head.kernel[k, c]) / float(head.feature_deviation[k])
+        expected[b, c, y, x] += weight * feature_maps[b, y, x, k]
+
+    np.testing.assert_allclose(head.class_maps(feature_maps, ALL), expected, atol=1e-5)
+
+
+def test_centred_class_maps_average_to_the_logit_above_the_mean_logit(
+    head, feature_maps
+):
+    # Biases are no part of a map, so neither is their mean.
+    evidence = head.logits(feature_maps) - head.bias
+    maps = head.class_maps(feature_maps, ALL, centre=True)
+    np.testing.assert_allclose(
+        maps.mean((2, 3)), evidence - evidence.mean(1, keepdims=True), atol=1e-5
+    )
+
+
+def test_centred_maps_of_all_classes_cancel(head, feature_maps):
+    maps = head.class_maps(feature_maps, ALL, centre=True)
+    np.testing.assert_allclose(maps.sum(1), 0, atol=2e-5)
+
+
+def test_what_all_classes_share_changes_no_centred_map(head, feature_maps):
+    centred = head.class_maps(feature_maps, ALL, centre=True)
+    raw = head.class_maps(feature_maps, ALL)
+    head.kernel[...] += jnp.array([[3.0], [-1.0], [0.5], [2.0], [-4.0]])
+
+    np.testing.assert_allclose(
+        head.class_maps(feature_maps, ALL, centre=True), centred, atol=2e-5
+    )
+    assert abs(head.class_maps(feature_maps, ALL) - raw).max() > 1
+
+
+@pytest.mark.parametrize("centre", [False, True])
+def test_each_picture_has_the_maps_of_the_classes_it_asks_for(
+    head, feature_maps, centre
+):
+    every = head.class_maps(feature_maps, ALL, centre=centre)
+    classes = jnp.array([[6, 0, 6], [2, 5, 1]])
+    maps = head.class_maps(feature_maps, classes, centre=centre)
+
+    assert maps.shape == (2, 3, 3, 4)
+    for picture, places in enumerate(classes):
+        np.testing.assert_allclose(
+            maps[picture], every[picture, places], rtol=1e-6, atol=1e-6
+        )
+
+
+def test_bfloat16_maps_are_summed_in_float32(head):
+    # A sum of 256 numbers near 1 moves in steps of 2 in bfloat16.
+    rng = np.random.default_rng(2)
+    half = jnp.asarray(rng.uniform(0.5, 1.5, (2, 16, 16, 5)), jnp.bfloat16)
+    whole = half.astype(jnp.float32)
+
+    for result, expected in [
+        (head.pool(half), head.pool(whole)),
+        (head.logits(half), head.logits(whole)),
+        (head.class_maps(half, ALL), head.class_maps(whole, ALL)),
+    ]:
+        assert result.dtype == jnp.float32
+        np.testing.assert_array_equal(result, expected)
+
+
+def test_logits_of_pooled_maps_are_the_logits_of_the_maps(head, feature_maps):
+    pooled = head.pool(feature_maps)
+    assert pooled.shape == (2, 1, 1, 5)
+    np.testing.assert_array_equal(head.logits(pooled), head.logits(feature_maps))
+
+
+def test_class_weights_and_bias_are_one_linear_layer_on_raw_features(
+    head, feature_maps
+):
+    raw = feature_maps.mean((1, 2)) @ head.class_weights + head.bias
+    np.testing.assert_allclose(raw, head.logits(feature_maps), atol=5e-6)
+    assert head.num_classes == 7
