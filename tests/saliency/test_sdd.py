@@ -1,0 +1,180 @@
+import functools
+import math
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from flax import nnx
+
+from sdd_jax.errors import InputError
+from sdd_jax.models.classifier import FaceClassifier
+from sdd_jax.models.heads import PooledHead
+from sdd_jax.saliency.divergence import scaled_directed_divergence
+from sdd_jax.saliency.sdd import explain, sdd, top_rivals
+from sdd_jax.types import CellGrid, InputSpec
+
+
+class Pixels(nnx.Module):
+    """A backbone whose feature maps are the picture."""
+
+    cells = CellGrid(offset=0.0, stride=1.0)
+
+    def __call__(self, x):
+        return x
+
+
+PICTURE = [[(4, 0, 2), (1, 3, 0)], [(0, 2, 5), (6, 1, 1)]]
+WEIGHTS = [(3.0, -2.0, -3.0), (-2.0, -1.0, 3.0), (3.0, -2.0, 0.5)]  # of each class
+BIAS = [0.0, 0.5, -0.25]
+
+
+def by_hand(target, *, centre):
+    """Return rivals, F, alpha and the divergence, from the definitions, in floats."""
+    weights = WEIGHTS
+    if centre:
+        mean = [sum(w[k] for w in WEIGHTS) / 3 for k in range(3)]
+        weights = [[w[k] - mean[k] for k in range(3)] for w in WEIGHTS]
+    cells = [pixel for row in PICTURE for pixel in row]
+
+    def class_map(w):
+        return [sum(a * f for a, f in zip(w, cell, strict=True)) for cell in cells]
+
+    logits = [sum(class_map(WEIGHTS[c])) / 4 + BIAS[c] for c in range(3)]
+    rivals = sorted({0, 1, 2} - {target}, key=lambda c: -logits[c])
+    maps = {c: class_map(weights[c]) for c in range(3)}
+    largest = max(abs(x) for values in maps.values() for x in values)
+    maps = {c: [x / largest for x in values] for c, values in maps.items()}
+    rivals_sum = [sum(maps[c][i] for c in rivals) for i in range(4)]
+    scale = sum(map(abs, rivals_sum)) / sum(map(abs, maps[target]))
+    scale = min(max(scale, 2), 50)
+    d = [scale * maps[target][i] - rivals_sum[i] for i in range(4)]
+    amplification = min(max(2 / (max(d) - min(d)), 0.2), 0.4)
+    values = [math.exp(amplification * (x - max(d))) for x in d]
+    return rivals, scale, amplification, [values[:2], values[2:]]
+
+
+@pytest.fixture
+def pixels():
+    head = PooledHead(3, 3)
+    head.kernel[...] = jnp.array(WEIGHTS).T
+    head.offset[...] = jnp.array(BIAS)
+    return FaceClassifier(InputSpec(2, "RGB", (0.0, 0.0, 0.0), 1.0), Pixels(), head)
+
+
+@pytest.mark.parametrize("centre", [False, True])
+def test_three_classes_worked_by_hand(pixels, centre):
+    picture = jnp.array([PICTURE] * 3, jnp.uint8)
+    program = jax.jit(functools.partial(explain, pixels, centre=centre))
+    explanation = program(picture, jnp.arange(3))
+
+    for target in range(3):
+        rivals, scale, amplification, values = by_hand(target, centre=centre)
+        np.testing.assert_array_equal(explanation.rivals[target], rivals)
+        np.testing.assert_allclose(explanation.scale[target], scale, rtol=2e-6)
+        np.testing.assert_allclose(
+            explanation.amplification[target], amplification, rtol=2e-6
+        )
+        np.testing.assert_allclose(explanation.saliency[target], values, rtol=2e-6)
+
+
+def test_the_hand_worked_case_meets_the_rules_inside_and_at_their_limits():
+    cases = [by_hand(t, centre=c) for t in range(3) for c in (False, True)]
+    assert min(case[1] for case in cases) == 2 < max(case[1] for case in cases)
+    assert min(case[2] for case in cases) < 0.4
+
+
+def test_the_divergence_of_the_cells_is_placed_as_their_maps_are(classifier, images):
+    # The exponential comes first, and between centres there is a mean of its values.
+    targets = jnp.arange(8) % 7
+    explanation = jax.jit(functools.partial(explain, classifier))(images, targets)
+    classes = jnp.concatenate([targets[:, None], explanation.rivals], axis=1)
+    maps = classifier.class_maps(classifier.feature_maps(images), classes, centre=True)
+    cells = scaled_directed_divergence(maps[:, 0], maps[:, 1:])[0]
+
+    saliency = explanation.saliency
+    np.testing.assert_allclose(saliency[:, 2:15:4, 2:15:4], cells, atol=1e-6)
+    np.testing.assert_allclose(
+        saliency[:, 4:15:4, 2:15:4], (cells[:, 1:] + cells[:, :-1]) / 2, atol=1e-6
+    )
+    np.testing.assert_array_equal(
+        saliency[:, :3, :3], jnp.broadcast_to(saliency[:, 2:3, 2:3], (8, 3, 3))
+    )
+
+
+def test_given_scale_and_amplification_hold_for_every_picture(classifier, images):
+    program = functools.partial(explain, classifier, scale=6.0, amplification=0.7)
+    explanation = jax.jit(program)(images, jnp.arange(8) % 7)
+    np.testing.assert_array_equal(explanation.scale, [6.0] * 8)
+    np.testing.assert_array_equal(explanation.amplification, [np.float32(0.7)] * 8)
+
+
+def test_sdd_is_the_explanations_saliency(classifier, images):
+    targets = jnp.arange(8) % 7
+    options = dict(num_classes_compared=3, centre=False, scale=3.0, amplification=0.3)
+    np.testing.assert_array_equal(
+        sdd(classifier, images, targets, jax.random.key(0), **options),
+        explain(classifier, images, targets, **options).saliency,
+    )
+
+
+def test_what_all_classes_share_changes_no_explanation(classifier, images):
+    targets = jnp.arange(8) % 7
+    before = jax.jit(functools.partial(explain, classifier))(images, targets)
+    shared = nnx.clone(classifier)
+    shared.head.kernel[...] += jnp.array([[3.0], [-1.0], [0.5], [2.0], [-4.0]])
+    after = jax.jit(functools.partial(explain, shared))(images, targets)
+
+    np.testing.assert_array_equal(after.rivals, before.rivals)
+    for name in ("saliency", "scale", "amplification"):
+        np.testing.assert_allclose(
+            getattr(after, name), getattr(before, name), rtol=1e-5
+        )
+
+
+def test_every_target_competes_with_the_likeliest_others(classifier, images):
+    logits = classifier.logits(classifier.feature_maps(images))
+    targets = jnp.arange(8) % 7
+    program = functools.partial(explain, classifier, num_classes_compared=4)
+    explanation = jax.jit(program)(images, targets)
+    for row, target, rivals in zip(logits, targets, explanation.rivals, strict=True):
+        others = [c for c in np.argsort(-row)[:4] if c != target]
+        np.testing.assert_array_equal(rivals, others[:3])
+
+
+def test_a_target_among_the_top_classes_leaves_the_others_of_them():
+    logits = jnp.array([[1.0, 9.0, 3.0, 7.0, 5.0, 0.0]] * 3)
+    rivals = top_rivals(logits, jnp.array([1, 4, 0]))
+    np.testing.assert_array_equal(rivals, [[3, 4, 2, 0], [1, 3, 2, 0], [1, 3, 4, 2]])
+
+
+def test_a_target_below_the_top_classes_meets_the_first_of_them():
+    logits = jnp.array([[1.0, 9.0, 3.0, 7.0, 5.0, 0.0]])
+    np.testing.assert_array_equal(top_rivals(logits, jnp.array([5])), [[1, 3, 4, 2]])
+    np.testing.assert_array_equal(
+        top_rivals(logits, jnp.array([2]), num_classes_compared=3), [[1, 3]]
+    )
+
+
+def test_equal_logits_keep_the_order_of_the_classes():
+    logits = jnp.array([[2.0, 1.0, 1.0, 2.0, 1.0, 1.0, 1.0]])
+    np.testing.assert_array_equal(top_rivals(logits, jnp.array([2])), [[0, 3, 1, 4]])
+
+
+def test_all_classes_are_compared_where_there_are_fewer():
+    logits = jnp.array([[1.0, 3.0, 2.0]])
+    np.testing.assert_array_equal(top_rivals(logits, jnp.array([1])), [[2, 0]])
+
+
+@pytest.mark.parametrize(("compared", "num_classes"), [(1, 5), (0, 5), (5, 1)])
+def test_a_divergence_needs_a_rival(compared, num_classes):
+    with pytest.raises(
+        InputError,
+        match=f"^num_classes_compared is {compared} among {num_classes} classes, "
+        f".*: use at least 2$",
+    ):
+        top_rivals(
+            jnp.zeros((1, num_classes)),
+            jnp.zeros(1, int),
+            num_classes_compared=compared,
+        )
