@@ -1,0 +1,70 @@
+"""Deletion and retention: score each picture again with part of it hidden.
+
+deletion = the most salient fraction is removed; retention = only it is kept.
+Knows arrays and a `score` callable, never a model.
+"""
+
+from collections.abc import Callable, Sequence
+
+import jax
+import jax.numpy as jnp
+from jax import Array
+from jaxtyping import Bool, Float, Int, UInt8
+
+from sdd_jax.errors import InputError
+from sdd_jax.faithfulness.masks import FILLS, apply
+
+SCHEMES = ("deletion", "retention")
+
+
+def check_fills(fills: Sequence[str]) -> None:
+    """Raise InputError where a name is not known or stands twice, or there is none."""
+    if not fills or len(set(fills)) < len(fills):
+        raise InputError(
+            f"the fills are {', '.join(fills) or 'none'}: expected at least one, each "
+            f"once"
+        )
+    for name in fills:
+        if name not in FILLS:
+            raise InputError(
+                f"unknown fill {name!r}: expected one of {', '.join(FILLS)}"
+            )
+
+
+def masked_predictions(
+    score: Callable[[Array], Array],
+    images: UInt8[Array, "batch height width 3"],
+    salient: Bool[Array, "methods batch height width"],
+    targets: Int[Array, " batch"],
+    *,
+    fills: Sequence[str],
+) -> tuple[
+    Float[Array, "methods fills schemes batch"],
+    Int[Array, "methods fills schemes batch"],
+]:
+    """Return the targets' confidence and the predicted class under every mask.
+
+    One program body serves all methods, fills and schemes: it is compiled once, and its
+    memory is one batch's.
+
+    Args:
+        score: pictures -> softmax probabilities, [batch, classes].
+        images: RGB.
+        salient: each method's most salient pixels.
+        targets: the class predicted on the intact picture.
+        fills: names in `FILLS`.
+    """
+    check_fills(fills)
+    colours = jnp.stack([FILLS[name](images) for name in fills])
+    sizes = (len(salient), len(fills), len(SCHEMES))
+    jobs = jnp.unravel_index(jnp.arange(sizes[0] * sizes[1] * sizes[2]), sizes)
+
+    def run(job: tuple[Array, Array, Array]) -> tuple[Array, Array]:
+        method, fill, is_retention = job
+        mask = salient[method] == (is_retention == 1)
+        scores = score(apply(images, mask, colours[fill]))
+        confidence = jnp.take_along_axis(scores, targets[:, None], axis=1)[:, 0]
+        return confidence, scores.argmax(1)
+
+    confidence, prediction = jax.lax.map(run, jobs)
+    return confidence.reshape(*sizes, -1), prediction.reshape(*sizes, -1)

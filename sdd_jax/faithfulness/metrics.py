@@ -1,0 +1,89 @@
+"""Masked scores -> metrics: what masking does to the prediction.
+
+All metrics are per cent. "Confidence" is the softmax probability of the class predicted
+on the intact picture.
+"""
+
+from collections.abc import Mapping
+
+import jax.numpy as jnp
+import numpy as np
+from jax import Array
+from jaxtyping import Bool, Float, Int
+
+METRICS = (
+    "confidence_drop",
+    "confidence_drop_signed",
+    "confidence_drop_points",
+    "prediction_change",
+)
+
+
+def effects(
+    confidence: Float[Array | np.ndarray, " batch"],
+    masked_confidence: Float[Array | np.ndarray, "*jobs batch"],
+    prediction: Int[Array | np.ndarray, " batch"],
+    masked_prediction: Int[Array | np.ndarray, "*jobs batch"],
+) -> dict[str, Float[Array, "*jobs batch"]]:
+    """Return each metric for each picture, in per cent.
+
+    confidence_drop         100 max(0, (p - p_masked) / p), the paper's
+    confidence_drop_signed  the same without the max: a rise counts against
+    confidence_drop_points  100 (p - p_masked), percentage points
+    prediction_change       100 where the predicted class changes, else 0
+    """
+    difference = jnp.subtract(confidence, masked_confidence)
+    signed = 100.0 * difference / confidence
+    return {
+        "confidence_drop": jnp.maximum(signed, 0.0),
+        "confidence_drop_signed": signed,
+        "confidence_drop_points": 100.0 * difference,
+        "prediction_change": 100.0 * jnp.not_equal(masked_prediction, prediction),
+    }
+
+
+def sums(
+    values: Mapping[str, Float[Array, "*jobs batch"]], weights: Bool[Array, " batch"]
+) -> dict[str, Array]:
+    """Return each metric's sum over the pictures that count, and their number."""
+    totals = {
+        name: jnp.where(weights, value, 0.0).sum(-1) for name, value in values.items()
+    }
+    return totals | {"num_images": weights.sum()}
+
+
+def merge(
+    total: Mapping[str, np.ndarray] | None, more: Mapping[str, Array]
+) -> dict[str, np.ndarray]:
+    """Return two batches' sums as one, in float64 on the host."""
+    added = {name: np.asarray(value, np.float64) for name, value in more.items()}
+    if total is None:
+        return added
+    return {name: total[name] + value for name, value in added.items()}
+
+
+def bootstrap_means(
+    values: Float[np.ndarray, "images columns"], *, seed: int, num_resamples: int
+) -> Float[np.ndarray, "resamples columns"]:
+    """Return the columns' means over pictures drawn with replacement.
+
+    The same draws serve every column, so differences of columns are paired.
+
+    References:
+        Efron and Tibshirani, "An Introduction to the Bootstrap", Chapman & Hall 1993,
+        chapter 13 (the percentile interval).
+    """
+    num_images = len(values)
+    draws = np.random.default_rng(seed).multinomial(
+        num_images, np.full(num_images, 1 / num_images), size=num_resamples
+    )
+    return draws @ values / num_images
+
+
+def estimate(
+    value: float, means: Float[np.ndarray, " resamples"], *, level: float = 0.95
+) -> dict[str, float]:
+    """Return a value with the percentile interval of its bootstrapped means."""
+    tail = (1 - level) / 2
+    low, high = np.quantile(means, [tail, 1 - tail])
+    return {"value": float(value), "low": float(low), "high": float(high)}

@@ -1,0 +1,150 @@
+import re
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from sdd_jax.errors import InputError
+from sdd_jax.faithfulness import masks
+from sdd_jax.faithfulness.masks import FILLS, apply, num_masked
+
+KEYS = jax.random.split(jax.random.key(0), 400)
+# As the runs do; operation by operation it takes seconds.
+most_salient = jax.jit(masks.most_salient, static_argnames="fraction")
+
+
+@pytest.mark.parametrize(
+    ("fraction", "height", "width", "count"),
+    [
+        (0.2, 150, 150, 4500),
+        (0.2, 112, 112, 2509),  # 2508.8
+        (0.25, 3, 3, 2),  # 2.25
+        (0.5, 1, 5, 2),  # 2.5, to the even number
+        (0.5, 1, 7, 4),  # 3.5, to the even number
+        (0.999, 10, 10, 100),
+        (0.001, 10, 10, 0),
+    ],
+)
+def test_the_fraction_is_rounded_to_whole_pixels(fraction, height, width, count):
+    assert num_masked(fraction, height, width) == count
+
+
+@pytest.mark.parametrize("fraction", [-0.1, 0.0, 1.0, 20.0, float("nan")])
+def test_a_fraction_lies_between_nothing_and_all(fraction):
+    with pytest.raises(
+        InputError,
+        match=f"^fraction is {re.escape(str(fraction))}, .* between 0 and 1, both excl",
+    ):
+        masks.most_salient(jnp.zeros((1, 2, 2)), KEYS[:1], fraction=fraction)
+
+
+@pytest.mark.parametrize("height", [1, 5])
+def test_exactly_as_many_pixels_are_chosen(height):
+    rng = np.random.default_rng(0)
+    saliency = jnp.stack(
+        [
+            jnp.asarray(rng.normal(0, 1, (height, 7)), jnp.float32),
+            jnp.asarray(rng.integers(0, 3, (height, 7)), jnp.float32),  # many ties
+            jnp.zeros((height, 7)),
+        ]
+    )
+    for fraction in (0.01, 0.2, 0.77, 0.99):
+        chosen = most_salient(saliency, KEYS[:3], fraction=fraction)
+        np.testing.assert_array_equal(chosen.sum((1, 2)), round(fraction * height * 7))
+
+
+def test_the_chosen_are_the_largest():
+    saliency = jnp.array([[[0.1, 5.0, -2.0], [3.0, -7.0, 4.0]]])
+    np.testing.assert_array_equal(
+        most_salient(saliency, KEYS[:1], fraction=0.5),
+        [[[False, True, False], [True, False, True]]],
+    )
+
+
+def test_neighbouring_float32_values_are_no_tie():
+    above = np.nextafter(np.float32(1), np.float32(2))
+    saliency = jnp.full((400, 3, 3), 1, jnp.float32).at[:, 1, 2].set(above)
+    chosen = most_salient(saliency, KEYS, fraction=1 / 9)
+    assert chosen[:, 1, 2].all()
+
+
+def test_larger_values_are_chosen_before_any_tie_is_broken():
+    # Two are larger, then come five equal ones, of which two are chosen.
+    saliency = jnp.array([[9.0, 1.0, 1.0], [0.0, 1.0, 0.5], [1.0, 8.0, 1.0]])
+    maps = jnp.broadcast_to(saliency, (400, 3, 3))
+    chosen = most_salient(maps, KEYS, fraction=4 / 9)
+
+    assert chosen[:, saliency > 1].all()
+    assert not chosen[:, saliency < 1].any()
+    times = np.asarray(chosen[:, saliency == 1].sum(0))
+    assert times.sum() == 800
+    # Five standard deviations of 400 draws of two out of five.
+    np.testing.assert_allclose(times, 160, atol=5 * np.sqrt(400 * 0.4 * 0.6))
+
+
+def test_among_equals_every_position_is_as_likely():
+    chosen = np.asarray(most_salient(jnp.zeros((400, 3, 3)), KEYS, fraction=1 / 3))
+    # Five standard deviations of 400 draws of three out of nine.
+    np.testing.assert_allclose(chosen.sum(0), 400 / 3, atol=5 * np.sqrt(400 * 2 / 9))
+    # Neighbours are chosen together as often as any two: 3 / 9 * 2 / 8 of the time.
+    together = (chosen[:, :, 1:] & chosen[:, :, :-1]).sum(0)
+    np.testing.assert_allclose(together, 400 / 12, atol=5 * np.sqrt(400 / 12))
+
+
+def test_zero_and_minus_zero_are_equal():
+    saliency = jnp.zeros((400, 3, 3)).at[:, 0].set(-0.0)
+    chosen = most_salient(saliency, KEYS, fraction=1 / 3)
+    # A third of the 1,200, give or take five standard deviations.
+    assert abs(chosen[:, 0].sum() - 400) < 5 * np.sqrt(1200 * 2 / 9)
+
+
+def test_the_same_key_breaks_ties_alike_and_another_does_not():
+    keys = KEYS[jnp.array([0, 0, 1])]
+    first, again, other = most_salient(jnp.zeros((3, 10, 10)), keys, fraction=0.5)
+    np.testing.assert_array_equal(first, again)
+    assert (first != other).any()
+
+
+def test_a_mask_does_not_depend_on_the_rest_of_the_batch():
+    rng = np.random.default_rng(0)
+    saliency = jnp.asarray(rng.integers(0, 3, (3, 10, 10)), jnp.float32)
+    whole = most_salient(saliency, KEYS[:3], fraction=0.3)
+    moved = most_salient(saliency[::-1].at[1].set(0), KEYS[:3][::-1], fraction=0.3)
+    np.testing.assert_array_equal(moved[0], whole[2])
+    np.testing.assert_array_equal(moved[2], whole[0])
+
+
+def test_black_is_zero():
+    images = jnp.full((2, 3, 3, 3), 200, jnp.uint8)
+    fill = FILLS["black"](images)
+    assert fill.dtype == jnp.uint8
+    np.testing.assert_array_equal(fill, np.zeros((2, 1, 1, 3)))
+
+
+def test_mean_is_each_pictures_own_colour():
+    # Means (1.5, 100, 25) and (0.5, 255, 3): halves go to the even number.
+    images = jnp.array(
+        [
+            [[[1, 100, 0]], [[2, 100, 50]]],
+            [[[0, 255, 2]], [[1, 255, 4]]],
+        ],
+        jnp.uint8,
+    )
+    fill = FILLS["mean"](images)
+    assert fill.dtype == jnp.uint8
+    np.testing.assert_array_equal(fill[:, 0, 0], [[2, 100, 25], [0, 255, 3]])
+
+
+def test_the_fill_is_where_the_mask_does_not_keep():
+    images = jnp.arange(24, dtype=jnp.uint8).reshape(2, 2, 2, 3)
+    mask = jnp.array([[[True, False], [True, True]], [[False, False], [False, True]]])
+    fill = jnp.array([[100, 101, 102], [200, 201, 202]], jnp.uint8).reshape(2, 1, 1, 3)
+
+    masked = apply(images, mask, fill)
+    expected = np.array(images)
+    expected[0, 0, 1] = [100, 101, 102]
+    for y, x in ((0, 0), (0, 1), (1, 0)):
+        expected[1, y, x] = [200, 201, 202]
+    assert masked.dtype == jnp.uint8
+    np.testing.assert_array_equal(masked, expected)
