@@ -1,0 +1,127 @@
+"""One step of training and one of validation: pure functions, jitted by `runs`."""
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import optax
+from flax import nnx
+from jax import Array
+from jaxtyping import Key
+
+from sdd_jax.errors import InputError
+from sdd_jax.models import FaceClassifier
+from sdd_jax.training.losses import cross_entropy
+from sdd_jax.training.optimizer import trained_by
+from sdd_jax.types import Batch, TrainState
+
+Logits = Callable[[FaceClassifier, Any], Array]
+
+
+def init_state(
+    model: FaceClassifier, tx: optax.GradientTransformation, parts: str
+) -> tuple[nnx.GraphDef, TrainState]:
+    """Return the model's structure and the state before the first step.
+
+    Raises:
+        InputError: `parts` matches no parameter.
+    """
+    graphdef, params, batch_stats, frozen = nnx.split(
+        model, trained_by(parts), nnx.BatchStat, ...
+    )
+    params, batch_stats, frozen = map(nnx.to_pure_dict, (params, batch_stats, frozen))
+    if not params:
+        raise InputError(
+            f"train.parts is {parts!r}, which matches no parameter of the network: "
+            f"paths begin with {' or '.join(frozen)}"
+        )
+    opt_state = tx.init(params)
+    return graphdef, TrainState(jnp.int32(0), params, batch_stats, frozen, opt_state)
+
+
+def merge(
+    graphdef: nnx.GraphDef, state: TrainState, *, update_batch_stats: bool = False
+) -> FaceClassifier:
+    """Return the model of a state.
+
+    Args:
+        graphdef: the model's structure.
+        state: its arrays.
+        update_batch_stats: normalise by the batch and update the running statistics.
+    """
+    parts = (state.params, state.batch_stats, state.frozen)
+    model = nnx.merge(graphdef, *(nnx.State(part) for part in parts), copy=True)
+    model.set_attributes(
+        use_running_average=not update_batch_stats, raise_if_not_found=False
+    )
+    return model
+
+
+def train_step(
+    state: TrainState,
+    inputs: Any,
+    labels: Array,
+    *,
+    graphdef: nnx.GraphDef,
+    tx: optax.GradientTransformation,
+    logits: Logits,
+    label_smoothing: float,
+    update_batch_stats: bool,
+) -> tuple[TrainState, dict[str, Array]]:
+    """Return the next state and the step's loss, accuracy (0 to 1) and gradient norm.
+
+    Args:
+        state: before the step.
+        inputs: whatever `logits` takes: pictures, or their cached features.
+        labels: int, [batch].
+        graphdef: the model's structure.
+        tx: the optimiser.
+        logits: (model, inputs) -> [batch, classes].
+        label_smoothing: see `cross_entropy`.
+        update_batch_stats: whether batch norm learns the new pictures' statistics.
+    """
+
+    def loss(params: Any) -> tuple[Array, tuple[Array, Any]]:
+        trained = TrainState(
+            state.step, params, state.batch_stats, state.frozen, state.opt_state
+        )
+        model = merge(graphdef, trained, update_batch_stats=update_batch_stats)
+        outputs = logits(model, inputs)
+        losses = cross_entropy(outputs, labels, label_smoothing=label_smoothing)
+        batch_stats = nnx.to_pure_dict(nnx.state(model, nnx.BatchStat))
+        return losses.mean(), (outputs, batch_stats)
+
+    (value, (outputs, batch_stats)), gradients = jax.value_and_grad(loss, has_aux=True)(
+        state.params
+    )
+    updates, opt_state = tx.update(gradients, state.opt_state, state.params)
+    params = optax.apply_updates(state.params, updates)
+    metrics = {
+        "loss": value,
+        "accuracy": (outputs.argmax(1) == labels).mean(),
+        "gradient_norm": optax.tree.norm(gradients),
+    }
+    return TrainState(
+        state.step + 1, params, batch_stats, state.frozen, opt_state
+    ), metrics
+
+
+def validation_step(
+    state: TrainState, batch: Batch, *, graphdef: nnx.GraphDef
+) -> dict[str, Array]:
+    """Return sums over the valid pictures: loss, correct, and their number."""
+    model = merge(graphdef, state)
+    outputs = model.logits(model.feature_maps(batch.images))
+    losses = cross_entropy(outputs, batch.labels)
+    correct = outputs.argmax(1) == batch.labels
+    return {
+        "loss": jnp.where(batch.valid, losses, 0.0).sum(),
+        "correct": jnp.where(batch.valid, correct, False).sum(),
+        "num_images": batch.valid.sum(),
+    }
+
+
+def step_keys(key: Key[Array, ""], step: Array, batch_size: int) -> Array:
+    """Return the keys of one step's pictures, a function of the step alone."""
+    return jax.random.split(jax.random.fold_in(key, step), batch_size)
