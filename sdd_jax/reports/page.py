@@ -1,0 +1,74 @@
+"""One self-contained HTML page that explains decisions to people who do not program.
+
+Styles and pictures stand inside the page: it loads nothing, runs no script, and can be
+mailed as one file, which grows by all pictures of every record. Each record is a line
+of `records.jsonl` and its pictures:
+
+    index, picture (a file's name), label (None: not known), predicted, probability,
+    correct (None: not known), rivals [{name, probability}], scale (F),
+    amplification (alpha), fraction, files {KEY: path},
+    outcomes {FILL: {SCHEME: {predicted, probability, confidence_drop,
+    prediction_changed}}} with SCHEME deletion or retention,
+    pictures {KEY: PNG bytes} with KEY picture, cam, sdd, and, for each FILL of the
+    outcomes, removed and kept (black) or removed_FILL and kept_FILL,
+    rival_pictures {name: PNG bytes}, which may lack any name.
+
+Probabilities and the fraction lie in [0, 1], confidence drops are in percent. Names are
+shown as they are and escaped, whatever they hold.
+"""
+
+import base64
+from typing import Any
+
+import numpy as np
+from jinja2 import Environment, PackageLoader, StrictUndefined
+
+from sdd_jax.reports.overlay import overlay, png
+
+
+def render(title: str, records: list[dict[str, Any]], summary: dict[str, Any]) -> str:
+    """Return the page as HTML, to be written as UTF-8.
+
+    Args:
+        title: the page's heading.
+        records: one for each picture, in the order of the page.
+        summary: num_identities, fraction and versions {name: version}; these and
+            all other items are listed at the end of the page.
+    """
+    # autoescape=True, since Jinja's own choice by suffix knows no ".html.jinja".
+    environment = Environment(
+        loader=PackageLoader("sdd_jax", "reports"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters.update(percent=_percent, data_uri=_data_uri)
+    known = [record["correct"] for record in records if record["correct"] is not None]
+    html = environment.get_template("page.html.jinja").render(
+        title=title,
+        records=records,
+        summary=summary,
+        num_known=len(known),
+        num_right=sum(known),
+        legend=_legend(),
+    )
+    # Names of files may hold bytes that are no text, which UTF-8 cannot carry.
+    return html.encode("utf-8", "replace").decode("utf-8")
+
+
+def _percent(probability: float) -> str:
+    """Return e.g. "97.3 %", never claiming certainty that rounding alone made."""
+    figure = f"{100 * probability:.1f}"
+    bounds = {"100.0": "over 99.9", "0.0": "under 0.1"}
+    return bounds.get(figure, figure) + "\N{NO-BREAK SPACE}%"
+
+
+def _data_uri(file: bytes) -> str:
+    return "data:image/png;base64," + base64.b64encode(file).decode("ascii")
+
+
+def _legend() -> bytes:
+    """Return the colours from least to most important, as they look over mid-grey."""
+    ramp = np.tile(np.linspace(0, 1, 256), (16, 1))
+    return png(overlay(np.full((*ramp.shape, 3), 128, np.uint8), ramp))

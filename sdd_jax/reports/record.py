@@ -1,0 +1,94 @@
+"""One explained picture as plain values, for `records.jsonl`, and as pictures.
+
+An explained picture is a dict of its part of a batch:
+
+    index, label (negative: not known), prediction, rivals [num_rivals]
+    image         uint8 RGB, [height, width, 3]
+    scores        softmax probabilities, [classes]
+    scale, amplification: F and alpha
+    maps          {method: float [height, width]}
+    salient       bool, [height, width]: what is removed or kept
+    masked_confidence, masked_prediction, confidence_drop (per cent),
+    prediction_change (0 where it stays): [fills, schemes]
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from sdd_jax.reports import overlay
+
+
+def record(
+    one: Mapping[str, Any],
+    *,
+    file: str,
+    names: Sequence[str],
+    fraction: float,
+    fills: Sequence[str],
+    schemes: Sequence[str],
+) -> dict[str, Any]:
+    """Return an explained picture in words and numbers that JSON can hold.
+
+    Args:
+        one: the explained picture.
+        file: what a person calls it.
+        names: the identities.
+        fraction: the share of pixels that is removed or kept.
+        fills: what removed pixels were replaced by.
+        schemes: deletion and retention.
+    """
+    label, prediction = one["label"], one["prediction"]
+    is_known = label >= 0
+
+    def outcome(f: int, s: int) -> dict[str, Any]:
+        return {
+            "predicted": names[one["masked_prediction"][f, s]],
+            "probability": float(one["masked_confidence"][f, s]),
+            "confidence_drop": float(one["confidence_drop"][f, s]),
+            "prediction_changed": bool(one["prediction_change"][f, s]),
+        }
+
+    return {
+        "index": one["index"],
+        "picture": file,
+        "label": names[label] if is_known else None,
+        "predicted": names[prediction],
+        "probability": float(one["scores"][prediction]),
+        "correct": label == prediction if is_known else None,
+        "rivals": [
+            {"name": names[rival], "probability": float(one["scores"][rival])}
+            for rival in one["rivals"]
+        ],
+        "scale": one["scale"],
+        "amplification": one["amplification"],
+        "fraction": fraction,
+        "outcomes": {
+            fill: {scheme: outcome(f, s) for s, scheme in enumerate(schemes)}
+            for f, fill in enumerate(fills)
+        },
+    }
+
+
+def drawn(
+    one: Mapping[str, Any], colours: Mapping[str, np.ndarray]
+) -> dict[str, np.ndarray]:
+    """Return the pictures that show an explanation, uint8 RGB.
+
+    The keys are those the page knows: picture, the methods' names, removed and kept
+    under black, removed_FILL and kept_FILL under every other fill.
+
+    Args:
+        one: the explained picture.
+        colours: each fill's colour for this picture.
+    """
+    image, salient = one["image"], one["salient"]
+    pictures = {"picture": image}
+    for name, saliency in one["maps"].items():
+        pictures[name] = overlay.overlay(image, saliency)
+    for fill, colour in colours.items():
+        ending = "" if fill == "black" else f"_{fill}"
+        pictures[f"removed{ending}"] = overlay.masked(image, ~salient, colour)
+        pictures[f"kept{ending}"] = overlay.masked(image, salient, colour)
+    return pictures

@@ -1,0 +1,172 @@
+"""Tables for the terminal: rich renderables, at home in 80 columns, nothing printed.
+
+`metrics` is the content of `eval/metrics.json`, all numbers in percent:
+
+    metrics["methods"][METHOD][FILL][SCHEME][METRIC] = {"value", "low", "high"}
+    metrics["difference_to_sdd"]                       the same, SDD minus METHOD
+    metrics["accuracy"]                                {"value", "low", "high"}
+    metrics["num_images"]                              int
+
+`low` and `high` bound a 95 % interval. `table_1(metrics |
+metrics["correctly_classified"])` is the same table over those pictures alone.
+Numbers are never cut off: a narrow terminal wraps them.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+from rich import box
+from rich.console import Group
+from rich.padding import Padding
+from rich.table import Table
+from rich.text import Text
+
+# Deletion results, accuracy and size of the test set as published, in percent.
+# "Explainable Face Recognition via Improved Localization", arXiv:2505.03837 (2025),
+# Table 1. Its retention figures are not known here.
+PAPER = {
+    "accuracy": 96.33,
+    "num_images": 4494,
+    "methods": {
+        "sdd": {"confidence_drop": 62.33, "prediction_change": 51.36},
+        "random_map": {"confidence_drop": 42.50, "prediction_change": 29.73},
+    },
+}
+# The paper sets the removed pixels to 0.
+PAPER_FILL = "black"
+
+METHOD_NAMES = {
+    "sdd": "SDD-CAM",
+    "cam": "CAM",
+    "random_map": "Random CAM",
+    "random_pixels": "Random pixels",
+    "centre": "Centre",
+}
+COLUMNS = (
+    ("deletion", "confidence_drop"),
+    ("deletion", "prediction_change"),
+    ("retention", "confidence_drop"),
+    ("retention", "prediction_change"),
+)
+
+
+def table_1(metrics: Mapping[str, Any]) -> Group:
+    """Return the paper's Table 1 as measured, with the paper's own figures beside it.
+
+    References:
+        "Explainable Face Recognition via Improved Localization", arXiv:2505.03837
+        (2025), Table 1.
+    """
+    methods = metrics["methods"]
+    table = _scores_table(f"Table 1. {metrics['num_images']:,} test pictures")
+    for fill in _fills(methods):
+        table.add_row(Text(f"{fill} fill", style="bold cyan"))
+        for method, scores in methods.items():
+            cells = [_cell(scores[fill][scheme][name]) for scheme, name in COLUMNS]
+            table.add_row(_name(method), *cells)
+            if fill == PAPER_FILL and method in PAPER["methods"]:
+                table.add_row(*_paper_cells(method))
+        table.add_section()
+    accuracy = metrics["accuracy"]
+    return Group(
+        table,
+        _note(
+            f"Under each figure its 95 % interval. The network's accuracy: "
+            f"{accuracy['value']:.1f} % ({_interval(accuracy)}).",
+            "Deletion removes the most salient pixels: larger is better. Retention "
+            "keeps only them: smaller is better.",
+            f"In the paper: its figures (arXiv:2505.03837; {PAPER['num_images']:,} "
+            f"pictures, accuracy {PAPER['accuracy']} %). Its data and network differ "
+            "from these, so only the order of the methods can be compared. "
+            "-: not known here.",
+            "Confidence drops depend on the temperature of the network's head and "
+            "cannot be compared between heads.",
+        ),
+    )
+
+
+def differences(metrics: Mapping[str, Any]) -> Group:
+    """Return SDD minus every other method, picture by picture, in points."""
+    methods = metrics["difference_to_sdd"]
+    table = _scores_table("SDD-CAM minus each method, paired, in percentage points")
+    for fill in _fills(methods):
+        table.add_row(Text(f"{fill} fill", style="bold cyan"))
+        for method, scores in methods.items():
+            cells = [
+                _difference(scores[fill][scheme][name]) for scheme, name in COLUMNS
+            ]
+            table.add_row(_name(method), *cells)
+        table.add_section()
+    return Group(
+        table,
+        _note(
+            "* the 95 % interval excludes 0.",
+            "SDD-CAM is ahead where deletion is above 0 and retention below 0.",
+        ),
+    )
+
+
+def results(title: str, numbers: Mapping[str, Any]) -> Table:
+    """Return a flat dict as two columns: whole numbers exact, others to 4 digits."""
+    table = Table(title=Text(title), box=box.SIMPLE_HEAD, show_header=False)
+    table.title_justify = "left"
+    table.add_column(overflow="fold")
+    table.add_column(overflow="fold", justify="right")
+    for name, number in numbers.items():
+        table.add_row(Text(name), Text(_number(number)))
+    return table
+
+
+def _scores_table(title: str) -> Table:
+    table = Table(title=Text(title), box=box.SIMPLE_HEAD, pad_edge=False)
+    table.title_justify = "left"
+    table.add_column("", overflow="fold")
+    for scheme, metric in COLUMNS:
+        kind, change = metric.split("_")
+        heading = Text(f"{scheme.capitalize()}\n{kind}\n{change} %")
+        table.add_column(heading, overflow="fold", justify="right")
+    return table
+
+
+def _fills(methods: Mapping[str, Any]) -> list[str]:
+    return list(next(iter(methods.values()), {}))
+
+
+def _name(method: str) -> Text:
+    return Text(METHOD_NAMES.get(method, method))
+
+
+def _interval(estimate: Mapping[str, float]) -> str:
+    return f"{estimate['low']:.1f} to {estimate['high']:.1f}"
+
+
+def _cell(estimate: Mapping[str, float]) -> Text:
+    value = Text(f"{estimate['value']:.1f}\n", style="bold")
+    return value.append(_interval(estimate), style="not bold dim")
+
+
+def _difference(estimate: Mapping[str, float]) -> Text:
+    # A mark besides the style: files and pipes keep no style.
+    clear = estimate["low"] > 0 or estimate["high"] < 0
+    value = Text("* " if clear else "", style="bold" if clear else "")
+    value.append(f"{estimate['value']:+.1f}\n")
+    return value.append(_interval(estimate), style="not bold dim")
+
+
+def _paper_cells(method: str) -> list[Text]:
+    published = PAPER["methods"][method]
+    figures = [
+        f"{published[metric]:.2f}" if scheme == "deletion" else "-"
+        for scheme, metric in COLUMNS
+    ]
+    return [Text(cell, style="italic dim") for cell in ("  in the paper", *figures)]
+
+
+def _note(*sentences: str) -> Padding:
+    return Padding(Text("\n".join(sentences), style="dim"), (0, 1))
+
+
+def _number(value: Any) -> str:
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return str(value)
+    return f"{value:,}" if isinstance(value, int) else f"{value:.4g}"
