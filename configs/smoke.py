@@ -1,0 +1,33 @@
+"""What the tests run: a tiny network from scratch on drawn faces, in seconds.
+
+    python main.py --config=configs/smoke.py --workdir=/tmp/smoke --mode=all
+
+Nothing is downloaded, no extra is needed, and the numbers mean nothing.
+"""
+
+import ml_collections
+
+from configs import orl
+
+
+def get_config() -> ml_collections.ConfigDict:
+    """Return the embedded default's config, made as small as it gets."""
+    config = orl.get_config()
+    config.data = dict(source="synthetic", num_identities=6, num_images=10)
+    config.model = dict(
+        backbone=dict(name="ir_resnet", arch="ir_tiny"),
+        pretrained="",  # a random start
+    )
+    config.train.update(
+        parts=".*",
+        steps=6,
+        batch_size=8,
+        head_learning_rate=1e-2,
+        backbone_learning_rate=1e-2,
+        update_batch_stats=True,
+        validate_every=3,
+        log_every=2,
+    )
+    config.explain.update(num_images=3, batch_size=8)
+    config.eval.update(batch_size=8, num_resamples=100)
+    return config

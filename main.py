@@ -1,0 +1,105 @@
+"""Fine-tune, explain, evaluate: python main.py --config=configs/orl.py --workdir=DIR.
+
+Without a config: all three modes on the embedded default, in runs/orl.
+"""
+
+import logging
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import jax
+from absl import app, flags
+from ml_collections import config_flags
+
+from sdd_jax import sharding
+from sdd_jax.errors import InputError
+from sdd_jax.reports import table
+from sdd_jax.runs import evaluate, explain, setup, train
+
+RUNS = {"train": train.run, "explain": explain.run, "eval": evaluate.run}
+
+_CONFIG = config_flags.DEFINE_config_file(
+    "config", None, "The experiment; configs/orl.py by default.", lock_config=True
+)
+_WORKDIR = flags.DEFINE_string("workdir", None, "Where results go; runs/<config>.")
+_MODE = flags.DEFINE_string(
+    "mode", None, f"{', '.join(RUNS)} or all; train with a --config, else all."
+)
+_NUM_DEVICES = flags.DEFINE_integer("num_devices", None, "How many; all by default.")
+
+
+def main(arguments: list[str]) -> int:
+    """Run the mode; return the exit status, after one line on what went wrong."""
+    # Orbax logs, with many traces, what it raises as well.
+    logging.getLogger("absl").setLevel(logging.CRITICAL)
+    try:
+        config, workdir, modes = _parse(arguments)
+        jax.set_mesh(sharding.make_mesh(_NUM_DEVICES.value))
+        seconds = {}
+        for mode in modes:
+            began = time.monotonic()
+            RUNS[mode](config, workdir)
+            seconds[mode] = time.monotonic() - began
+        if len(modes) > 1:
+            total = sum(seconds.values())
+            shares = {
+                mode: f"{value:.0f} s, {100 * value / total:.0f} %"
+                for mode, value in seconds.items()
+            }
+            setup.console.print(table.results(f"{total:.0f} s in all", shares))
+            page = workdir / "explain" / "index.html"
+            setup.console.print(f"open {page} in a browser", soft_wrap=True)
+    except InputError as error:
+        return _fail(str(error))
+    except KeyboardInterrupt:
+        return _fail(
+            "stopped; what was finished is kept, the same command goes on", 130
+        )
+    except OSError as error:
+        return _fail(
+            f"cannot read or write {error.filename or 'a file'}: "
+            f"{error.strerror or error}; free the disk or choose another --workdir"
+        )
+    return 0
+
+
+def _parse(arguments: list[str]) -> tuple[dict[str, Any], Path, tuple[str, ...]]:
+    """Return the config, the workdir and the modes to run."""
+    program, *rest = arguments
+    # The config must be read before its values are overridden, wherever it stands.
+    first = [a for a in rest if a.lstrip("-").startswith("config=")]
+    rest = [a for a in rest if a not in first]
+    default = Path(__file__).resolve().parent / "configs" / "orl.py"
+    app.define_help_flags()
+    # ml_collections looks overrides up in sys.argv, whatever it is given to parse.
+    sys.argv = [program, *(first or [f"--config={default}"]), *rest]
+    try:
+        rest = flags.FLAGS(sys.argv)[1:]
+        config = _CONFIG.value.to_dict()
+    except (flags.Error, AttributeError, KeyError, OSError, TypeError) as error:
+        message = " ".join(str(error).split())
+        raise InputError(f"cannot read the command line: {message}") from error
+    if rest:
+        raise InputError(
+            f"{rest[0]!r} is not a flag: expected --config=FILE, --workdir=DIR, "
+            f"--mode=MODE or --config.NAME=VALUE"
+        )
+    mode = _MODE.value or ("train" if first else "all")
+    if mode != "all" and mode not in RUNS:
+        raise InputError(
+            f"unknown mode {mode!r}: expected one of {', '.join(RUNS)} or all"
+        )
+    name = Path(config_flags.get_config_filename(flags.FLAGS["config"])).stem
+    workdir = Path(_WORKDIR.value or f"runs/{name}")
+    return config, workdir, tuple(RUNS) if mode == "all" else (mode,)
+
+
+def _fail(message: str, status: int = 1) -> int:
+    print(f"error: {message}", file=sys.stderr)
+    return status
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv))

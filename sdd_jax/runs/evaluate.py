@@ -1,0 +1,155 @@
+"""Mode eval: the paper's Table 1, measured on a split of the data.
+
+Writes `eval/metrics.json` (values, intervals, protocol) and `eval/per_sample.npz` (what
+each number was made of).
+"""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+
+from sdd_jax import sharding
+from sdd_jax.errors import InputError
+from sdd_jax.faithfulness import SCHEMES, check_fills, metrics
+from sdd_jax.faithfulness.masks import num_masked
+from sdd_jax.faithfulness.summary import summarise
+from sdd_jax.images import pipeline
+from sdd_jax.reports import table
+from sdd_jax.runs import setup, workdir
+from sdd_jax.runs.program import (
+    bind_methods,
+    explain_and_mask,
+    join_model,
+    split_model,
+)
+from sdd_jax.types import Batch, ImageSet
+
+
+def run(config: Mapping[str, Any], folder: Path) -> dict[str, Any]:
+    """Evaluate the workdir's best checkpoint; return `metrics.json`'s content."""
+    options = config["eval"]
+    methods = bind_methods(options["methods"], config["saliency"])
+    check_fills(options["fills"])
+    size = setup.image_size(config)
+    num_masked(options["fraction"], size, size)
+    sharding.check_batch_size(options["batch_size"], "eval.batch_size")
+    splits = setup.load_splits(config)
+    if options["split"] not in splits or not len(splits[options["split"]]):
+        raise InputError(
+            f"eval.split is {options['split']!r}, which has no pictures: expected one "
+            f"of {', '.join(name for name, split in splits.items() if len(split))}"
+        )
+    image_set = splits[options["split"]]
+    model, provenance = setup.load_model(folder, image_set.names)
+    workdir.claim(folder, config, ("seed", "data", "model"))
+
+    setup.console.print(
+        f"evaluating {len(methods)} methods on {len(image_set)} "
+        f"{options['split']} pictures"
+    )
+    graphdef, arrays = split_model(model)
+
+    @jax.jit
+    def program(arrays: Any, batch: Batch) -> tuple[Any, Any]:
+        out = explain_and_mask(
+            join_model(graphdef, arrays),
+            batch,
+            methods=methods,
+            sdd_options=config["saliency"]["sdd"],
+            fills=options["fills"],
+            fraction=options["fraction"],
+            seed=options["seed"],
+        )
+        correct = out["prediction"] == batch.labels
+        sums = {
+            "all": metrics.sums(out["effects"], batch.valid),
+            "correctly_classified": metrics.sums(out["effects"], batch.valid & correct),
+        }
+        per_sample = {
+            "valid": batch.valid,
+            "index": batch.indices,
+            "label": batch.labels,
+            "prediction": out["prediction"],
+            "confidence": out["scores"].max(1),
+            "masked_confidence": out["masked_confidence"],
+            "masked_prediction": out["masked_prediction"],
+            "rivals": out["explanation"].rivals,
+            "scale": out["explanation"].scale,
+            "amplification": out["explanation"].amplification,
+        }
+        return sums, per_sample
+
+    sums, per_sample = _run_over(program, arrays, image_set, options["batch_size"])
+    result = summarise(
+        sums,
+        per_sample,
+        methods=options["methods"],
+        fills=options["fills"],
+        seed=options["seed"],
+        num_resamples=options["num_resamples"],
+    ) | {"protocol": _protocol(config) | provenance}
+    per_sample["files"] = np.array(image_set.files)
+    per_sample["names"] = np.array(image_set.names)
+    for axis, names in (
+        ("methods", options["methods"]),
+        ("fills", options["fills"]),
+        ("schemes", SCHEMES),
+    ):
+        per_sample[axis] = np.array(names)
+    with workdir.replaced_folder(folder / "eval") as fresh:
+        workdir.write_arrays(fresh / "per_sample.npz", per_sample)
+        workdir.write_json(fresh / "metrics.json", result)
+    for renderable in (table.table_1(result), table.differences(result)):
+        setup.console.print(renderable)
+    setup.console.print(f"written: {folder / 'eval' / 'metrics.json'}", soft_wrap=True)
+    return result
+
+
+def _run_over(
+    program: Any, arrays: Any, image_set: ImageSet, batch_size: int
+) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+    """Return the sums of all batches, and the valid pictures' arrays, joined."""
+    totals = {"all": None, "correctly_classified": None}
+    rows = []
+    arrays = sharding.replicate(arrays)
+    for batch in pipeline.eval_batches(image_set, batch_size=batch_size):
+        sums, per_sample = program(arrays, sharding.shard_batch(batch))
+        totals = {name: metrics.merge(totals[name], sums[name]) for name in totals}
+        rows.append(jax.tree.map(np.asarray, per_sample))
+    valid = np.concatenate([row["valid"] for row in rows])
+    joined = {
+        # Per-mask arrays have pictures last, the others first.
+        name: np.concatenate([row[name] for row in rows], axis=-1)[..., valid]
+        if name.startswith("masked_")
+        else np.concatenate([row[name] for row in rows])[valid]
+        for name in rows[0]
+        if name != "valid"
+    }
+    return totals, joined
+
+
+def _protocol(config: Mapping[str, Any]) -> dict[str, Any]:
+    """Return how the numbers came about."""
+    options = config["eval"]
+    return {
+        "split": options["split"],
+        "target": "the class predicted on the intact picture",
+        "fraction": options["fraction"],
+        "rounding": "round(fraction * height * width) pixels, halves to even",
+        "ties": "broken at random, seeded by picture, never by position",
+        "fills": {
+            "black": "RGB 0, 0, 0",
+            "mean": "the picture's own mean colour, rounded",
+        },
+        "confidence_drop": "100 max(0, (p - p_masked) / p), p = softmax",
+        "intervals": f"95 % percentile bootstrap over pictures, "
+        f"{options['num_resamples']} resamples, seed {options['seed']}",
+        "seed": options["seed"],
+        "saliency": {
+            name: config["saliency"].get(name, {}) for name in options["methods"]
+        },
+        "versions": workdir.versions(),
+    }

@@ -1,0 +1,203 @@
+"""Mode explain: why the network answers as it does, picture by picture.
+
+Writes `explain/`: a page for people, `index.html`; the pictures on it as PNG files;
+`records.jsonl` and `explanations.npz` for programs; `manifest.json`, last, with what
+all of it was made from and each file's hash.
+"""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from sdd_jax import sharding
+from sdd_jax.faithfulness import FILLS, SCHEMES
+from sdd_jax.faithfulness.masks import num_masked
+from sdd_jax.images import SQUARES, pipeline
+from sdd_jax.models import FaceClassifier
+from sdd_jax.reports import overlay, page
+from sdd_jax.reports.record import drawn, record
+from sdd_jax.runs import pictures, setup, workdir
+from sdd_jax.runs.program import (
+    bind_methods,
+    explain_and_mask,
+    join_model,
+    split_model,
+)
+from sdd_jax.types import Batch, ImageSet
+
+METHODS = ("sdd", "cam")  # the first is the one that is tested by masking
+
+
+def run(config: Mapping[str, Any], folder: Path) -> dict[str, Any]:
+    """Explain the chosen pictures; return the manifest."""
+    options = config["explain"]
+    size = setup.image_size(config)
+    num_masked(options["fraction"], size, size)
+    sharding.check_batch_size(options["batch_size"], "explain.batch_size")
+    splits = setup.load_splits(config)
+    model, provenance = setup.load_model(folder, splits["train"].names)
+    workdir.claim(folder, config, ("seed", "data", "model"))
+    image_set = pictures.chosen(options, splits, SQUARES[config["data"]["source"]])
+    setup.console.print(f"explaining {len(image_set)} pictures")
+    explained = _explain(config, model, image_set)
+    with workdir.replaced_folder(folder / "explain") as fresh:
+        records = [
+            record(
+                one,
+                file=image_set.files[one["index"]],
+                names=image_set.names,
+                fraction=options["fraction"],
+                fills=tuple(FILLS),
+                schemes=SCHEMES,
+            )
+            | {"files": _write_pictures(fresh, one)}
+            for one in explained
+        ]
+        lines = [json.dumps(line, ensure_ascii=False) + "\n" for line in records]
+        workdir.write_bytes(fresh / "records.jsonl", "".join(lines).encode())
+        arrays = _arrays(explained, image_set)
+        workdir.write_arrays(fresh / "explanations.npz", arrays)
+        html = _page(fresh, records, splits["train"], options["fraction"], provenance)
+        workdir.write_bytes(fresh / "index.html", html.encode())
+        manifest = {
+            "num_images": len(records),
+            **provenance,
+            "config": config,
+            "versions": workdir.versions(),
+            "files": _hashes(fresh),
+        }
+        workdir.write_json(fresh / "manifest.json", manifest)
+    index = folder / "explain" / "index.html"
+    setup.console.print(f"{len(records)} pictures explained: {index}", soft_wrap=True)
+    return manifest
+
+
+def _explain(
+    config: Mapping[str, Any], model: FaceClassifier, image_set: ImageSet
+) -> list[dict[str, Any]]:
+    """Return every picture's explanation, in the form `reports.record` takes."""
+    options = config["explain"]
+    graphdef, arrays = split_model(model)
+    methods = bind_methods(METHODS, config["saliency"])
+
+    @jax.jit
+    def program(arrays: Any, batch: Batch) -> dict[str, Any]:
+        return explain_and_mask(
+            join_model(graphdef, arrays),
+            batch,
+            methods=methods,
+            sdd_options=config["saliency"]["sdd"],
+            fills=tuple(FILLS),
+            fraction=options["fraction"],
+            seed=options["seed"],
+        )
+
+    arrays = sharding.replicate(arrays)
+    explained = []
+    for batch in pipeline.eval_batches(image_set, batch_size=options["batch_size"]):
+        out = jax.tree.map(np.asarray, program(arrays, sharding.shard_batch(batch)))
+        for place in np.flatnonzero(batch.valid):
+            explained.append(_one_of(batch, out, int(place)))
+    return explained
+
+
+def _one_of(batch: Batch, out: Mapping[str, Any], place: int) -> dict[str, Any]:
+    """Return one picture's part of a batch."""
+    explanation, tested = out["explanation"], METHODS[0]
+    return {
+        "index": int(batch.indices[place]),
+        "label": int(batch.labels[place]),
+        "image": batch.images[place],
+        "scores": out["scores"][place],
+        "prediction": int(out["prediction"][place]),
+        "rivals": explanation.rivals[place],
+        "scale": float(explanation.scale[place]),
+        "amplification": float(explanation.amplification[place]),
+        "maps": {name: out["maps"][name][place] for name in METHODS},
+        "salient": out["salient"][tested][place],
+        "masked_confidence": out["masked_confidence"][0, ..., place],
+        "masked_prediction": out["masked_prediction"][0, ..., place],
+        "confidence_drop": out["effects"]["confidence_drop"][0, ..., place],
+        "prediction_change": out["effects"]["prediction_change"][0, ..., place],
+    }
+
+
+def _write_pictures(folder: Path, one: Mapping[str, Any]) -> dict[str, str]:
+    """Write a picture's PNG files and return their names."""
+    image = jnp.asarray(one["image"])[None]
+    colours = {
+        fill: np.asarray(colour_of(image))[0, 0, 0] for fill, colour_of in FILLS.items()
+    }
+    files = {}
+    for key, picture in drawn(one, colours).items():
+        files[key] = f"{one['index']:04d}_{key}.png"
+        workdir.write_bytes(folder / files[key], overlay.png(picture))
+    return files
+
+
+def _arrays(
+    explained: list[dict[str, Any]], image_set: ImageSet
+) -> dict[str, np.ndarray]:
+    """Return what the pictures were drawn from, one row a picture."""
+    rows = {
+        name: np.stack([one[name] for one in explained])
+        for name in explained[0]
+        if name != "maps"
+    }
+    for name in METHODS:
+        rows[name] = np.stack([one["maps"][name] for one in explained])
+    return rows | {
+        "files": np.array(image_set.files),
+        "names": np.array(image_set.names),
+        "fills": np.array(list(FILLS)),
+        "schemes": np.array(SCHEMES),
+    }
+
+
+def _page(
+    folder: Path,
+    records: list[dict[str, Any]],
+    known: ImageSet,
+    fraction: float,
+    provenance: Mapping[str, Any],
+) -> str:
+    """Return the page, which shows each rival's first training picture."""
+    labels = known.labels.tolist()
+    shown = {rival["name"] for line in records for rival in line["rivals"]}
+    portraits = {
+        name: overlay.png(known.read(labels.index(known.names.index(name))))
+        for name in sorted(shown)
+    }
+    with_pictures = [
+        line
+        | {
+            "pictures": {
+                key: (folder / file).read_bytes() for key, file in line["files"].items()
+            },
+            "rival_pictures": {
+                rival["name"]: portraits[rival["name"]] for rival in line["rivals"]
+            },
+        }
+        for line in records
+    ]
+    summary = {
+        "num_identities": len(known.names),
+        "method": "Scaled directed divergence (SDD) beside CAM",
+        "fraction": fraction,
+        **provenance,
+        "versions": workdir.versions(),
+    }
+    return page.render("Why the network answered so", with_pictures, summary)
+
+
+def _hashes(folder: Path) -> dict[str, str]:
+    return {
+        path.name: hashlib.sha256(path.read_bytes()).hexdigest()
+        for path in sorted(folder.iterdir())
+    }

@@ -1,0 +1,113 @@
+"""Which pictures a person asked to have explained."""
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from sdd_jax.errors import InputError
+from sdd_jax.images import pipeline
+from sdd_jax.images.folder import SUFFIXES
+from sdd_jax.images.preprocess import decode, resize
+from sdd_jax.types import ImageSet
+
+UNKNOWN = -1  # the label of a picture whose identity nobody told
+
+
+def chosen(
+    options: Mapping[str, Any], splits: Mapping[str, ImageSet], square: Callable
+) -> ImageSet:
+    """Return the pictures of the config's `explain` section.
+
+    Args:
+        options: images (files, folders and names of pictures in the data, separated by
+            commas; empty for some of a split), split, num_images (0 for all).
+        splits: the data.
+        square: makes a picture from elsewhere square.
+
+    Raises:
+        InputError: something asked for does not exist.
+    """
+    if options["images"]:
+        return _asked_for(options["images"].split(","), splits, square)
+    name = options["split"]
+    if name not in splits or not len(splits[name]):
+        raise InputError(
+            f"explain.split is {name!r}, which has no pictures: expected one of "
+            f"{', '.join(name for name, split in splits.items() if len(split))}"
+        )
+    num_images = min(options["num_images"] or len(splits[name]), len(splits[name]))
+    if num_images < 0:
+        raise InputError(
+            f"explain.num_images is {num_images}, expected 0 for all or more"
+        )
+    places = np.linspace(0, len(splits[name]) - 1, num_images).round()
+    return pipeline.subset(splits[name], [int(place) for place in places])
+
+
+def _asked_for(
+    wanted: list[str], splits: Mapping[str, ImageSet], square: Callable
+) -> ImageSet:
+    """Return files, the files of folders, and pictures of the data, as one set."""
+    known = {
+        file: (split, place)
+        for split in splits.values()
+        for place, file in enumerate(split.files)
+    }
+    example = next(iter(splits.values()))
+    size = example.read(0).shape[0]
+    files: list[str] = []
+    labels: list[int] = []
+    reads: list[Callable[[], np.ndarray]] = []
+
+    def add(file: str, label: int, read: Callable[[], np.ndarray]) -> None:
+        files.append(file)
+        labels.append(label)
+        reads.append(read)
+
+    for name in (name.strip() for name in wanted if name.strip()):
+        path = Path(name).expanduser()
+        if path.exists():
+            for file in _files_in(path):
+                # The file is bound now: the loop will have moved on when it is read.
+                add(
+                    str(file),
+                    UNKNOWN,
+                    lambda file=file: resize(square(decode(file)), size),
+                )
+        elif name in known:
+            split, place = known[name]
+            add(
+                name,
+                int(split.labels[place]),
+                lambda split=split, place=place: split.read(place),
+            )
+        else:
+            raise InputError(
+                f"no picture {name}: expected a file, a folder or the name of a "
+                f"picture in the data, such as {example.files[0]}"
+            )
+    if not files:
+        raise InputError(
+            f"explain.images is {','.join(wanted)!r}, which names no picture: expected "
+            f"files, folders or names of pictures, separated by commas"
+        )
+    return ImageSet(
+        example.names,
+        tuple(files),
+        np.array(labels, np.int32),
+        lambda index: reads[index](),
+    )
+
+
+def _files_in(path: Path) -> list[Path]:
+    if not path.is_dir():
+        return [path]
+    files = sorted(file for file in path.rglob("*") if file.suffix.lower() in SUFFIXES)
+    if not files:
+        raise InputError(
+            f"{path} holds no pictures: expected files that end in "
+            f"{' '.join(sorted(SUFFIXES))}"
+        )
+    return files

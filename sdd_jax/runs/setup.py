@@ -1,0 +1,79 @@
+"""What every mode starts from: the pictures, and the model that answers for them."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+import weights_conversion
+from sdd_jax import checkpoints, images, models
+from sdd_jax.errors import InputError
+from sdd_jax.models import FaceClassifier
+from sdd_jax.types import ImageSet
+
+console = Console()
+
+
+def image_size(config: Mapping[str, Any]) -> int:
+    """Return the size of the pictures the config's network takes."""
+    return models.input_spec(config["model"]).size
+
+
+def require_files(config: Mapping[str, Any]) -> None:
+    """Raise one error that names all of the user's own files that are not there."""
+    root = config["data"].get("root")
+    weights = config["model"]["pretrained"]
+    missing = []
+    if root is not None and not Path(root).expanduser().is_dir():
+        missing.append(f"pictures in {root}/<identity>/<file> (data.root)")
+    if weights and not weights_conversion.exists(weights):
+        missing.append(f"weights in {weights} (model.pretrained)")
+    if missing:
+        raise InputError(
+            f"this config needs files of your own, and there are no "
+            f"{' and no '.join(missing)}; configs/orl.py runs without any"
+        )
+
+
+def load_splits(config: Mapping[str, Any]) -> dict[str, ImageSet]:
+    """Return the config's pictures: train, validation and test."""
+    options = dict(config["data"])
+    source = options.pop("source")
+    if source not in images.SOURCES:
+        raise InputError(
+            f"unknown data.source {source!r}: expected one of "
+            f"{', '.join(images.SOURCES)}"
+        )
+    return images.SOURCES[source](
+        image_size=image_size(config), seed=config["seed"], **options
+    )
+
+
+def load_model(
+    workdir: Path, names: tuple[str, ...]
+) -> tuple[FaceClassifier, dict[str, Any]]:
+    """Return the workdir's best model and what a result must say about it.
+
+    Args:
+        workdir: where training left its checkpoints.
+        names: the data's identities, which must be the model's own.
+
+    Raises:
+        InputError: there is no checkpoint, or it knows other identities.
+    """
+    step = checkpoints.best_step(workdir)
+    known = checkpoints.description(workdir, step).get("names", [])
+    if tuple(known) != names:
+        different = sorted(set(known).symmetric_difference(names))[:5]
+        raise InputError(
+            f"the checkpoint in {workdir} knows {len(known)} identities, but the data "
+            f"have {len(names)} (for example {', '.join(different) or 'another order'} "
+            f"differ): use the data it was trained on, or train in another --workdir"
+        )
+    model = models.load(workdir, step=step)
+    return model, {
+        "checkpoint": str(checkpoints.path(workdir, step)),
+        "checkpoint_sha256": checkpoints.sha256(models.variables(model)),
+        "step": step,
+    }

@@ -1,0 +1,247 @@
+"""Mode train: fine-tune a pretrained network on the config's identities.
+
+Leaves `checkpoints/` (the last and the best on the validation pictures), the lines of
+`metrics.jsonl` and TensorBoard's events. A step is a function of the config and its
+number alone, so a run that was interrupted, however rudely, goes on from its last
+checkpoint and ends in the same parameters.
+"""
+
+import functools
+import math
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from flax import nnx
+
+from sdd_jax import checkpoints, sharding
+from sdd_jax.errors import InputError
+from sdd_jax.images import pipeline
+from sdd_jax.images.augmentation import augment
+from sdd_jax.models import FaceClassifier
+from sdd_jax.reports import table
+from sdd_jax.runs import setup, workdir
+from sdd_jax.runs.pretrained import pooled_features, standardise, start_from
+from sdd_jax.training import resume
+from sdd_jax.training.log import TrainingLog, open_log
+from sdd_jax.training.optimizer import make_optimizer
+from sdd_jax.training.step import (
+    init_state,
+    merge,
+    step_keys,
+    train_step,
+    validation_step,
+)
+from sdd_jax.types import Batch, ImageSet, TrainState
+
+Step = Callable[[TrainState, Batch], tuple[TrainState, dict[str, jax.Array]]]
+
+
+def run(config: Mapping[str, Any], folder: Path) -> dict[str, Any]:
+    """Train until `train.steps`; return what is known of the best checkpoint."""
+    options = config["train"]
+    sharding.check_batch_size(options["batch_size"], "train.batch_size")
+    setup.require_files(config)
+    splits = setup.load_splits(config)
+    if options["cache_images"]:
+        splits = {name: pipeline.cached(split) for name, split in splits.items()}
+    tx = make_optimizer(options)
+    if checkpoints.exists(folder):
+        step = checkpoints.latest_step(folder)
+        description = checkpoints.description(folder, step)
+        if "names" not in description:
+            raise InputError(
+                f"{folder} holds converted weights, not a training run: choose another "
+                f"--workdir, and give this one as --config.model.pretrained"
+            )
+        workdir.claim(folder, config, ("seed", "data", "model", "train"))
+        graphdef, state = resume.restore(folder, step, tx, options["parts"])
+        setup.console.print(f"going on from step {step} in {folder}", soft_wrap=True)
+        features = None
+    else:
+        description, graphdef, state, features = _start(config, splits["train"], tx)
+        workdir.claim(folder, config, ("seed", "data", "model", "train"))
+    if int(state.step) < options["steps"]:
+        step = _make_step(config, graphdef, state, tx, splits["train"], features)
+        _train(config, folder, description, splits, graphdef, state, step)
+    return _report(folder)
+
+
+def _start(
+    config: Mapping[str, Any], train_set: ImageSet, tx: optax.GradientTransformation
+) -> tuple[dict[str, Any], nnx.GraphDef, TrainState, np.ndarray]:
+    """Return a description, the state before the first step, and the features."""
+    names = train_set.names
+    model_description, model = start_from(
+        config["model"], len(names), seed=config["seed"]
+    )
+    features = pooled_features(
+        model, train_set, batch_size=config["train"]["batch_size"]
+    )
+    standardise(model, features)
+    graphdef, state = init_state(model, tx, config["train"]["parts"])
+    return {"model": model_description, "names": names}, graphdef, state, features
+
+
+def _make_step(
+    config: Mapping[str, Any],
+    graphdef: nnx.GraphDef,
+    state: TrainState,
+    tx: optax.GradientTransformation,
+    train_set: ImageSet,
+    features: np.ndarray | None,
+) -> Step:
+    """Return the jitted step, on pictures or, for the head alone, on features."""
+    options = config["train"]
+    key = jax.random.key(config["seed"])
+    step = functools.partial(
+        train_step,
+        graphdef=graphdef,
+        tx=tx,
+        label_smoothing=options["label_smoothing"],
+        update_batch_stats=options["update_batch_stats"],
+    )
+
+    if "backbone" in state.params:
+
+        def on_pictures(state: TrainState, batch: Batch) -> Any:
+            keys = step_keys(key, state.step, len(batch.images))
+            images = augment(batch.images, keys, **options["augmentation"])
+            return step(state, images, batch.labels, logits=_logits_of_pictures)
+
+        return jax.jit(on_pictures)
+
+    if features is None:
+        model = merge(graphdef, state)
+        features = pooled_features(model, train_set, batch_size=options["batch_size"])
+    mirror = options["augmentation"]["mirror"]
+
+    @jax.jit
+    def on_features(state: TrainState, batch: Batch, features: jax.Array) -> Any:
+        keys = step_keys(key, state.step, len(batch.labels))
+        mirrored = jax.vmap(lambda k: jax.random.bernoulli(k, mirror))(keys)
+        cells = features[mirrored.astype(jnp.int32), batch.indices][:, None, None]
+        return step(state, cells, batch.labels, logits=FaceClassifier.logits)
+
+    return functools.partial(on_features, features=sharding.replicate(features))
+
+
+def _logits_of_pictures(model: FaceClassifier, images: jax.Array) -> jax.Array:
+    return model.logits(model.feature_maps(images))
+
+
+def _train(
+    config: Mapping[str, Any],
+    folder: Path,
+    description: dict[str, Any],
+    splits: Mapping[str, ImageSet],
+    graphdef: nnx.GraphDef,
+    state: TrainState,
+    step: Step,
+) -> None:
+    """Take the steps that are left, validating and saving on the way."""
+    options = config["train"]
+    validate = jax.jit(functools.partial(validation_step, graphdef=graphdef))
+    state = sharding.replicate(state)
+    start, end = int(state.step), options["steps"]
+    train_set = splits["train"]
+    if "backbone" not in state.params:
+        # The features are cached: there is no picture to read.
+        train_set = pipeline.without_pictures(train_set)
+    batches = pipeline.train_batches(
+        train_set,
+        batch_size=options["batch_size"],
+        seed=config["seed"],
+        start_step=start,
+        num_steps=end,
+    )
+    unchecked: dict[int, Any] = {}
+    with open_log(
+        folder,
+        setup.console,
+        num_steps=end,
+        start_step=start,
+        batch_size=options["batch_size"],
+    ) as log:
+        for number, batch in enumerate(batches, start + 1):
+            state, unchecked[number] = step(state, sharding.shard_batch(batch))
+            is_stop = number == end or number % options["validate_every"] == 0
+            if is_stop or number % options["log_every"] == 0:
+                _log_finite(unchecked, log, folder)
+                unchecked = {}
+            if is_stop:
+                # Without validation pictures the later checkpoint is the better one.
+                numbers, score = {}, float(number)
+                if len(splits["validation"]):
+                    numbers, score = _validate(
+                        validate, state, splits["validation"], options["batch_size"]
+                    )
+                    _require_finite(numbers, "validation ", number, folder)
+                    log.validation(number, numbers)
+                known = description | {"validation": numbers}
+                trees = resume.trees(graphdef, state)
+                checkpoints.save(folder, number, trees, known, score)
+
+
+def _log_finite(unchecked: Mapping[int, Any], log: TrainingLog, folder: Path) -> None:
+    """Log the steps since the last time; stop at one that overflowed."""
+    numbers: dict[str, float] = {}
+    for number, metrics in unchecked.items():
+        numbers = {name: float(value) for name, value in metrics.items()}
+        _require_finite(numbers, "", number, folder)
+        log.train(number, numbers)
+    log.show(number, numbers)
+
+
+def _require_finite(
+    numbers: Mapping[str, float], kind: str, step: int, folder: Path
+) -> None:
+    # The loss first: with it, everything else overflows too.
+    for name, value in sorted(numbers.items(), key=lambda item: item[0] != "loss"):
+        if math.isfinite(value):
+            continue
+        kept = "no checkpoint was saved yet"
+        if checkpoints.exists(folder):
+            last = checkpoints.path(folder, checkpoints.latest_step(folder))
+            kept = f"the last good checkpoint is {last}"
+        raise InputError(
+            f"the {kind}{name} is {value} at step {step}, expected a finite number; "
+            f"{kept}; lower the learning rates and use another --workdir"
+        )
+
+
+def _validate(
+    validate: Callable[..., Any],
+    state: TrainState,
+    image_set: ImageSet,
+    batch_size: int,
+) -> tuple[dict[str, float], float]:
+    """Return the loss, the accuracy (0 to 1), and the score: larger is better.
+
+    The score is the number of right answers; of equals, the lower loss is better.
+    """
+    sums = {"loss": 0.0, "correct": 0.0, "num_images": 0.0}
+    for batch in pipeline.eval_batches(image_set, batch_size=batch_size):
+        more = validate(state, sharding.shard_batch(batch))
+        sums = {name: value + float(more[name]) for name, value in sums.items()}
+    loss = sums["loss"] / sums["num_images"]
+    numbers = {"loss": loss, "accuracy": sums["correct"] / sums["num_images"]}
+    return numbers, sums["correct"] - loss / (1 + loss)
+
+
+def _report(folder: Path) -> dict[str, Any]:
+    """Return and print what the best checkpoint reached."""
+    step = checkpoints.best_step(folder)
+    validation = checkpoints.description(folder, step)["validation"]
+    result = {
+        "last_step": checkpoints.latest_step(folder),
+        "best_step": step,
+        **{f"validation_{name}": value for name, value in validation.items()},
+        "checkpoint": str(checkpoints.path(folder, step)),
+    }
+    setup.console.print(table.results("Training", result))
+    return result

@@ -1,0 +1,120 @@
+"""A run's folder: whose it is, and how results get into it whole or not at all."""
+
+import contextlib
+import importlib.metadata
+import io
+import json
+import os
+import shutil
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from sdd_jax.errors import InputError
+
+
+def _flat(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    flat = {}
+    for name, value in tree.items():
+        if isinstance(value, Mapping):
+            flat |= _flat(value, f"{prefix}{name}.")
+        else:
+            flat[prefix + name] = value
+    return flat
+
+
+def claim(workdir: Path, config: Mapping[str, Any], sections: tuple[str, ...]) -> None:
+    """Make the folder this config's, or check that it is.
+
+    Args:
+        workdir: made where missing.
+        config: plain dict; stored as `config.json`.
+        sections: the parts of the config that must not differ.
+
+    Raises:
+        InputError: the folder belongs to another config.
+    """
+    path = workdir / "config.json"
+    if not path.exists():
+        workdir.mkdir(parents=True, exist_ok=True)
+        write_json(path, config)
+        return
+    try:
+        stored = json.loads(path.read_text())
+        there = _flat({name: stored.get(name) for name in sections})
+    except (ValueError, AttributeError) as error:
+        raise InputError(
+            f"{path} is damaged ({error}): choose another --workdir or remove it"
+        ) from error
+    # What JSON cannot tell apart, such as a tuple and a list, is not a difference.
+    plain = json.loads(json.dumps({name: config[name] for name in sections}))
+    here = _flat(plain)
+    for name in sorted(there.keys() | here.keys()):
+        if there.get(name) != here.get(name):
+            raise InputError(
+                f"{workdir} belongs to another config: {name} is {there.get(name)!r} "
+                f"there and {here.get(name)!r} now; choose another --workdir or pass "
+                f"--config.{name}={there.get(name)}"
+            )
+
+
+def write_bytes(path: Path, content: bytes) -> None:
+    """Write a file that is either the old one or whole."""
+    fresh = path.with_name(f".{path.name}-new")
+    try:
+        with fresh.open("wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(fresh, path)
+    finally:
+        fresh.unlink(missing_ok=True)
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write JSON for people and programs; NaN, which JSON lacks, is an error."""
+    text = json.dumps(value, indent=2, allow_nan=False, ensure_ascii=False)
+    write_bytes(path, (text + "\n").encode())
+
+
+def write_arrays(path: Path, arrays: Mapping[str, Any]) -> None:
+    """Write NumPy arrays as a compressed .npz file."""
+    buffer = io.BytesIO()
+    np.savez_compressed(buffer, **dict(arrays))
+    write_bytes(path, buffer.getvalue())
+
+
+@contextlib.contextmanager
+def replaced_folder(folder: Path) -> Iterator[Path]:
+    """Give an empty folder that takes `folder`'s place once all is in it.
+
+    Until then, and if anything goes wrong, what was there stays.
+    """
+    fresh, old = (folder.with_name(f".{folder.name}-{x}") for x in ("new", "old"))
+    _put_back(old, folder)
+    for leftover in (fresh, old):
+        shutil.rmtree(leftover, ignore_errors=True)
+    fresh.mkdir(parents=True)
+    try:
+        yield fresh
+        if folder.exists():
+            os.replace(folder, old)
+        os.replace(fresh, folder)
+    finally:
+        _put_back(old, folder)
+        for leftover in (fresh, old):
+            shutil.rmtree(leftover, ignore_errors=True)
+
+
+def _put_back(old: Path, folder: Path) -> None:
+    """Undo a replacement that was cut short between its two moves."""
+    if old.exists() and not folder.exists():
+        os.replace(old, folder)
+
+
+def versions() -> dict[str, str]:
+    """Return the versions of what the numbers depend on."""
+    names = ("sdd_jax", "jax", "jaxlib", "flax", "optax", "grain", "numpy", "pillow")
+    return {name: importlib.metadata.version(name) for name in names}

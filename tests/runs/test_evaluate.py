@@ -1,0 +1,191 @@
+import json
+import logging
+import shutil
+
+import jax
+import numpy as np
+import pytest
+
+from sdd_jax import sharding
+from sdd_jax.errors import InputError
+from sdd_jax.runs import evaluate
+
+METHODS = ["sdd", "cam", "random_map", "random_pixels", "centre"]
+METRICS = [
+    "confidence_drop",
+    "confidence_drop_signed",
+    "confidence_drop_points",
+    "prediction_change",
+]
+
+
+@pytest.fixture(scope="module")
+def evaluated(trained, config, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("evaluated") / "workdir"
+    shutil.copytree(trained, folder)
+    evaluate.run(config, folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def result(evaluated):
+    return json.loads((evaluated / "eval" / "metrics.json").read_text())
+
+
+@pytest.fixture(scope="module")
+def rows(evaluated):
+    return dict(np.load(evaluated / "eval" / "per_sample.npz"))
+
+
+def test_metrics_have_a_value_and_an_interval_everywhere(result):
+    assert list(result["methods"]) == METHODS
+    for parts in (result["methods"], result["correctly_classified"]["methods"]):
+        for method in METHODS:
+            for fill in ("black", "mean"):
+                for scheme in ("deletion", "retention"):
+                    for metric in METRICS:
+                        cell = parts[method][fill][scheme][metric]
+                        assert cell["low"] <= cell["value"] + 1e-4
+                        assert cell["value"] <= cell["high"] + 1e-4
+    assert result["num_images"] == 12
+    assert set(result["accuracy"]) == {"value", "low", "high"}
+
+
+def test_metrics_equal_a_loop_over_the_pictures(result, rows):
+    places = [(m, f, s) for m in range(5) for f in range(2) for s in range(2)]
+    for m, f, s in places:
+        drops, changes = [], []
+        for i in range(12):
+            p, q = rows["confidence"][i], rows["masked_confidence"][m, f, s, i]
+            drops.append(100 * max(0.0, (p - q) / p))
+            changed = rows["masked_prediction"][m, f, s, i] != rows["prediction"][i]
+            changes.append(100.0 if changed else 0.0)
+        cell = result["methods"][METHODS[m]][("black", "mean")[f]]
+        cell = cell[("deletion", "retention")[s]]
+        assert cell["confidence_drop"]["value"] == pytest.approx(
+            np.mean(drops), rel=1e-5
+        )
+        assert cell["prediction_change"]["value"] == pytest.approx(np.mean(changes))
+
+
+def test_the_correctly_classified_are_a_part_of_all(result, rows):
+    correct = rows["prediction"] == rows["label"]
+    assert result["correctly_classified"]["num_images"] == correct.sum()
+    assert result["accuracy"]["value"] == pytest.approx(100 * correct.mean())
+    signed = 100 * (1 - rows["masked_confidence"][0, 0, 0] / rows["confidence"])
+    cell = result["correctly_classified"]["methods"]["sdd"]["black"]["deletion"]
+    assert cell["confidence_drop_signed"]["value"] == pytest.approx(
+        signed[correct].mean(), rel=1e-4
+    )
+
+
+def test_differences_are_sdd_minus_the_method(result):
+    assert list(result["difference_to_sdd"]) == METHODS[1:]
+    for method, fills in result["difference_to_sdd"].items():
+        for fill, schemes in fills.items():
+            for scheme, cells in schemes.items():
+                for metric, cell in cells.items():
+                    sdd, other = (
+                        result["methods"][name][fill][scheme][metric]["value"]
+                        for name in ("sdd", method)
+                    )
+                    assert cell["value"] == pytest.approx(sdd - other, abs=1e-4)
+
+
+def test_a_result_tells_its_protocol(result, config):
+    protocol = result["protocol"]
+    assert protocol["fraction"] == config["eval"]["fraction"]
+    assert len(protocol["checkpoint_sha256"]) == 64
+    assert {"jax", "flax", "numpy"} <= set(protocol["versions"])
+    assert protocol["saliency"]["sdd"]["num_classes_compared"] == 5
+    for name in ("split", "target", "rounding", "ties", "fills", "seed", "step"):
+        assert name in protocol
+
+
+def test_rivals_scale_and_amplification_of_every_picture_are_kept(rows):
+    assert rows["rivals"].shape == (12, 4)
+    assert not (rows["rivals"] == rows["prediction"][:, None]).any()
+    assert (rows["scale"] >= 4).all() and (rows["scale"] <= 50).all()
+    low, high = np.float32([0.2, 0.4])
+    assert (rows["amplification"] >= low).all()
+    assert (rows["amplification"] <= high).all()
+
+
+def test_a_split_is_one_compilation_whatever_its_last_batch(
+    workdir_copy, make_config, caplog
+):
+    # 12 pictures in batches of 7: the second is padded.
+    config = make_config({"eval.batch_size": 7, "eval.methods": ("sdd",)})
+    with jax.log_compiles(), caplog.at_level(logging.WARNING):
+        evaluate.run(config, workdir_copy)
+    compiled = [r for r in caplog.messages if "Finished XLA compilation of" in r]
+    assert sum("jit(program)" in message for message in compiled) == 1
+
+
+def test_the_batch_size_and_padding_change_nothing(workdir_copy, make_config, rows):
+    evaluate.run(make_config({"eval.batch_size": 5}), workdir_copy)
+    other = dict(np.load(workdir_copy / "eval" / "per_sample.npz"))
+    for name in ("index", "prediction", "masked_prediction", "rivals"):
+        np.testing.assert_array_equal(other[name], rows[name])
+    np.testing.assert_allclose(
+        other["masked_confidence"], rows["masked_confidence"], rtol=1e-5
+    )
+
+
+def test_eight_devices_give_what_one_gives(workdir_copy, config, rows):
+    if len(jax.devices()) < 8:
+        pytest.skip("needs eight (virtual) devices")
+    with jax.set_mesh(sharding.make_mesh(8)):
+        evaluate.run(config, workdir_copy)
+    other = dict(np.load(workdir_copy / "eval" / "per_sample.npz"))
+    for name in ("index", "prediction", "masked_prediction", "rivals"):
+        np.testing.assert_array_equal(other[name], rows[name])
+    np.testing.assert_allclose(
+        other["masked_confidence"], rows["masked_confidence"], rtol=1e-5
+    )
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ({"eval.methods": ("sdd", "gradcam")}, "unknown method 'gradcam'"),
+        ({"eval.fills": ("pink",)}, "unknown fill 'pink'"),
+        ({"eval.methods": ()}, "the methods are none"),
+        ({"eval.methods": ("sdd", "sdd")}, "the methods are sdd, sdd: expected"),
+        ({"eval.fills": ()}, "the fills are none"),
+        ({"eval.fraction": 1.0}, r"fraction is 1\.0, expected a number between 0"),
+        ({"eval.fraction": 0.0}, r"fraction is 0\.0"),
+        ({"eval.split": "holdout"}, r"eval\.split is 'holdout'"),
+        ({"eval.batch_size": 0}, r"eval\.batch_size is 0"),
+        ({"data.num_identities": 4}, "knows 6 identities, but the data have 4"),
+    ],
+)
+def test_bad_settings_are_refused_before_anything_is_written(
+    workdir_copy, make_config, override, message
+):
+    with pytest.raises(InputError, match=message) as error:
+        evaluate.run(make_config(override), workdir_copy)
+    assert "\n" not in str(error.value)
+    assert not (workdir_copy / "eval").exists()
+
+
+def test_a_workdir_without_a_checkpoint_says_what_to_do(config, tmp_path):
+    with pytest.raises(InputError, match=f"no checkpoint in {tmp_path}: train first"):
+        evaluate.run(config, tmp_path)
+    assert not list(tmp_path.iterdir())
+
+
+def test_an_old_result_outlives_a_failed_evaluation(workdir_copy, config, monkeypatch):
+    old = workdir_copy / "eval" / "metrics.json"
+    old.parent.mkdir()
+    old.write_text("old")
+
+    def full(path, value):
+        raise OSError(28, "No space left on device", str(path))
+
+    monkeypatch.setattr(evaluate.workdir, "write_json", full)
+    with pytest.raises(OSError, match="No space left"):
+        evaluate.run(config, workdir_copy)
+    assert old.read_text() == "old"
+    assert [path.name for path in (workdir_copy / "eval").iterdir()] == ["metrics.json"]
+    assert not [p for p in workdir_copy.iterdir() if p.name.startswith(".")]

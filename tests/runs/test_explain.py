@@ -1,0 +1,167 @@
+import hashlib
+import json
+import shutil
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from sdd_jax.errors import InputError
+from sdd_jax.runs import explain
+
+DRAWN = {
+    *("picture", "sdd", "cam", "removed", "kept", "removed_mean", "kept_mean"),
+}
+
+
+@pytest.fixture(scope="module")
+def explained(trained, config, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("explained") / "workdir"
+    shutil.copytree(trained, folder)
+    explain.run(config, folder)
+    return folder / "explain"
+
+
+@pytest.fixture(scope="module")
+def records(explained):
+    return [
+        json.loads(x)
+        for x in (explained / "records.jsonl").read_text().split("\n")[:-1]
+    ]
+
+
+@pytest.fixture(scope="module")
+def arrays(explained):
+    return dict(np.load(explained / "explanations.npz"))
+
+
+def test_each_record_tells_who_how_sure_and_who_else(records, arrays):
+    assert len(records) == 3
+    for i, record in enumerate(records):
+        scores = arrays["scores"][i]
+        assert record["predicted"] == arrays["names"][scores.argmax()]
+        assert record["probability"] == pytest.approx(scores.max())
+        assert record["correct"] == (record["label"] == record["predicted"])
+        rivals = [rival["probability"] for rival in record["rivals"]]
+        others = np.sort(np.delete(scores, scores.argmax()))[::-1]
+        assert rivals == pytest.approx(others[:4].tolist())
+        assert 4 <= record["scale"] <= 50
+        assert 0.2 - 1e-6 <= record["amplification"] <= 0.4 + 1e-6
+
+
+def test_outcomes_are_what_masking_did(records, arrays):
+    for i, record in enumerate(records):
+        for f, fill in enumerate(arrays["fills"]):
+            for s, scheme in enumerate(arrays["schemes"]):
+                outcome = record["outcomes"][fill][scheme]
+                masked = arrays["masked_confidence"][i, f, s]
+                drop = 100 * max(0.0, 1 - masked / record["probability"])
+                assert outcome["probability"] == pytest.approx(masked)
+                assert outcome["confidence_drop"] == pytest.approx(drop, abs=1e-3)
+                changed = outcome["predicted"] != record["predicted"]
+                assert outcome["prediction_changed"] == changed
+
+
+def test_the_pictures_show_what_was_removed_and_what_was_kept(
+    explained, records, arrays
+):
+    size = arrays["salient"].shape[1]
+    for i, record in enumerate(records):
+        assert set(record["files"]) == DRAWN
+        salient, image = arrays["salient"][i], arrays["image"][i]
+        assert salient.sum() == round(record["fraction"] * size * size)
+        removed = np.array(Image.open(explained / record["files"]["removed"]))
+        kept = np.array(Image.open(explained / record["files"]["kept"]))
+        np.testing.assert_array_equal(removed, image * ~salient[..., None])
+        np.testing.assert_array_equal(kept, image * salient[..., None])
+
+
+def test_the_manifest_holds_every_file_and_its_hash(explained):
+    manifest = json.loads((explained / "manifest.json").read_text())
+    files = {path.name for path in explained.iterdir()} - {"manifest.json"}
+    assert set(manifest["files"]) == files
+    for name, sha256 in manifest["files"].items():
+        content = (explained / name).read_bytes()
+        assert hashlib.sha256(content).hexdigest() == sha256
+    assert {"checkpoint_sha256", "config", "versions"} <= set(manifest)
+
+
+def test_the_page_names_everybody_and_loads_nothing(explained, records):
+    html = (explained / "index.html").read_text()
+    for record in records:
+        assert record["predicted"] in html
+        assert record["picture"] in html
+    assert "data:image/png;base64," in html
+    assert 'src="http' not in html and "<script" not in html
+
+
+def test_any_picture_file_is_explained_without_a_truth(
+    workdir_copy, make_config, tmp_path
+):
+    path = tmp_path / "some.jpg"
+    Image.effect_noise((300, 200), 80).save(path)
+    explain.run(make_config({"explain.images": str(path)}), workdir_copy)
+    lines = (workdir_copy / "explain" / "records.jsonl").read_text().splitlines()
+    record = json.loads(lines[0])
+    assert len(lines) == 1
+    assert record["picture"] == str(path)
+    assert record["label"] is None and record["correct"] is None
+    html = (workdir_copy / "explain" / "index.html").read_text()
+    assert "can only answer with one of the 6 people it knows" in html
+
+
+def test_explaining_again_replaces_the_old_pictures(workdir_copy, make_config):
+    explain.run(make_config({"explain.num_images": 2}), workdir_copy)
+    explain.run(make_config({"explain.num_images": 1}), workdir_copy)
+    numbers = {path.name[:4] for path in (workdir_copy / "explain").glob("*.png")}
+    assert numbers == {"0000"}
+
+
+def test_a_failure_leaves_the_old_explanation_whole(
+    workdir_copy, make_config, monkeypatch
+):
+    config = make_config({"explain.num_images": 1})
+    explain.run(config, workdir_copy)
+    before = {p.name: p.read_bytes() for p in (workdir_copy / "explain").iterdir()}
+
+    def interrupted(*arguments, **options):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(explain.page, "render", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        explain.run(config, workdir_copy)
+    after = {p.name: p.read_bytes() for p in (workdir_copy / "explain").iterdir()}
+    assert after == before
+    assert not [p for p in workdir_copy.iterdir() if p.name.startswith(".")]
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ({"explain.fraction": 1.5}, r"fraction is 1\.5, expected a number between"),
+        ({"explain.images": "nobody.jpg"}, "no picture nobody.jpg: expected a file"),
+        ({"explain.split": "holdout"}, r"explain\.split is 'holdout'"),
+        ({"explain.batch_size": -8}, r"explain\.batch_size is -8"),
+    ],
+)
+def test_bad_settings_are_refused_before_anything_is_written(
+    workdir_copy, make_config, override, message
+):
+    with pytest.raises(InputError, match=message) as error:
+        explain.run(make_config(override), workdir_copy)
+    assert "\n" not in str(error.value)
+    assert not (workdir_copy / "explain").exists()
+
+
+def test_a_workdir_without_a_checkpoint_says_what_to_do(config, tmp_path):
+    with pytest.raises(InputError, match=f"no checkpoint in {tmp_path}: train first"):
+        explain.run(config, tmp_path)
+
+
+def test_a_damaged_picture_is_named(workdir_copy, make_config, tmp_path):
+    path = tmp_path / "torn.png"
+    Image.effect_noise((300, 200), 80).save(path)
+    path.write_bytes(path.read_bytes()[:2000])
+    with pytest.raises(InputError, match="torn.png"):
+        explain.run(make_config({"explain.images": str(path)}), workdir_copy)
+    assert not (workdir_copy / "explain").exists()

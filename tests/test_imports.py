@@ -1,0 +1,121 @@
+"""Imports point one way."""
+
+import ast
+import importlib.util
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+BASE = {"types", "errors", "keys"}
+# Which parts of sdd_jax each part may import, besides itself.
+MAY_IMPORT = {
+    "__init__": set(),
+    "types": set(),
+    "errors": set(),
+    "keys": set(),
+    "sharding": BASE,
+    "checkpoints": BASE,
+    "images": BASE,
+    "models": BASE | {"sharding", "checkpoints"},
+    "saliency": BASE | {"models"},
+    "faithfulness": BASE,
+    "reports": BASE,
+    "training": BASE | {"sharding", "checkpoints", "models"},
+    "runs": BASE
+    | {"sharding", "checkpoints", "images", "models", "saliency"}
+    | {"faithfulness", "reports", "training"},
+}
+NEVER = {"absl", "configs", "ml_collections", "tensorflow", "main", "tests"}
+# What only one part may import.
+ONLY_FROM = {"orbax": "checkpoints", "weights_conversion": "runs"}
+
+
+def imported_modules(source: str, package: str) -> list[str]:
+    """Return the full names; of `from a import b`, both a and a.b."""
+    names = []
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Import):
+            names += [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            relative = "." * node.level + (node.module or "")
+            parent = importlib.util.resolve_name(relative, package)
+            names += [parent, *(f"{parent}.{alias.name}" for alias in node.names)]
+    return names
+
+
+def violations(module: str, source: str) -> list[str]:
+    """Return the imports that a module of sdd_jax must not have."""
+    part = module.split(".")[1]
+    found = []
+    for name in imported_modules(source, module.rpartition(".")[0]):
+        top, *rest = name.split(".")
+        if top == "sdd_jax":
+            allowed = MAY_IMPORT[part] | {part, ""}
+            # Of `from sdd_jax import x`, only sdd_jax.x says which part it is.
+            is_wrong = (rest or [""])[0] not in allowed
+        else:
+            is_wrong = top in NEVER or ONLY_FROM.get(top, part) != part
+        if is_wrong:
+            found.append(name)
+    return found
+
+
+def modules():
+    paths = sorted((ROOT / "sdd_jax").rglob("*.py"))
+    return [".".join(p.relative_to(ROOT).with_suffix("").parts) for p in paths]
+
+
+@pytest.mark.parametrize("module", modules())
+def test_imports_point_one_way(module):
+    source = (ROOT / module.replace(".", "/")).with_suffix(".py").read_text()
+    assert not violations(module, source)
+
+
+@pytest.mark.parametrize(
+    ("module", "source"),
+    [
+        ("sdd_jax.types", "from sdd_jax.errors import InputError"),
+        ("sdd_jax.sharding", "from sdd_jax import images"),
+        ("sdd_jax.images.orl", "from sdd_jax.models.classifier import build"),
+        ("sdd_jax.models.heads", "import sdd_jax.saliency.sdd as sdd"),
+        ("sdd_jax.models.heads", "from ..runs import train"),
+        ("sdd_jax.saliency.cam", "def f():\n    from sdd_jax import runs"),
+        ("sdd_jax.faithfulness.masks", "from sdd_jax.models import FaceClassifier"),
+        ("sdd_jax.faithfulness.masks", "from sdd_jax.saliency import METHODS"),
+        ("sdd_jax.reports.page", "import sdd_jax.images"),
+        ("sdd_jax.training.step", "from sdd_jax import saliency"),
+        ("sdd_jax.runs.train", "from orbax.checkpoint import v1 as ocp"),
+        ("sdd_jax.runs.train", "from absl import flags"),
+        ("sdd_jax.runs.train", "import configs.orl"),
+        ("sdd_jax.images.tfds", "import tensorflow as tf"),
+        ("sdd_jax.models.classifier", "import weights_conversion.dlib"),
+    ],
+)
+def test_a_planted_violation_is_found(module, source):
+    assert violations(module, source)
+
+
+@pytest.mark.parametrize(
+    ("module", "source"),
+    [
+        ("sdd_jax.checkpoints", "from orbax.checkpoint import v1 as ocp"),
+        ("sdd_jax.saliency.sdd", "from sdd_jax.saliency.class_maps import upsample"),
+        ("sdd_jax.saliency.cam", "from . import class_maps"),
+        ("sdd_jax.models.classifier", "from sdd_jax import checkpoints, sharding"),
+        ("sdd_jax.runs.train", "from weights_conversion import dlib"),
+        ("sdd_jax.runs.train", "from sdd_jax import saliency, training"),
+        ("sdd_jax.images.tfds", "import tensorflow_datasets as tfds"),
+    ],
+)
+def test_an_import_in_the_right_direction_is_not(module, source):
+    assert not violations(module, source)
+
+
+def test_weights_conversion_knows_only_models_and_what_they_stand_on():
+    allowed = BASE | {"models", "checkpoints"}
+    for path in (ROOT / "weights_conversion").glob("*.py"):
+        for name in imported_modules(path.read_text(), "weights_conversion"):
+            top, *rest = name.split(".")
+            assert top not in NEVER | {"orbax"}
+            assert top != "sdd_jax" or not rest or rest[0] in allowed
