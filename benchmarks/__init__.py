@@ -1,0 +1,1 @@
+"""Measurements: accuracy over seeds, and speed beside a baseline."""
