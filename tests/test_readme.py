@@ -1,0 +1,78 @@
+"""What the README says, done."""
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from configs import orl
+from sdd_jax import saliency
+from sdd_jax.runs import train
+
+ROOT = Path(__file__).parents[1]
+README = (ROOT / "README.md").read_text()
+
+
+@pytest.fixture(scope="module")
+def trained_folder(tmp_path_factory):
+    """Return a folder in which the embedded default was trained, a little."""
+    folder = tmp_path_factory.mktemp("readme")
+    config = orl.get_config()
+    config.train.update(parts="head", steps=20, validate_every=20)
+    train.run(config.to_dict(), folder / "runs" / "orl")
+    return folder
+
+
+@pytest.mark.slow
+def test_the_library_lines_print_what_the_readme_says(trained_folder):
+    code = re.search(r"```python\n(.*?)```", README, re.S).group(1)
+    said = re.search(r"prints\n\n```\n(.*?)\n```", README, re.S).group(1)
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=trained_folder,
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    assert done.returncode == 0, done.stderr
+    # The four names are a well-trained network's; the rest is the same for any.
+    names = re.compile(r"^\[.*?\] ")
+    assert names.sub("", done.stdout.strip()) == names.sub("", said)
+
+
+def test_every_flag_in_the_readme_exists():
+    config = orl.get_config()
+    flags = set(re.findall(r"--config\.([a-z_.]+)=", README))
+    assert flags
+    for flag in flags:
+        section, name = flag.split(".")
+        assert name in config[section]
+
+
+def test_every_make_target_in_the_readme_exists():
+    makefile = (ROOT / "Makefile").read_text()
+    for target in set(re.findall(r"(?:`|    )make ([a-z]+)", README)):
+        assert f"\n{target}:" in makefile
+
+
+def test_the_map_names_every_folder_and_only_what_exists():
+    table = README.split("## The map")[1].split("## ")[0]
+    named = re.findall(
+        r"`((?:sdd_jax|configs|weights_conversion|benchmarks)/[a-z/]*)`", table
+    )
+    for path in named:
+        assert (ROOT / path).is_dir()
+    packages = {path.parent.name for path in (ROOT / "sdd_jax").glob("*/__init__.py")}
+    assert packages == {Path(path).name for path in named if path.count("/") == 2}
+
+
+def test_every_config_is_on_the_map():
+    table = README.split("## The map")[1].split("## ")[0]
+    for path in (ROOT / "configs").glob("[a-z]*.py"):
+        assert f"`{path.name}`" in table
+
+
+def test_every_saliency_method_is_in_the_default_evaluation():
+    assert set(orl.get_config().eval.methods) == set(saliency.METHODS)
