@@ -1,6 +1,6 @@
 """What every mode starts from: the pictures, and the model that answers for them."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -50,6 +50,20 @@ def load_splits(config: Mapping[str, Any]) -> dict[str, ImageSet]:
     )
 
 
+def check_names(
+    description: Mapping[str, Any], names: Sequence[str], folder: Path
+) -> None:
+    """Raise InputError where a checkpoint knows other identities than the data have."""
+    known = description.get("names", [])
+    if list(known) != list(names):
+        different = sorted(set(known).symmetric_difference(names))[:5]
+        raise InputError(
+            f"the checkpoint in {folder} knows {len(known)} identities, but the data "
+            f"have {len(names)} (for example {', '.join(different) or 'another order'} "
+            f"differ): use the data it was trained on, or train in another --workdir"
+        )
+
+
 def load_model(
     workdir: Path, names: tuple[str, ...]
 ) -> tuple[FaceClassifier, dict[str, Any]]:
@@ -63,14 +77,7 @@ def load_model(
         InputError: there is no checkpoint, or it knows other identities.
     """
     step = checkpoints.best_step(workdir)
-    known = checkpoints.description(workdir, step).get("names", [])
-    if tuple(known) != names:
-        different = sorted(set(known).symmetric_difference(names))[:5]
-        raise InputError(
-            f"the checkpoint in {workdir} knows {len(known)} identities, but the data "
-            f"have {len(names)} (for example {', '.join(different) or 'another order'} "
-            f"differ): use the data it was trained on, or train in another --workdir"
-        )
+    check_names(checkpoints.description(workdir, step), names, workdir)
     model = models.load(workdir, step=step)
     return model, {
         "checkpoint": str(checkpoints.path(workdir, step)),

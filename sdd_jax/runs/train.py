@@ -59,6 +59,7 @@ def run(config: Mapping[str, Any], folder: Path) -> dict[str, Any]:
                 f"--workdir, and give this one as --config.model.pretrained"
             )
         workdir.claim(folder, config, ("seed", "data", "model", "train"))
+        setup.check_names(description, splits["train"].names, folder)
         graphdef, state = resume.restore(folder, step, tx, options["parts"])
         setup.console.print(f"going on from step {step} in {folder}", soft_wrap=True)
         features = None

@@ -1,4 +1,5 @@
 import json
+import shutil
 from pathlib import Path
 
 import jax
@@ -192,3 +193,17 @@ def test_converted_weights_are_not_a_workdir(make_config, tmp_path):
     with pytest.raises(InputError, match="holds converted weights, not a training run"):
         train.run(config, tmp_path)
     assert not (tmp_path / "config.json").exists()
+
+
+def test_a_run_does_not_go_on_with_other_people(make_config, tmp_path):
+    faces = SOURCES["synthetic"](image_size=32, seed=0, num_identities=3, num_images=6)
+    for place, file in enumerate(faces["train"].files):
+        path = tmp_path / "faces" / f"{file}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(faces["train"].read(place)).save(path)
+    config = make_config({"train.parts": "head", "train.steps": 1})
+    config["data"] = {"source": "folder", "root": str(tmp_path / "faces")}
+    train.run(config, tmp_path / "run")
+    shutil.rmtree(tmp_path / "faces" / "person2")
+    with pytest.raises(InputError, match="knows 3 identities, but the data have 2"):
+        train.run(config, tmp_path / "run")
