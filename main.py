@@ -60,7 +60,7 @@ def main(arguments: list[str]) -> int:
     except OSError as error:
         return _fail(
             f"cannot read or write {error.filename or 'a file'}: "
-            f"{error.strerror or error}; free the disk or choose another --workdir"
+            f"{error.strerror or error}; make room, or choose another --workdir"
         )
     return 0
 
@@ -79,7 +79,9 @@ def _parse(arguments: list[str]) -> tuple[dict[str, Any], Path, tuple[str, ...]]
         rest = flags.FLAGS(sys.argv)[1:]
         config = _CONFIG.value.to_dict()
     except (flags.Error, AttributeError, KeyError, OSError, TypeError) as error:
-        message = " ".join(str(error).split())
+        # A KeyError's own text is its message in quotes.
+        text = error.args[0] if isinstance(error, KeyError) else error
+        message = " ".join(str(text).split())
         raise InputError(f"cannot read the command line: {message}") from error
     if rest:
         raise InputError(

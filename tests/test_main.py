@@ -117,7 +117,7 @@ def test_each_mode_runs_alone_from_another_folder(main, finished, tmp_path):
     options = [f"--config.explain.images={picture}", config, f"--workdir={workdir}"]
     done = main("--mode=explain", *options, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
-    assert "1 pictures explained" in done.stdout
+    assert "pictures explained: 1" in done.stdout
     done = main("--mode=eval", config, f"--workdir={workdir}", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
 
@@ -172,7 +172,9 @@ def test_ctrl_c_stops_with_one_line_and_keeps_what_was_finished(
         # Something no other test compiled, so that there is time to interrupt it.
         new = f"--config.{mode}.batch_size=1"
         process = start(SMOKE, f"--workdir={workdir}", f"--mode={mode}", new)
-        wait_for(process, {"eval": "evaluating", "explain": "explaining"}[mode])
+        wait_for(
+            process, {"eval": "evaluating", "explain": "pictures to explain"}[mode]
+        )
     process.send_signal(signal.SIGINT)
     output = process.stdout.read()
     process.wait()
@@ -261,7 +263,7 @@ def test_the_papers_config_runs_on_a_small_network_and_drawn_faces(main, tmp_pat
         "--config.explain.num_images=2",
     )
     assert done.returncode == 0, done.stderr
-    assert "2 pictures explained" in done.stdout
+    assert "pictures explained: 2" in done.stdout
     result = json.loads((tmp_path / "workdir" / "eval" / "metrics.json").read_text())
     assert result["num_images"] == 3
 

@@ -52,6 +52,16 @@ class FaceClassifier(nnx.Module):
         self, images: UInt8[Array, "batch height width 3"]
     ) -> Float[Array, "batch rows columns features"]:
         """Return the last convolution's output for RGB pictures of the spec's size."""
+        return self.backbone(self.normalised(images))
+
+    def normalised(
+        self, images: UInt8[Array, "batch height width 3"]
+    ) -> Float[Array, "batch height width 3"]:
+        """Return the numbers the backbone takes, in its own colour order.
+
+        `backbone(normalised(images))` are the feature maps; a method that needs the
+        gradient by the picture differentiates between the two.
+        """
         size = self.spec.size
         if images.shape[1:3] != (size, size):
             raise InputError(
@@ -66,7 +76,7 @@ class FaceClassifier(nnx.Module):
         pixels = images.astype(jnp.float32)
         if self.spec.colour_order == "BGR":
             pixels = pixels[..., ::-1]
-        return self.backbone((pixels - jnp.array(self.spec.mean)) / self.spec.scale)
+        return (pixels - jnp.array(self.spec.mean)) / self.spec.scale
 
     def _head(self, ability: str) -> Any:
         if not hasattr(self.head, ability):

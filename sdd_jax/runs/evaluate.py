@@ -102,8 +102,9 @@ def run(config: Mapping[str, Any], folder: Path) -> dict[str, Any]:
     with workdir.replaced_folder(folder / "eval") as fresh:
         workdir.write_arrays(fresh / "per_sample.npz", per_sample)
         workdir.write_json(fresh / "metrics.json", result)
-    for renderable in (table.table_1(result), table.differences(result)):
-        setup.console.print(renderable)
+    setup.console.print(table.table_1(result))
+    if result.get("difference_to_sdd"):
+        setup.console.print(table.differences(result))
     setup.console.print(f"written: {folder / 'eval' / 'metrics.json'}", soft_wrap=True)
     return result
 
@@ -144,12 +145,20 @@ def _protocol(config: Mapping[str, Any]) -> dict[str, Any]:
             "black": "RGB 0, 0, 0",
             "mean": "the picture's own mean colour, rounded",
         },
+        "unit": "per cent; low and high bound the interval of value",
         "confidence_drop": "100 max(0, (p - p_masked) / p), p = softmax",
+        "confidence_drop_signed": "100 (p - p_masked) / p",
+        "confidence_drop_points": "100 (p - p_masked)",
+        "prediction_change": "share of pictures whose predicted class changes",
+        "difference_to_sdd": "SDD minus the method, paired by picture",
+        "per_sample": "masked_*: [methods, fills, schemes, images]; rivals, scale (F) "
+        "and amplification (alpha) are SDD's",
         "intervals": f"95 % percentile bootstrap over pictures, "
         f"{options['num_resamples']} resamples, seed {options['seed']}",
         "seed": options["seed"],
         "saliency": {
             name: config["saliency"].get(name, {}) for name in options["methods"]
         },
+        "config": {name: config[name] for name in ("seed", "data", "model", "train")},
         "versions": workdir.versions(),
     }

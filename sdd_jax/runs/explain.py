@@ -44,7 +44,7 @@ def run(config: Mapping[str, Any], folder: Path) -> dict[str, Any]:
     model, provenance = setup.load_model(folder, splits["train"].names)
     workdir.claim(folder, config, ("seed", "data", "model"))
     image_set = pictures.chosen(options, splits, SQUARES[config["data"]["source"]])
-    setup.console.print(f"explaining {len(image_set)} pictures")
+    setup.console.print(f"pictures to explain: {len(image_set)}")
     explained = _explain(config, model, image_set)
     with workdir.replaced_folder(folder / "explain") as fresh:
         records = [
@@ -74,7 +74,7 @@ def run(config: Mapping[str, Any], folder: Path) -> dict[str, Any]:
         }
         workdir.write_json(fresh / "manifest.json", manifest)
     index = folder / "explain" / "index.html"
-    setup.console.print(f"{len(records)} pictures explained: {index}", soft_wrap=True)
+    setup.console.print(f"pictures explained: {len(records)}, {index}", soft_wrap=True)
     return manifest
 
 

@@ -29,8 +29,11 @@ def chosen(
     Raises:
         InputError: something asked for does not exist.
     """
-    if options["images"]:
-        return _asked_for(options["images"].split(","), splits, square)
+    images = options["images"]
+    if images:
+        # A file's own name may hold a comma.
+        is_one = Path(images).expanduser().exists()
+        return _asked_for([images] if is_one else images.split(","), splits, square)
     name = options["split"]
     if name not in splits or not len(splits[name]):
         raise InputError(

@@ -54,7 +54,12 @@ def check_names(
     description: Mapping[str, Any], names: Sequence[str], folder: Path
 ) -> None:
     """Raise InputError where a checkpoint knows other identities than the data have."""
-    known = description.get("names", [])
+    if "names" not in description:
+        raise InputError(
+            f"{folder} holds converted weights, which know no identities: train first, "
+            f"in another --workdir, with --config.model.pretrained={folder}"
+        )
+    known = description["names"]
     if list(known) != list(names):
         different = sorted(set(known).symmetric_difference(names))[:5]
         raise InputError(

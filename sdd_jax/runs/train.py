@@ -53,13 +53,8 @@ def run(config: Mapping[str, Any], folder: Path) -> dict[str, Any]:
     if checkpoints.exists(folder):
         step = checkpoints.latest_step(folder)
         description = checkpoints.description(folder, step)
-        if "names" not in description:
-            raise InputError(
-                f"{folder} holds converted weights, not a training run: choose another "
-                f"--workdir, and give this one as --config.model.pretrained"
-            )
-        workdir.claim(folder, config, ("seed", "data", "model", "train"))
         setup.check_names(description, splits["train"].names, folder)
+        workdir.claim(folder, config, ("seed", "data", "model", "train"))
         graphdef, state = resume.restore(folder, step, tx, options["parts"])
         setup.console.print(f"going on from step {step} in {folder}", soft_wrap=True)
         features = None

@@ -56,7 +56,7 @@ def claim(workdir: Path, config: Mapping[str, Any], sections: tuple[str, ...]) -
             raise InputError(
                 f"{workdir} belongs to another config: {name} is {there.get(name)!r} "
                 f"there and {here.get(name)!r} now; choose another --workdir or pass "
-                f"--config.{name}={there.get(name)}"
+                f"'--config.{name}={there.get(name)}'"
             )
 
 

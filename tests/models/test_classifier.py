@@ -192,6 +192,15 @@ def test_a_colour_order_that_is_none_is_refused():
 
 def test_pictures_of_another_type_are_refused(classifier):
     # Unwrapped: the annotation, which only tests check, would refuse them first.
-    feature_maps = inspect.unwrap(type(classifier).feature_maps)
+    normalised = inspect.unwrap(type(classifier).normalised)
     with pytest.raises(InputError, match="^pictures of float32 were given, .* uint8"):
-        feature_maps(classifier, jnp.zeros((1, 17, 17, 3)))
+        normalised(classifier, jnp.zeros((1, 17, 17, 3)))
+
+
+def test_the_gradient_by_the_picture_is_taken_after_normalising(classifier, images):
+    pixels = classifier.normalised(images)
+    np.testing.assert_array_equal(
+        classifier.backbone(pixels), classifier.feature_maps(images)
+    )
+    gradient = jax.grad(lambda x: classifier.logits(classifier.backbone(x)).sum())
+    assert np.abs(gradient(pixels)).max() > 0

@@ -6,7 +6,7 @@ import jax
 import numpy as np
 import pytest
 
-from sdd_jax import sharding
+from sdd_jax import checkpoints, sharding
 from sdd_jax.errors import InputError
 from sdd_jax.runs import evaluate
 
@@ -189,3 +189,26 @@ def test_an_old_result_outlives_a_failed_evaluation(workdir_copy, config, monkey
     assert old.read_text() == "old"
     assert [path.name for path in (workdir_copy / "eval").iterdir()] == ["metrics.json"]
     assert not [p for p in workdir_copy.iterdir() if p.name.startswith(".")]
+
+
+def test_without_sdd_there_is_nothing_to_compare_with(
+    workdir_copy, make_config, capsys
+):
+    config = make_config({"eval.methods": ("cam", "centre"), "eval.fills": ("black",)})
+    result = evaluate.run(config, workdir_copy)
+    assert "difference_to_sdd" not in result
+    output = capsys.readouterr().out
+    assert "Table 1." in output and "written:" in output
+    assert "minus" not in output
+
+
+def test_sdd_alone_has_no_table_of_differences(workdir_copy, make_config, capsys):
+    evaluate.run(make_config({"eval.methods": ("sdd",)}), workdir_copy)
+    output = capsys.readouterr().out
+    assert "written:" in output and "minus" not in output
+
+
+def test_converted_weights_cannot_be_evaluated(make_config, tmp_path):
+    checkpoints.save(tmp_path, 0, {"model": {"a": np.zeros(1)}}, {"model": {}}, 0.0)
+    with pytest.raises(InputError, match="converted weights, which know no identities"):
+        evaluate.run(make_config({}), tmp_path)

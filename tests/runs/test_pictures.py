@@ -204,3 +204,11 @@ def test_a_picture_of_the_faces_own_size_is_cropped_like_theirs(splits, tmp_path
     found = chosen(faces, orl.square, images=f"{file},{name}")
     np.testing.assert_array_equal(found.read(0), found.read(1))
     assert found.labels.tolist() == [-1, 0]
+
+
+def test_a_file_whose_name_holds_a_comma_is_one_file(splits, tmp_path):
+    path = tmp_path / "grace, hopper.png"
+    write_grey(path, 7)
+    found = chosen(splits, images=str(path))
+    assert found.files == (str(path),)
+    assert grey_values(found) == [7]

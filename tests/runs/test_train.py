@@ -190,7 +190,7 @@ def test_converted_weights_are_not_a_workdir(make_config, tmp_path):
     model = models.build({"backbone": config["model"]["backbone"], "head": HEAD})
     trees = {"model": models.variables(model)}
     checkpoints.save(tmp_path, 0, trees, {"model": {}, "card": {}}, 0.0)
-    with pytest.raises(InputError, match="holds converted weights, not a training run"):
+    with pytest.raises(InputError, match="holds converted weights, which know no"):
         train.run(config, tmp_path)
     assert not (tmp_path / "config.json").exists()
 
