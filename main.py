@@ -4,6 +4,8 @@ Without a config: all three modes on the embedded default, in runs/orl.
 """
 
 import logging
+import os
+import signal
 import sys
 import time
 from pathlib import Path
@@ -34,6 +36,13 @@ def main(arguments: list[str]) -> int:
     """Run the mode; return the exit status, after one line on what went wrong."""
     # Orbax logs, with many traces, what it raises as well.
     logging.getLogger("absl").setLevel(logging.CRITICAL)
+    interrupts: list[int] = []
+
+    def interrupt(number: int, frame: Any) -> None:
+        interrupts.append(number)
+        raise KeyboardInterrupt
+
+    signal.signal(signal.SIGINT, interrupt)
     try:
         config, workdir, modes = _parse(arguments)
         jax.set_mesh(sharding.make_mesh(_NUM_DEVICES.value))
@@ -42,6 +51,8 @@ def main(arguments: list[str]) -> int:
             began = time.monotonic()
             RUNS[mode](config, workdir)
             seconds[mode] = time.monotonic() - began
+            if interrupts:  # and a library's callback swallowed the exception
+                raise KeyboardInterrupt
         if len(modes) > 1:
             total = sum(seconds.values())
             shares = {
@@ -104,4 +115,9 @@ def _fail(message: str, status: int = 1) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv))
+    status = main(sys.argv)
+    if status == 130:
+        # A computation may still be running; taking its threads down crashes.
+        sys.stdout.flush()
+        os._exit(status)
+    sys.exit(status)
