@@ -6,9 +6,8 @@
     python main.py --config=configs/finetune.py --workdir=runs/finetune --mode=eval
 
 Needs your own copies of the weights and of FaceScrub, as aligned 112x112 faces in
-data/facescrub/<identity>/<file>: neither may be shipped. The conversion of AdaFace's
-published files is not written yet, so this project has not run the experiment; the
-tests run this config on a small network and drawn faces.
+data/facescrub/<identity>/<file>: neither may be shipped, so this project has not run
+the experiment; the tests run this config on a small network and drawn faces.
 
 The paper states the network, the data, AdamW, 96.33 % accuracy on 4,494 test pictures
 and the 20 % of the evaluation. All other numbers here are this project's choice.

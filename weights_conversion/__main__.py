@@ -15,9 +15,19 @@ def main(arguments: list[str] | None = None) -> int:
     )
     parser.add_argument("source", help="a published file, or package:NAME/PATH")
     parser.add_argument("output", type=Path, help="the checkpoint directory to make")
+    parser.add_argument("--arch", help="what AdaFace's network must be, e.g. ir_101")
+    parser.add_argument(
+        "--colour-order",
+        choices=("RGB", "BGR"),
+        help="what the network was trained on, where its file does not say",
+    )
     options = parser.parse_args(arguments)
     try:
-        converted = convert(locate(options.source))
+        converted = convert(
+            locate(options.source),
+            arch=options.arch,
+            colour_order=options.colour_order,
+        )
         save(converted, options.output)
     except InputError as error:
         print(f"error: {error}", file=sys.stderr)

@@ -10,7 +10,7 @@ import jax
 
 from sdd_jax import checkpoints
 from sdd_jax.errors import InputError
-from weights_conversion import dlib
+from weights_conversion import adaface, dlib
 
 _PACKAGE = "package:"
 
@@ -63,34 +63,58 @@ def locate(source: str) -> Path:
     return path
 
 
-def convert(path: Path) -> Converted:
+def convert(
+    path: Path, *, arch: str | None = None, colour_order: str | None = None
+) -> Converted:
     """Return the network in a published file.
 
+    Args:
+        path: the file.
+        arch: what an AdaFace network must be; None takes what is found.
+        colour_order: RGB or BGR, for a file that does not say which.
+
     Raises:
-        InputError: the file is not one of the known formats, or is damaged.
+        InputError: the file is not one of the known formats, is damaged, or is not what
+            was said.
     """
-    if path.suffix != ".dat":
+    if path.suffix in adaface.SUFFIXES:
+        description, variables, facts = adaface.load(
+            path, arch=arch, colour_order=colour_order
+        )
+    elif path.suffix == ".dat":
+        if arch or colour_order:
+            raise InputError(
+                f"{path} is dlib's one network, for RGB: leave --arch and "
+                f"--colour-order out"
+            )
+        description = {
+            "backbone": {"name": "dlib_resnet", "num_blocks": 14},
+            "head": {"name": "pooled_embedding", "num_dimensions": 128},
+        }
+        variables, facts = dlib.load_params(path), {"colour_order": "RGB"}
+    else:
         raise InputError(
             f"{path} is not a known kind of weights: expected dlib's "
-            f"dlib_face_recognition_resnet_model_v1.dat"
+            f"dlib_face_recognition_resnet_model_v1.dat, or AdaFace's "
+            f"{', '.join(adaface.SUFFIXES)}"
         )
-    description = {
-        "backbone": {"name": "dlib_resnet", "num_blocks": 14},
-        "head": {"name": "pooled_embedding", "num_dimensions": 128},
-    }
-    variables = dlib.load_params(path)
-    return Converted(description, variables, _card(path, description, variables))
+    return Converted(description, variables, _card(path, description, variables, facts))
 
 
 def _card(
-    path: Path, description: dict[str, Any], variables: dict[str, Any]
+    path: Path,
+    description: dict[str, Any],
+    variables: dict[str, Any],
+    facts: dict[str, Any],
 ) -> dict[str, Any]:
     leaves = jax.tree.leaves(variables)
+    with path.open("rb") as stream:
+        digest = hashlib.file_digest(stream, "sha256")
     return {
         "source": path.name,
-        "source_sha256": hashlib.sha256(path.read_bytes()).hexdigest(),
+        "source_sha256": digest.hexdigest(),
         "backbone": description["backbone"]["name"],
-        "colour_order": "RGB",
+        **facts,
         "num_arrays": len(leaves),
         "num_parameters": sum(leaf.size for leaf in leaves),
     }
