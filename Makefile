@@ -2,23 +2,30 @@
 # registries are enough.
 PYTHON ?= python3
 BIN := .venv/bin
+# Mostly XLA compiling, which takes one core; a file stays together for its fixtures.
+TWO_AT_ONCE := -n 2 --dist loadfile
 
-.PHONY: run test lint parity seeds
+.PHONY: run test lint parity seeds dry-run
 
 run: .venv/installed
 	$(BIN)/python main.py
 
 test: .venv/installed
-	$(BIN)/python -m pytest -rs --cov --cov-report=term
+	$(BIN)/python -m pytest $(TWO_AT_ONCE) -rs --cov --cov-report=term
 
 lint: .venv/installed
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/pyrefly check
 
-# The AdaFace family against PyTorch; `make test` skips these where torch is missing.
+# The AdaFace family against PyTorch, and TFDS; `make test` skips these where the
+# packages are missing.
 parity: .venv/installed-parity
-	$(BIN)/python -m pytest tests -k parity
+	$(BIN)/python -m pytest $(TWO_AT_ONCE) tests -k "parity or tfds"
+
+# The paper's commands on generated files of the real layouts and sizes, half an hour.
+dry-run: .venv/installed
+	$(BIN)/python tests/dry_run.py runs/dry-run
 
 # Table 1 for three seeds, the figures of the README.
 seeds: .venv/installed

@@ -3,9 +3,14 @@
 Without a config: all three modes on the embedded default, in runs/orl.
 """
 
+import signal
+
+# Until `main` listens there is nothing to tidy up, and what the loading of a library
+# makes of Ctrl-C is a trace, or nothing.
+signal.signal(signal.SIGINT, signal.SIG_DFL)
+
 import logging
 import os
-import signal
 import sys
 import time
 from pathlib import Path
@@ -36,53 +41,58 @@ def main(arguments: list[str]) -> int:
     """Run the mode; return the exit status, after one line on what went wrong."""
     # Orbax logs, with many traces, what it raises as well.
     logging.getLogger("absl").setLevel(logging.CRITICAL)
-    interrupts: list[int] = []
-
-    def interrupt(number: int, frame: Any) -> None:
-        interrupts.append(number)
-        raise KeyboardInterrupt
-
-    signal.signal(signal.SIGINT, interrupt)
+    interrupts = _listen_for_interrupts()
     try:
-        config, workdir, modes = _parse(arguments)
-        jax.set_mesh(sharding.make_mesh(_NUM_DEVICES.value))
-        seconds = {}
-        for mode in modes:
-            began = time.monotonic()
-            RUNS[mode](config, workdir)
-            seconds[mode] = time.monotonic() - began
-            if interrupts:  # and a library's callback swallowed the exception
-                raise KeyboardInterrupt
-        if len(modes) > 1:
-            total = sum(seconds.values())
-            shares = {
-                mode: f"{value:.0f} s, {100 * value / total:.0f} %"
-                for mode, value in seconds.items()
-            }
-            setup.console.print(table.results(f"{total:.0f} s in all", shares))
-            page = workdir / "explain" / "index.html"
-            setup.console.print(f"open {page} in a browser", soft_wrap=True)
-    except InputError as error:
-        return _fail(str(error))
-    except KeyboardInterrupt:
-        return _fail(
-            "stopped; what was finished is kept, the same command goes on", 130
-        )
-    except OSError as error:
-        return _fail(
-            f"cannot read or write {error.filename or 'a file'}: "
-            f"{error.strerror or error}; make room, or choose another --workdir"
-        )
+        _run(*_parse(arguments))
+    except BaseException as error:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        if interrupts:  # whatever a library made of it
+            message = "stopped; what was finished is kept, the same command goes on"
+            return _fail(message, 130)
+        if isinstance(error, InputError):
+            return _fail(str(error))
+        if isinstance(error, OSError):
+            return _fail(
+                f"cannot read or write {error.filename or 'a file'}: "
+                f"{error.strerror or error}; make room, or choose another --workdir"
+            )
+        raise
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
     return 0
+
+
+def _run(config: dict[str, Any], workdir: Path, modes: tuple[str, ...]) -> None:
+    jax.set_mesh(sharding.make_mesh(_NUM_DEVICES.value))
+    seconds = {}
+    for mode in modes:
+        began = time.monotonic()
+        RUNS[mode](config, workdir)
+        seconds[mode] = time.monotonic() - began
+    if len(modes) > 1:
+        total = sum(seconds.values())
+        shares = {
+            mode: f"{value:.0f} s, {100 * value / total:.0f} %"
+            for mode, value in seconds.items()
+        }
+        setup.console.print(table.results(f"{total:.0f} s in all", shares))
+        page = workdir / "explain" / "index.html"
+        setup.console.print(f"open {page} in a browser", soft_wrap=True)
 
 
 def _parse(arguments: list[str]) -> tuple[dict[str, Any], Path, tuple[str, ...]]:
     """Return the config, the workdir and the modes to run."""
     program, *rest = arguments
+    for i in range(len(rest) - 1, 0, -1):
+        if rest[i - 1].lstrip("-") == "config":
+            rest[i - 1 : i + 1] = [f"--config={rest[i]}"]
     # The config must be read before its values are overridden, wherever it stands.
     first = [a for a in rest if a.lstrip("-").startswith("config=")]
     rest = [a for a in rest if a not in first]
     default = Path(__file__).resolve().parent / "configs" / "orl.py"
+    file = first[-1].partition("=")[2].partition(":")[0] if first else str(default)
+    if not Path(file).is_file():
+        raise InputError(f"no config at {file}: expected a file such as {default}")
     app.define_help_flags()
     # ml_collections looks overrides up in sys.argv, whatever it is given to parse.
     sys.argv = [program, *(first or [f"--config={default}"]), *rest]
@@ -90,9 +100,7 @@ def _parse(arguments: list[str]) -> tuple[dict[str, Any], Path, tuple[str, ...]]
         rest = flags.FLAGS(sys.argv)[1:]
         config = _CONFIG.value.to_dict()
     except (flags.Error, AttributeError, KeyError, OSError, TypeError) as error:
-        # A KeyError's own text is its message in quotes.
-        text = error.args[0] if isinstance(error, KeyError) else error
-        message = " ".join(str(text).split())
+        message = " ".join(_text_of(error).split())
         raise InputError(f"cannot read the command line: {message}") from error
     if rest:
         raise InputError(
@@ -107,6 +115,44 @@ def _parse(arguments: list[str]) -> tuple[dict[str, Any], Path, tuple[str, ...]]
     name = Path(config_flags.get_config_filename(flags.FLAGS["config"])).stem
     workdir = Path(_WORKDIR.value or f"runs/{name}")
     return config, workdir, tuple(RUNS) if mode == "all" else (mode,)
+
+
+def _text_of(error: Exception) -> str:
+    if isinstance(error, KeyError):
+        # Its text may be in quotes, with the line's end written out.
+        text = str(error.args[0]).strip("'\"").replace("\\n", " ")
+        return text if " " in text else f"the config has no setting called {text}"
+    return str(error)
+
+
+def _listen_for_interrupts() -> list[int]:
+    """Make Ctrl-C stop the program wherever it strikes; return the signals so far.
+
+    Raised inside a library's callback, such as JAX's at every garbage collection, the
+    exception is dropped or becomes another. So it is raised again until it is on its
+    way out, and from then on no second one disturbs the tidying up.
+    """
+    signals: list[int] = []
+
+    def interrupt(number: int, frame: Any) -> None:
+        signals.append(number)
+        handled = sys.exc_info()[1]
+        if handled and frame and frame.f_code is main.__code__:
+            return  # `main` has it, whatever it became on the way
+        while handled and not isinstance(handled, KeyboardInterrupt):
+            handled = handled.__cause__ or handled.__context__
+        if handled is None:
+            signal.setitimer(signal.ITIMER_REAL, 0.05)
+            raise KeyboardInterrupt
+
+    def report(dropped: Any) -> None:
+        if dropped.exc_type is not KeyboardInterrupt:
+            sys.__unraisablehook__(dropped)
+
+    signal.signal(signal.SIGINT, interrupt)
+    signal.signal(signal.SIGALRM, interrupt)
+    sys.unraisablehook = report
+    return signals
 
 
 def _fail(message: str, status: int = 1) -> int:

@@ -7,8 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from configs import orl
+import weights_conversion
+from configs import finetune, orl
 from sdd_jax import saliency
+from sdd_jax.images import facescrub
 from sdd_jax.runs import train
 
 ROOT = Path(__file__).parents[1]
@@ -43,17 +45,17 @@ def test_the_library_lines_print_what_the_readme_says(trained_folder):
 
 
 def test_every_flag_in_the_readme_exists():
-    config = orl.get_config()
+    configs = orl.get_config(), finetune.get_config()
     flags = set(re.findall(r"--config\.([a-z_.]+)=", README))
     assert flags
     for flag in flags:
         section, name = flag.split(".")
-        assert name in config[section]
+        assert any(name in config[section] for config in configs)
 
 
 def test_every_make_target_in_the_readme_exists():
     makefile = (ROOT / "Makefile").read_text()
-    for target in set(re.findall(r"(?:`|    )make ([a-z]+)", README)):
+    for target in set(re.findall(r"(?:`|    )make ([a-z-]+)", README)):
         assert f"\n{target}:" in makefile
 
 
@@ -76,3 +78,14 @@ def test_every_config_is_on_the_map():
 
 def test_every_saliency_method_is_in_the_default_evaluation():
     assert set(orl.get_config().eval.methods) == set(saliency.METHODS)
+
+
+@pytest.mark.slow
+def test_the_files_of_the_dry_run_are_what_the_commands_take(tmp_path):
+    folder = tmp_path / "dry"
+    command = [sys.executable, ROOT / "tests" / "dry_run.py", folder, "--files-only"]
+    options = ["--arch=ir_18", "--identities=3", "--images=2"]
+    subprocess.run([*command, *options], check=True, timeout=300)
+    converted = weights_conversion.convert(folder / "published.ckpt")
+    assert converted.card["architecture"] == "ir_18"
+    assert len(facescrub.pictures(folder / "facescrub")) == 6

@@ -1,12 +1,14 @@
-"""Published weights -> this project's checkpoints.
+"""Published weights <-> this project's checkpoints.
 
 One file a format, each with a map that is complete by construction: every array of the
-source is used or named as dropped, every array of the model is filled. No code from a
-source is ever run.
+source is used, kept or named as dropped, every array of the model is filled. No code
+from a source is ever run, and PyTorch is not needed in either direction.
 
-    python -m weights_conversion SOURCE OUTPUT [--arch=ir_101] [--colour-order=RGB]
+    python -m weights_conversion SOURCE OUTPUT [--arch=ir_101] [--head=pooled:530]
+    python -m weights_conversion --to=torch CHECKPOINT OUTPUT.ckpt
 """
 
 from weights_conversion.convert import Converted, convert, exists, locate, save
+from weights_conversion.export import export
 
-__all__ = ["Converted", "convert", "exists", "locate", "save"]
+__all__ = ["Converted", "convert", "exists", "export", "locate", "save"]

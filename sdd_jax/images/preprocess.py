@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 from jaxtyping import Shaped, UInt8
-from PIL import Image, ImageOps
+from PIL import ExifTags, Image, ImageOps
 
 from sdd_jax.errors import InputError
 
@@ -32,12 +32,7 @@ def decode(source: Path | bytes, name: str = "") -> UInt8[np.ndarray, "height wi
     """
     if isinstance(source, Path):
         name = name or str(source)
-        try:
-            source = source.read_bytes()
-        except OSError as error:
-            raise InputError(
-                f"{name}: {error.strerror or error}; expected a readable picture file"
-            ) from error
+        source = read_file(source)
     name = name or "the picture"
     if not source:
         raise InputError(
@@ -68,6 +63,22 @@ def decode(source: Path | bytes, name: str = "") -> UInt8[np.ndarray, "height wi
         ) from error
 
 
+def read_file(path: Path) -> bytes:
+    """Return a file's bytes.
+
+    Raises:
+        InputError: It is missing, not readable, or no file but a folder or a pipe.
+    """
+    try:
+        if path.exists() and not path.is_file():
+            raise OSError(None, "not a file")  # and reading a pipe would never end
+        return path.read_bytes()
+    except OSError as error:
+        raise InputError(
+            f"{path}: {error.strerror or error}; expected a readable picture file"
+        ) from error
+
+
 def square_crop(
     image: UInt8[np.ndarray, "height width 3"],
 ) -> UInt8[np.ndarray, "side side 3"]:
@@ -76,6 +87,73 @@ def square_crop(
     side = min(height, width)
     top, left = (height - side) // 2, (width - side) // 2
     return image[top : top + side, left : left + side]
+
+
+def square_box(
+    image: UInt8[np.ndarray, "height width 3"],
+    box: tuple[int, int, int, int],
+    *,
+    margin: float,
+    name: str,
+) -> UInt8[np.ndarray, "side side 3"]:
+    """Return the square around a box, black where the picture ends.
+
+    Args:
+        image: Of any size.
+        box: Left, top, right, bottom, in pixels; the last two are not inside.
+        margin: What is added on each side, as a share of the box's longer side.
+        name: What the error calls the picture.
+
+    Raises:
+        InputError: The box is empty or outside of the picture.
+    """
+    left, top, right, bottom = box
+    height, width, _ = image.shape
+    inside = min(right, width) > max(left, 0) and min(bottom, height) > max(top, 0)
+    if not (left < right and top < bottom and inside):
+        raise InputError(
+            f"{name}: the box {left},{top},{right},{bottom} has nothing of its "
+            f"{width}x{height} pixels"
+        )
+    side = max(round((1 + 2 * margin) * max(right - left, bottom - top)), 1)
+    if side > 2 * max(height, width):
+        raise InputError(
+            f"{name}: the box {left},{top},{right},{bottom} is more than twice "
+            f"as large as its {width}x{height} pixels"
+        )
+    x, y = (left + right - side) // 2, (top + bottom - side) // 2
+    square = np.zeros((side, side, 3), np.uint8)
+    rows = slice(max(y, 0), min(y + side, height))
+    columns = slice(max(x, 0), min(x + side, width))
+    square[rows.start - y : rows.stop - y, columns.start - x : columns.stop - x] = (
+        image[rows, columns]
+    )
+    return square
+
+
+def upright_box(
+    contents: bytes, box: tuple[int, int, int, int]
+) -> tuple[int, int, int, int]:
+    """Return where a box is once `decode` has turned the picture as EXIF asks.
+
+    Boxes are left, top, right, bottom in pixels. Who drew them on the stored pixels, as
+    most programs do, did not see the rotation.
+
+    Args:
+        contents: A whole file that `decode` takes.
+        box: In the stored picture.
+    """
+    with Image.open(io.BytesIO(contents), formats=_FORMATS) as image:
+        orientation = image.getexif().get(ExifTags.Base.Orientation, 1)
+        width, height = image.size
+    left, top, right, bottom = box
+    if orientation in (2, 3, 7, 8):
+        left, right = width - right, width - left
+    if orientation in (3, 4, 6, 7):
+        top, bottom = height - bottom, height - top
+    if orientation in (5, 6, 7, 8):
+        left, top, right, bottom = top, left, bottom, right
+    return left, top, right, bottom
 
 
 def resize(

@@ -82,7 +82,8 @@ class FaceClassifier(nnx.Module):
         if not hasattr(self.head, ability):
             raise InputError(
                 f"this model's head, {type(self.head).__name__}, has no {ability}: "
-                f"fine-tuned models classify, converted ones embed"
+                f"fine-tuned models classify, converted ones embed, and only "
+                f"AdaFace's embeddings have norms"
             )
         return self.head
 
@@ -108,6 +109,12 @@ class FaceClassifier(nnx.Module):
     ) -> Float[Array, "batch dimensions"]:
         """Return the published network's own face embedding."""
         return self._head("embeddings").embeddings(feature_maps)
+
+    def embeddings_and_norms(
+        self, feature_maps: Float[Array, "batch rows columns features"]
+    ) -> tuple[Float[Array, "batch dimensions"], Float[Array, " batch"]]:
+        """Return AdaFace's embeddings, of length 1, and the lengths they had."""
+        return self._head("embeddings_and_norms").embeddings_and_norms(feature_maps)
 
 
 def _make_head(

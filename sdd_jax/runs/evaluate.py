@@ -11,14 +11,13 @@ from typing import Any
 import jax
 import numpy as np
 
-from sdd_jax import sharding
-from sdd_jax.errors import InputError
+from sdd_jax import checkpoints, sharding
 from sdd_jax.faithfulness import SCHEMES, check_fills, metrics
 from sdd_jax.faithfulness.masks import num_masked
 from sdd_jax.faithfulness.summary import summarise
 from sdd_jax.images import pipeline
 from sdd_jax.reports import table
-from sdd_jax.runs import setup, workdir
+from sdd_jax.runs import pictures, setup, workdir
 from sdd_jax.runs.program import (
     bind_methods,
     explain_and_mask,
@@ -26,6 +25,8 @@ from sdd_jax.runs.program import (
     split_model,
 )
 from sdd_jax.types import Batch, ImageSet
+
+SECTIONS = ("seed", "data", "model")  # must be what the checkpoint was made with
 
 
 def run(config: Mapping[str, Any], folder: Path) -> dict[str, Any]:
@@ -36,15 +37,12 @@ def run(config: Mapping[str, Any], folder: Path) -> dict[str, Any]:
     size = setup.image_size(config)
     num_masked(options["fraction"], size, size)
     sharding.check_batch_size(options["batch_size"], "eval.batch_size")
-    splits = setup.load_splits(config)
-    if options["split"] not in splits or not len(splits[options["split"]]):
-        raise InputError(
-            f"eval.split is {options['split']!r}, which has no pictures: expected one "
-            f"of {', '.join(name for name, split in splits.items() if len(split))}"
-        )
-    image_set = splits[options["split"]]
+    checkpoints.latest_step(folder)  # raises where nothing was trained
+    workdir.check(folder, config, SECTIONS)
+    splits = setup.load_splits(config, folder)
+    image_set = pictures.named_split(splits, options["split"], "eval.split")
     model, provenance = setup.load_model(folder, image_set.names)
-    workdir.claim(folder, config, ("seed", "data", "model"))
+    workdir.claim(folder, config, SECTIONS)
 
     setup.console.print(
         f"evaluating {len(methods)} methods on {len(image_set)} "

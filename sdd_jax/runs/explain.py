@@ -1,8 +1,9 @@
 """Mode explain: why the network answers as it does, picture by picture.
 
 Writes `explain/`: a page for people, `index.html`; the pictures on it as PNG files;
-`records.jsonl` and `explanations.npz` for programs; `manifest.json`, last, with what
-all of it was made from and each file's hash.
+`records.jsonl` and `explanations.npz` for programs; `skipped.jsonl`, the pictures that
+could not be read; `manifest.json`, last, with what all of it was made from and each
+file's hash.
 """
 
 import hashlib
@@ -15,7 +16,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from sdd_jax import sharding
+from sdd_jax import checkpoints, sharding
 from sdd_jax.faithfulness import FILLS, SCHEMES
 from sdd_jax.faithfulness.masks import num_masked
 from sdd_jax.images import SQUARES, pipeline
@@ -31,6 +32,7 @@ from sdd_jax.runs.program import (
 )
 from sdd_jax.types import Batch, ImageSet
 
+SECTIONS = ("seed", "data", "model")  # must be what the checkpoint was made with
 METHODS = ("sdd", "cam")  # the first is the one that is tested by masking
 
 
@@ -40,10 +42,13 @@ def run(config: Mapping[str, Any], folder: Path) -> dict[str, Any]:
     size = setup.image_size(config)
     num_masked(options["fraction"], size, size)
     sharding.check_batch_size(options["batch_size"], "explain.batch_size")
-    splits = setup.load_splits(config)
+    checkpoints.latest_step(folder)  # raises where nothing was trained
+    workdir.check(folder, config, SECTIONS)
+    splits = setup.load_splits(config, folder)
     model, provenance = setup.load_model(folder, splits["train"].names)
-    workdir.claim(folder, config, ("seed", "data", "model"))
-    image_set = pictures.chosen(options, splits, SQUARES[config["data"]["source"]])
+    workdir.claim(folder, config, SECTIONS)
+    square = SQUARES[config["data"]["source"]]
+    image_set, skipped = pictures.chosen(options, splits, square)
     setup.console.print(f"pictures to explain: {len(image_set)}")
     explained = _explain(config, model, image_set)
     with workdir.replaced_folder(folder / "explain") as fresh:
@@ -61,6 +66,8 @@ def run(config: Mapping[str, Any], folder: Path) -> dict[str, Any]:
         ]
         lines = [json.dumps(line, ensure_ascii=False) + "\n" for line in records]
         workdir.write_bytes(fresh / "records.jsonl", "".join(lines).encode())
+        lines = [json.dumps(line, ensure_ascii=False) + "\n" for line in skipped]
+        workdir.write_bytes(fresh / "skipped.jsonl", "".join(lines).encode())
         arrays = _arrays(explained, image_set)
         workdir.write_arrays(fresh / "explanations.npz", arrays)
         html = _page(fresh, records, splits["train"], options["fraction"], provenance)
@@ -73,6 +80,11 @@ def run(config: Mapping[str, Any], folder: Path) -> dict[str, Any]:
             "files": _hashes(fresh),
         }
         workdir.write_json(fresh / "manifest.json", manifest)
+    if skipped:
+        listed = folder / "explain" / "skipped.jsonl"
+        setup.console.print(
+            f"pictures left out: {len(skipped)}, see {listed}", soft_wrap=True
+        )
     index = folder / "explain" / "index.html"
     setup.console.print(f"pictures explained: {len(records)}, {index}", soft_wrap=True)
     return manifest

@@ -17,8 +17,11 @@ UNKNOWN = -1  # the label of a picture whose identity nobody told
 
 def chosen(
     options: Mapping[str, Any], splits: Mapping[str, ImageSet], square: Callable
-) -> ImageSet:
-    """Return the pictures of the config's `explain` section.
+) -> tuple[ImageSet, list[dict[str, str]]]:
+    """Return the pictures of the config's `explain` section, and what was left out.
+
+    A damaged picture in a folder is left out, as its path and the reason; one that was
+    asked for by name is an error.
 
     Args:
         options: images (files, folders and names of pictures in the data, separated by
@@ -27,31 +30,36 @@ def chosen(
         square: makes a picture from elsewhere square.
 
     Raises:
-        InputError: something asked for does not exist.
+        InputError: something asked for does not exist or cannot be read.
     """
     images = options["images"]
     if images:
         # A file's own name may hold a comma.
         is_one = Path(images).expanduser().exists()
         return _asked_for([images] if is_one else images.split(","), splits, square)
-    name = options["split"]
-    if name not in splits or not len(splits[name]):
-        raise InputError(
-            f"explain.split is {name!r}, which has no pictures: expected one of "
-            f"{', '.join(name for name, split in splits.items() if len(split))}"
-        )
-    num_images = min(options["num_images"] or len(splits[name]), len(splits[name]))
+    split = named_split(splits, options["split"], "explain.split")
+    num_images = min(options["num_images"] or len(split), len(split))
     if num_images < 0:
         raise InputError(
             f"explain.num_images is {num_images}, expected 0 for all or more"
         )
-    places = np.linspace(0, len(splits[name]) - 1, num_images).round()
-    return pipeline.subset(splits[name], [int(place) for place in places])
+    places = np.linspace(0, len(split) - 1, num_images).round()
+    return pipeline.subset(split, [int(place) for place in places]), []
+
+
+def named_split(splits: Mapping[str, ImageSet], name: str, setting: str) -> ImageSet:
+    """Return a split; InputError where there is none of that name or it is empty."""
+    if name not in splits or not len(splits[name]):
+        raise InputError(
+            f"{setting} is {name!r}, which has no pictures: expected one of "
+            f"{', '.join(name for name, split in splits.items() if len(split))}"
+        )
+    return splits[name]
 
 
 def _asked_for(
     wanted: list[str], splits: Mapping[str, ImageSet], square: Callable
-) -> ImageSet:
+) -> tuple[ImageSet, list[dict[str, str]]]:
     """Return files, the files of folders, and pictures of the data, as one set."""
     known = {
         file: (split, place)
@@ -63,6 +71,7 @@ def _asked_for(
     files: list[str] = []
     labels: list[int] = []
     reads: list[Callable[[], np.ndarray]] = []
+    skipped: list[dict[str, str]] = []
 
     def add(file: str, label: int, read: Callable[[], np.ndarray]) -> None:
         files.append(file)
@@ -73,6 +82,13 @@ def _asked_for(
         path = Path(name).expanduser()
         if path.exists():
             for file in _files_in(path):
+                try:
+                    decode(file)
+                except InputError as error:
+                    if not path.is_dir():
+                        raise
+                    skipped.append({"path": str(file), "reason": str(error)})
+                    continue
                 # The file is bound now: the loop will have moved on when it is read.
                 add(
                     str(file),
@@ -91,6 +107,11 @@ def _asked_for(
                 f"no picture {name}: expected a file, a folder or the name of a "
                 f"picture in the data, such as {example.files[0]}"
             )
+    if not files and skipped:
+        raise InputError(
+            f"none of {len(skipped)} pictures can be read; the first: "
+            f"{skipped[0]['reason']}"
+        )
     if not files:
         raise InputError(
             f"explain.images is {','.join(wanted)!r}, which names no picture: expected "
@@ -101,7 +122,7 @@ def _asked_for(
         tuple(files),
         np.array(labels, np.int32),
         lambda index: reads[index](),
-    )
+    ), skipped
 
 
 def _files_in(path: Path) -> list[Path]:

@@ -1,5 +1,6 @@
 """What every mode starts from: the pictures, and the model that answers for them."""
 
+import inspect
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -9,8 +10,10 @@ from rich.console import Console
 import weights_conversion
 from sdd_jax import checkpoints, images, models
 from sdd_jax.errors import InputError
+from sdd_jax.images import facescrub
 from sdd_jax.models import FaceClassifier
 from sdd_jax.types import ImageSet
+from weights_conversion import adaface
 
 console = Console()
 
@@ -25,19 +28,52 @@ def require_files(config: Mapping[str, Any]) -> None:
     root = config["data"].get("root")
     weights = config["model"]["pretrained"]
     missing = []
-    if root is not None and not Path(root).expanduser().is_dir():
-        missing.append(f"pictures in {root}/<identity>/<file> (data.root)")
+    if root and not Path(root).expanduser().is_dir():
+        missing.append(
+            f"pictures in {root} (data.root): {_how_to_get_pictures(config)}"
+        )
     if weights and not weights_conversion.exists(weights):
-        missing.append(f"weights in {weights} (model.pretrained)")
+        missing.append(
+            f"weights in {weights} (model.pretrained): {_how_to_get_weights(config)}"
+        )
     if missing:
         raise InputError(
             f"this config needs files of your own, and there are no "
-            f"{' and no '.join(missing)}; configs/orl.py runs without any"
+            f"{'; and no '.join(missing)}; configs/orl.py runs without any"
         )
 
 
-def load_splits(config: Mapping[str, Any]) -> dict[str, ImageSet]:
-    """Return the config's pictures: train, validation and test."""
+def _how_to_get_pictures(config: Mapping[str, Any]) -> str:
+    root = config["data"]["root"]
+    if config["data"]["source"] == "facescrub":
+        return (
+            f"get FaceScrub at {facescrub.WHERE}, then python -m sdd_jax.images.align "
+            f"YOUR_COPY {root}"
+        )
+    if config["data"]["source"] == "prepared":
+        return f"make them with python -m sdd_jax.images.prepare YOUR_PICTURES {root}"
+    return f"put them into {root}/<identity>/<file>"
+
+
+def _how_to_get_weights(config: Mapping[str, Any]) -> str:
+    weights = config["model"]["pretrained"]
+    if config["model"]["backbone"]["name"] == "ir_resnet":
+        return (
+            f"get AdaFace's at {adaface.WHERE}, then python -m "
+            f"weights_conversion FILE {weights}, or train with --workdir={weights}"
+        )
+    return "correct the path, or leave it empty for a random start"
+
+
+def load_splits(
+    config: Mapping[str, Any], folder: Path | None = None
+) -> dict[str, ImageSet]:
+    """Return the config's pictures: train, validation and test.
+
+    Args:
+        config: plain dict; its seed and data decide.
+        folder: the workdir, where a split of the user's own files is kept.
+    """
     options = dict(config["data"])
     source = options.pop("source")
     if source not in images.SOURCES:
@@ -45,8 +81,16 @@ def load_splits(config: Mapping[str, Any]) -> dict[str, ImageSet]:
             f"unknown data.source {source!r}: expected one of "
             f"{', '.join(images.SOURCES)}"
         )
+    known = inspect.signature(images.SOURCES[source]).parameters
+    for name in options:
+        if name not in known:
+            others = sorted(known.keys() - {"image_size", "seed", "record"})
+            raise InputError(
+                f"data.{name} is no setting of data.source={source}: expected some of "
+                f"{', '.join(others)}"
+            )
     return images.SOURCES[source](
-        image_size=image_size(config), seed=config["seed"], **options
+        image_size=image_size(config), seed=config["seed"], record=folder, **options
     )
 
 

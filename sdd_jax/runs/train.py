@@ -38,6 +38,7 @@ from sdd_jax.training.step import (
 )
 from sdd_jax.types import Batch, ImageSet, TrainState
 
+SECTIONS = ("seed", "data", "model", "train")  # must not differ within a workdir
 Step = Callable[[TrainState, Batch], tuple[TrainState, dict[str, jax.Array]]]
 
 
@@ -46,7 +47,8 @@ def run(config: Mapping[str, Any], folder: Path) -> dict[str, Any]:
     options = config["train"]
     sharding.check_batch_size(options["batch_size"], "train.batch_size")
     setup.require_files(config)
-    splits = setup.load_splits(config)
+    workdir.check(folder, config, SECTIONS)
+    splits = setup.load_splits(config, folder)
     if options["cache_images"]:
         splits = {name: pipeline.cached(split) for name, split in splits.items()}
     tx = make_optimizer(options)
@@ -54,13 +56,13 @@ def run(config: Mapping[str, Any], folder: Path) -> dict[str, Any]:
         step = checkpoints.latest_step(folder)
         description = checkpoints.description(folder, step)
         setup.check_names(description, splits["train"].names, folder)
-        workdir.claim(folder, config, ("seed", "data", "model", "train"))
+        workdir.claim(folder, config, SECTIONS)
         graphdef, state = resume.restore(folder, step, tx, options["parts"])
         setup.console.print(f"going on from step {step} in {folder}", soft_wrap=True)
         features = None
     else:
         description, graphdef, state, features = _start(config, splits["train"], tx)
-        workdir.claim(folder, config, ("seed", "data", "model", "train"))
+        workdir.claim(folder, config, SECTIONS)
     if int(state.step) < options["steps"]:
         step = _make_step(config, graphdef, state, tx, splits["train"], features)
         _train(config, folder, description, splits, graphdef, state, step)

@@ -36,10 +36,17 @@ def claim(workdir: Path, config: Mapping[str, Any], sections: tuple[str, ...]) -
     Raises:
         InputError: the folder belongs to another config.
     """
+    check(workdir, config, sections)
     path = workdir / "config.json"
     if not path.exists():
         workdir.mkdir(parents=True, exist_ok=True)
         write_json(path, config)
+
+
+def check(workdir: Path, config: Mapping[str, Any], sections: tuple[str, ...]) -> None:
+    """Raise InputError where the folder is another config's; see `claim`."""
+    path = workdir / "config.json"
+    if not path.exists():
         return
     try:
         stored = json.loads(path.read_text())
@@ -51,13 +58,23 @@ def claim(workdir: Path, config: Mapping[str, Any], sections: tuple[str, ...]) -
     # What JSON cannot tell apart, such as a tuple and a list, is not a difference.
     plain = json.loads(json.dumps({name: config[name] for name in sections}))
     here = _flat(plain)
-    for name in sorted(there.keys() | here.keys()):
-        if there.get(name) != here.get(name):
-            raise InputError(
-                f"{workdir} belongs to another config: {name} is {there.get(name)!r} "
-                f"there and {here.get(name)!r} now; choose another --workdir or pass "
-                f"'--config.{name}={there.get(name)}'"
-            )
+    names = sorted(there.keys() | here.keys())
+    different = [name for name in names if there.get(name) != here.get(name)]
+    if not different:
+        return
+    values = ", ".join(
+        f"{name} is {there.get(name)!r} there and {here.get(name)!r} now"
+        for name in different[:4]
+    )
+    more = f", and {len(different) - 4} more differ" if len(different) > 4 else ""
+    way_out = "give the --config that it was made with"
+    if there.keys() == here.keys() and None not in map(there.get, different):
+        given = " ".join(f"'--config.{name}={there[name]}'" for name in different)
+        way_out = f"pass {given}"
+    raise InputError(
+        f"{workdir} belongs to another config: {values}{more}; choose another "
+        f"--workdir or {way_out}"
+    )
 
 
 def write_bytes(path: Path, content: bytes) -> None:

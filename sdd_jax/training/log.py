@@ -63,7 +63,6 @@ class TrainingLog:
     def validation(self, step: int, numbers: Mapping[str, float]) -> None:
         """Log a validation's loss and accuracy."""
         self._write(step, "validation", numbers)
-        self._lines.flush()
         self._progress.console.print(
             f"step {step}/{self._num_steps}  validation: loss {numbers['loss']:.4f}  "
             f"accuracy {100 * numbers['accuracy']:.1f} %"

@@ -4,7 +4,7 @@ import zlib
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import ExifTags, Image
 
 from sdd_jax.errors import InputError
 from sdd_jax.images import preprocess
@@ -197,3 +197,57 @@ def test_resizing_an_edge_never_leaves_its_two_values():
     for size in (7, 50):
         resized = preprocess.resize(edge, size)
         assert resized.min() == 60 and resized.max() == 190
+
+
+COUNTED = np.arange(4 * 6 * 3, dtype=np.uint8).reshape(4, 6, 3)
+
+
+def square_box(box, margin=0.0):
+    return preprocess.square_box(COUNTED, box, margin=margin, name="some.jpg")
+
+
+def test_a_square_box_without_a_margin_is_its_pixels():
+    np.testing.assert_array_equal(square_box((1, 2, 3, 4)), COUNTED[2:4, 1:3])
+
+
+def test_a_box_becomes_the_square_around_its_middle():
+    np.testing.assert_array_equal(square_box((1, 1, 5, 3)), COUNTED[0:4, 1:5])
+
+
+def test_the_margin_is_added_on_each_side():
+    np.testing.assert_array_equal(square_box((2, 1, 4, 3), 0.5), COUNTED[0:4, 1:5])
+
+
+def test_outside_of_the_picture_is_black():
+    square = square_box((4, -1, 8, 3))
+    np.testing.assert_array_equal(square[1:, :2], COUNTED[0:3, 4:6])
+    assert not square[0].any() and not square[:, 2:].any()
+
+
+@pytest.mark.parametrize(
+    "box", [(2, 1, 2, 3), (3, 1, 2, 3), (6, 0, 9, 3), (0, -3, 3, 0)]
+)
+def test_a_box_without_a_pixel_is_refused(box):
+    with pytest.raises(InputError, match="some.jpg: the box .* has nothing of its 6x4"):
+        square_box(box)
+
+
+def test_a_box_that_would_take_all_memory_is_refused():
+    with pytest.raises(InputError, match="more than twice as large as its 6x4 pixels"):
+        square_box((-(10**9), -(10**9), 10**9, 10**9))
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_a_box_turns_with_the_picture(orientation):
+    stored = np.zeros((30, 50, 3), np.uint8)
+    left, top, right, bottom = box = (4, 6, 20, 13)
+    stored[top:bottom, left:right] = 255
+    stream = io.BytesIO()
+    exif = Image.Exif()
+    exif[ExifTags.Base.Orientation] = orientation
+    Image.fromarray(stored).save(stream, "png", exif=exif)
+    upright = preprocess.decode(stream.getvalue())
+    left, top, right, bottom = preprocess.upright_box(stream.getvalue(), box)
+    expected = np.zeros_like(upright)
+    expected[top:bottom, left:right] = 255
+    np.testing.assert_array_equal(upright, expected)

@@ -91,6 +91,8 @@ def test_logits_and_class_maps_are_the_heads(classifier, images):
 def test_a_head_that_cannot_is_named(classifier, images):
     with pytest.raises(InputError, match="^this model's head, PooledHead, has no emb"):
         classifier.embeddings(classifier.feature_maps(images))
+    with pytest.raises(InputError, match="has no embeddings_and_norms: .* have norms$"):
+        classifier.embeddings_and_norms(classifier.feature_maps(images))
 
 
 def test_unknown_backbone_is_refused_with_the_known_ones():

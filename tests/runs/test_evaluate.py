@@ -157,7 +157,10 @@ def test_eight_devices_give_what_one_gives(workdir_copy, config, rows):
         ({"eval.fraction": 0.0}, r"fraction is 0\.0"),
         ({"eval.split": "holdout"}, r"eval\.split is 'holdout'"),
         ({"eval.batch_size": 0}, r"eval\.batch_size is 0"),
-        ({"data.num_identities": 4}, "knows 6 identities, but the data have 4"),
+        (
+            {"data.num_identities": 4},
+            "belongs to another config: data.num_identities is 6",
+        ),
     ],
 )
 def test_bad_settings_are_refused_before_anything_is_written(

@@ -165,3 +165,15 @@ def test_a_damaged_picture_is_named(workdir_copy, make_config, tmp_path):
     with pytest.raises(InputError, match="torn.png"):
         explain.run(make_config({"explain.images": str(path)}), workdir_copy)
     assert not (workdir_copy / "explain").exists()
+
+
+def test_a_damaged_picture_in_a_folder_is_left_out_and_listed(
+    workdir_copy, make_config, tmp_path
+):
+    Image.effect_noise((300, 200), 80).save(tmp_path / "good.png")
+    (tmp_path / "torn.png").write_bytes(b"\x89PNG")
+    explain.run(make_config({"explain.images": str(tmp_path)}), workdir_copy)
+    records = (workdir_copy / "explain" / "records.jsonl").read_text().splitlines()
+    skipped = (workdir_copy / "explain" / "skipped.jsonl").read_text().splitlines()
+    assert len(records) == 1
+    assert json.loads(skipped[0])["path"] == str(tmp_path / "torn.png")

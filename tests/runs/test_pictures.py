@@ -33,7 +33,9 @@ def splits():
 
 
 def chosen(splits, square=square_crop, **options) -> ImageSet:
-    return pictures.chosen(FROM_SPLIT | options, splits, square)
+    found, skipped = pictures.chosen(FROM_SPLIT | options, splits, square)
+    assert skipped == []
+    return found
 
 
 def refusal_of(splits, **options) -> str:
@@ -165,12 +167,26 @@ def test_nothing_but_commas_is_refused(splits, images):
     assert "explain.images" in refusal_of(splits, images=images)
 
 
-def test_a_file_that_is_no_picture_is_refused_when_it_is_read(splits, tmp_path):
+def test_a_file_that_is_no_picture_is_refused_when_asked_for_by_name(splits, tmp_path):
     path = tmp_path / "text.jpg"
     path.write_text("no picture")
-    found = chosen(splits, images=str(path))
-    with pytest.raises(InputError, match="text.jpg"):
-        found.read(0)
+    assert "text.jpg: cannot be read" in refusal_of(splits, images=str(path))
+
+
+def test_a_damaged_file_in_a_folder_is_left_out_and_the_rest_is_taken(splits, tmp_path):
+    write_grey(tmp_path / "good.png", 7)
+    (tmp_path / "text.jpg").write_text("no picture")
+    options = FROM_SPLIT | {"images": str(tmp_path)}
+    found, skipped = pictures.chosen(options, splits, square_crop)
+    assert found.files == (str(tmp_path / "good.png"),)
+    [row] = skipped
+    assert row["path"] == str(tmp_path / "text.jpg")
+    assert "cannot be read" in row["reason"]
+
+
+def test_a_folder_of_nothing_but_damage_is_refused(splits, tmp_path):
+    (tmp_path / "text.jpg").write_text("no picture")
+    assert "none of 1 pictures can be read" in refusal_of(splits, images=str(tmp_path))
 
 
 @pytest.mark.parametrize(

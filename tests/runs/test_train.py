@@ -205,5 +205,8 @@ def test_a_run_does_not_go_on_with_other_people(make_config, tmp_path):
     config["data"] = {"source": "folder", "root": str(tmp_path / "faces")}
     train.run(config, tmp_path / "run")
     shutil.rmtree(tmp_path / "faces" / "person2")
+    with pytest.raises(InputError, match="pictures that are not there any more"):
+        train.run(config, tmp_path / "run")
+    (tmp_path / "run/split.jsonl").unlink()
     with pytest.raises(InputError, match="knows 3 identities, but the data have 2"):
         train.run(config, tmp_path / "run")

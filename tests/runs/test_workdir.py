@@ -81,7 +81,18 @@ def test_another_config_is_refused_by_the_name_of_what_differs(
     assert message.startswith(
         f"{tmp_path} belongs to another config: {path} is {there}"
     )
-    assert f"--config.{path}=" in message and "--workdir" in message
+    # What is on one side only cannot be passed.
+    way_out = "--config that it was made with" if there == "None" else f"{path}={there}"
+    assert way_out in message and "choose another --workdir" in message
+
+
+def test_every_setting_that_differs_is_named(tmp_path):
+    workdir.claim(tmp_path, CONFIG, SECTIONS)
+    other = changed("seed", 1)
+    other["train"] = changed("train.augmentation.mirror", 0.25)["train"]
+    message = refusal_of(tmp_path, other)
+    assert "seed is 0 there and 1 now, train.augmentation.mirror is 0.5" in message
+    assert "'--config.seed=0' '--config.train.augmentation.mirror=0.5'" in message
 
 
 @pytest.mark.parametrize("path", ["data.root", "train.augmentation.blur"])

@@ -4,60 +4,16 @@ import jax
 import ml_dtypes
 import numpy as np
 import pytest
-import safetensors.numpy
-from flax import nnx
+from published_files import description_of, shapes_of, write
 from torch_writer import contiguous, write_zip
 
 import weights_conversion
-from sdd_jax import models
+from sdd_jax import checkpoints, models
 from sdd_jax.errors import InputError
-from weights_conversion import adaface
+from weights_conversion import adaface_names
 from weights_conversion.__main__ import main
 
 FIRST = "input_layer.0.weight"
-
-
-def description_of(arch):
-    return {
-        "backbone": {"name": "ir_resnet", "arch": arch},
-        "head": {"name": "flat_embedding"},
-    }
-
-
-def shapes_of(arch):
-    """Return the shape of every variable by its path."""
-    tree = nnx.eval_shape(lambda: models.variables(models.build(description_of(arch))))
-    leaves = jax.tree_util.tree_flatten_with_path(tree)[0]
-    return {tuple(entry.key for entry in path): leaf.shape for path, leaf in leaves}
-
-
-@pytest.fixture(scope="module")
-def published():
-    """Return a tiny network's tensors under AdaFace's names."""
-    rng = np.random.default_rng(0)
-    tensors = {}
-    for path, shape in shapes_of("ir_tiny").items():
-        name = adaface.published_name(path)
-        draw = rng.normal(0, 1, adaface.published_shape(path, shape))
-        tensors[name] = draw.astype(np.float32)
-        if name.endswith("running_mean"):
-            counter = name.replace("running_mean", "num_batches_tracked")
-            tensors[counter] = np.array(9)
-    return tensors
-
-
-def write(path, tensors, prefix=""):
-    tensors = {prefix + name: array for name, array in tensors.items()}
-    if path.suffix == ".safetensors":
-        safetensors.numpy.save_file(tensors, path)
-        return path
-    lightning = prefix == "model."
-    if lightning:
-        tensors["head.kernel"] = np.ones((512, 3), np.float32)
-        tensors["head.t"] = np.zeros(1, np.float32)
-    tensors, storages = contiguous(tensors)
-    value = {"state_dict": tensors, "epoch": 3} if lightning else tensors
-    return write_zip(path, value, storages)
 
 
 def refusal_of(path, **options):
@@ -75,7 +31,7 @@ def refusal_of(path, **options):
 )
 def test_the_names_are_those_of_the_published_modules(arch, num_keys, num_units):
     shapes = {
-        adaface.published_name(path): adaface.published_shape(path, shape)
+        adaface_names.published_name(path): adaface_names.published_shape(path, shape)
         for path, shape in shapes_of(arch).items()
     }
     assert len(shapes) == len(shapes_of(arch))  # no two variables share a name
@@ -109,7 +65,7 @@ def test_the_names_are_those_of_the_published_modules(arch, num_keys, num_units)
 
 def test_the_embedding_matrix_is_reordered_to_height_width_channels():
     matrix = np.arange(2 * 3 * 49, dtype=np.float32).reshape(2, 3 * 49)
-    found = adaface.from_published(("head", "linear", "kernel"), matrix)
+    found = adaface_names.from_published(("head", "linear", "kernel"), matrix)
     for dimension, channel, row, column in np.ndindex(2, 3, 7, 7):
         theirs = matrix[dimension, channel * 49 + row * 7 + column]
         assert found[(row * 7 + column) * 3 + channel, dimension] == theirs
@@ -117,7 +73,9 @@ def test_the_embedding_matrix_is_reordered_to_height_width_channels():
 
 def test_convolutions_become_height_width_in_out():
     filters = np.arange(4 * 2 * 3 * 3, dtype=np.float32).reshape(4, 2, 3, 3)
-    found = adaface.from_published(("backbone", "stem", "conv", "kernel"), filters)
+    found = adaface_names.from_published(
+        ("backbone", "stem", "conv", "kernel"), filters
+    )
     assert found.shape == (3, 3, 2, 4)
     assert found[0, 2, 1, 3] == filters[3, 1, 0, 2]
 
@@ -150,9 +108,9 @@ def test_the_container_says_the_colour_order(
         "colour_order": order,
         "colour_order_by": by,
         "num_used": len(published) - counters,
-        "num_dropped": counters + 2 * lightning,
-        "dropped": f"{counters} num_batches_tracked"
-        + ", head.kernel, head.t" * lightning,
+        "kept": "head.kernel, head.t" if lightning else "nothing",
+        "num_dropped": counters,
+        "dropped": f"{counters} num_batches_tracked",
         "num_arrays": len(leaves),
         "num_parameters": sum(leaf.size for leaf in leaves),
     }
@@ -160,8 +118,8 @@ def test_the_container_says_the_colour_order(
     flat = jax.tree_util.tree_flatten_with_path(converted.variables)[0]
     for keys, leaf in flat:
         keys = tuple(key.key for key in keys)
-        tensor = published[adaface.published_name(keys)]
-        np.testing.assert_array_equal(leaf, adaface.from_published(keys, tensor))
+        tensor = published[adaface_names.published_name(keys)]
+        np.testing.assert_array_equal(leaf, adaface_names.from_published(keys, tensor))
 
 
 def test_a_converted_network_is_loaded_with_its_colour_order(
@@ -224,9 +182,31 @@ def test_one_error_lists_all_that_is_wrong(published, tmp_path):
     assert message.count(";") == 6
 
 
-def test_tensors_beside_the_network_are_dropped_only_from_lightning(
-    published, tmp_path
-):
+def test_the_training_head_is_kept_beside_the_model(published, tmp_path):
+    path = write(tmp_path / "x.ckpt", published, "model.")
+    assert main([str(path), str(tmp_path / "out")]) == 0
+    found = checkpoints.description(tmp_path / "out", 0)["training_head"]
+    assert found == {"kernel": [512, 3], "t": [1]}
+    examples = {n: jax.ShapeDtypeStruct(s, np.float32) for n, s in found.items()}
+    kept = checkpoints.load(tmp_path / "out", 0, {"training_head": examples})
+    np.testing.assert_array_equal(kept["training_head"]["kernel"], np.ones((512, 3)))
+    np.testing.assert_array_equal(kept["training_head"]["t"], [0])
+    # What is kept is in nobody's way.
+    loaded = models.variables(models.load(tmp_path / "out"))
+    expected = weights_conversion.convert(path).variables
+    jax.tree.map(np.testing.assert_array_equal, loaded, expected)
+
+
+def test_a_training_head_of_other_numbers_is_refused(published, tmp_path):
+    tensors = {f"model.{name}": array for name, array in published.items()}
+    tensors["head.t"] = np.zeros(1, np.int64)
+    tensors["head.batch_std"] = np.full(1, np.inf, np.float32)
+    message = refusal_of(write_zip(tmp_path / "x.ckpt", *contiguous(tensors)))
+    assert "head.t is of int64, expected floats" in message
+    assert "head.batch_std holds a value that is no finite float32" in message
+
+
+def test_tensors_beside_the_network_are_kept_only_from_lightning(published, tmp_path):
     tensors = {f"net.{name}": array for name, array in published.items()}
     tensors["head.kernel"] = np.ones((512, 3), np.float32)
     path = write(tmp_path / "x.safetensors", tensors)

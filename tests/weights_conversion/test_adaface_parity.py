@@ -1,10 +1,7 @@
-from pathlib import Path
-
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-import safetensors.numpy
 
 from sdd_jax import models
 from weights_conversion.__main__ import main
@@ -13,91 +10,100 @@ torch = pytest.importorskip(
     "torch", reason="parity with PyTorch needs the extra [parity]"
 )
 
-# The oracle lies with the tests of the network, whose folder pytest adds by itself only
-# when it collects that folder too.
-from importlib.util import module_from_spec, spec_from_file_location  # noqa: E402
-
-_spec = spec_from_file_location(
-    "torch_ir_resnet", Path(__file__).parents[1] / "models" / "torch_ir_resnet.py"
+from torch_containers import (  # noqa: E402
+    CONTAINERS,
+    UNITS_PER_STAGE,
+    activations,
+    load_oracle,
+    make,
+    pictures,
 )
-oracle = module_from_spec(_spec)
-_spec.loader.exec_module(oracle)
 
-# Container -> suffix, prefix, colour order of its input.
-CONTAINERS = {
-    "lightning": (".ckpt", "model.", "BGR"),
-    "lightning_legacy": (".ckpt", "model.", "BGR"),
-    "cvlface_safetensors": (".safetensors", "model.net.", "RGB"),
-    "cvlface_pt": (".pt", "net.", "RGB"),
-    "bare": (".pth", "", "BGR"),
-}
+CASES = [("ir_18", container) for container in CONTAINERS]
+CASES += [
+    ("ir_34", "cvlface_pt"),
+    ("ir_50", "cvlface_safetensors"),
+    ("ir_101", "lightning"),
+]
+IMAGES = pictures(2)
 
 
 @pytest.fixture(scope="module")
-def net():
-    return oracle.randomise(oracle.IRNet((2, 2, 2, 2)), seed=0)
+def nets():
+    """Return the network of an architecture, the same at every call."""
+    oracle, made = load_oracle(), {}
+
+    def net_of(arch):
+        if arch not in made:
+            made[arch] = oracle.randomise(oracle.IRNet(UNITS_PER_STAGE[arch]), seed=0)
+        return made[arch]
+
+    return net_of
 
 
-@pytest.fixture(scope="module")
-def pictures():
-    # Coarse blocks under fine noise: pictures of noise alone all look the same.
-    rng = np.random.default_rng(0)
-    blocks = rng.integers(0, 256, (2, 4, 4, 3)).repeat(28, axis=1).repeat(28, axis=2)
-    noisy = blocks + rng.integers(-20, 21, blocks.shape)
-    return noisy.clip(0, 255).astype(np.uint8)
+@jax.jit
+def outputs_of(backbone, head, x):
+    x = backbone.stem(x)
+    outputs = [x]
+    for unit in backbone.body:
+        outputs.append(x := unit(x))
+    return outputs, *head.embeddings_and_norms(x)
 
 
-@pytest.fixture(scope="module")
-def their_embeddings(net, pictures):
-    """PyTorch's, of a network that takes BGR."""
-    bgr = torch.from_numpy(pictures[..., ::-1].copy()).permute(0, 3, 1, 2)
-    with torch.inference_mode():
-        return net((bgr / 255 - 0.5) / 0.5)[0].numpy()
-
-
-def write(container, net, folder):
-    suffix, prefix, order = CONTAINERS[container]
-    state = {prefix + name: value for name, value in net.state_dict().items()}
-    if order == "RGB":
-        # The same network for the other order: its first filters are turned over.
-        first = f"{prefix}input_layer.0.weight"
-        state[first] = state[first].flip(1).contiguous()
-    path = folder / f"network{suffix}"
-    if suffix == ".safetensors":
-        arrays = {name: value.numpy() for name, value in state.items()}
-        safetensors.numpy.save_file(arrays, path)
-    elif suffix == ".ckpt":
-        state["head.kernel"] = torch.ones(512, 10)
-        state["head.t"] = torch.zeros(1)
-        content = {"state_dict": state, "hyper_parameters": {"head": "adaface"}}
-        zipped = not container.endswith("legacy")
-        torch.save(content, path, _use_new_zipfile_serialization=zipped)
-    else:
-        torch.save(state, path)
-    return path
+def error_of(ours, theirs):
+    """Return the largest difference, in units of PyTorch's largest activation."""
+    assert ours.shape == theirs.shape
+    return np.abs(np.asarray(ours) - theirs).max() / np.abs(theirs).max()
 
 
 def cosine(a, b):
+    a, b = np.float64(a), np.float64(b)
     return a @ b / (np.linalg.norm(a) * np.linalg.norm(b))
 
 
-@pytest.mark.parametrize("container", CONTAINERS)
-def test_a_converted_network_embeds_as_pytorch_does(
-    container, net, pictures, their_embeddings, tmp_path, capsys
+@pytest.mark.parametrize(("arch", "container"), CASES)
+def test_a_converted_network_agrees_with_pytorch_after_every_unit(
+    arch, container, nets, tmp_path, capsys
 ):
-    path = write(container, net, tmp_path)
-    assert main([str(path), str(tmp_path / "out"), "--arch=ir_18"]) == 0
-    card = capsys.readouterr().out
-    assert f"colour_order  {CONTAINERS[container][2]}\n" in card
+    net, order = nets(arch), CONTAINERS[container][2]
+    path = make(container, net, tmp_path)
+    assert main([str(path), str(tmp_path / "out"), f"--arch={arch}"]) == 0
+    assert f"colour_order  {order}\n" in capsys.readouterr().out
+    expected, features = activations(net, IMAGES, order)
+    norms = np.linalg.norm(features, axis=1)
+    embeddings = features / norms[:, None]
 
     model = models.load(tmp_path / "out")
-    ours = jax.jit(lambda x: model.embeddings(model.feature_maps(x)))
-    ours = np.asarray(ours(jnp.asarray(pictures)))
+    x = model.normalised(jnp.asarray(IMAGES))
+    found, our_embeddings, our_norms = outputs_of(model.backbone, model.head, x)
 
+    assert len(found) == len(expected) == 1 + sum(UNITS_PER_STAGE[arch])
+    errors = [error_of(a, b) for a, b in zip(found, expected, strict=True)]
+    our_embeddings = np.asarray(our_embeddings)
     # Drawn weights make embeddings alike: what tells two pictures apart must agree too.
-    for found, expected in (
-        (ours[0], their_embeddings[0]),
-        (ours[1], their_embeddings[1]),
-        (ours[0] - ours[1], their_embeddings[0] - their_embeddings[1]),
-    ):
-        assert cosine(found, expected) >= 0.999999
+    cosines = [
+        *map(cosine, our_embeddings, embeddings),
+        cosine(our_embeddings[0] - our_embeddings[1], embeddings[0] - embeddings[1]),
+    ]
+    print(
+        f"{arch} {container}: worst of {len(errors)} outputs {max(errors):.1e}, "
+        f"1 - cosine {1 - min(cosines):.1e}, "
+        f"norms {np.abs(our_norms / norms - 1).max():.1e}"
+    )
+    assert max(errors) <= 1e-5, errors
+    assert min(cosines) >= 0.999999
+    np.testing.assert_allclose(our_norms, norms, rtol=1e-5)
+
+
+def test_the_models_own_calls_give_the_same_embedding_and_norm(nets, tmp_path):
+    net = nets("ir_18")
+    path = make("cvlface_safetensors", net, tmp_path)
+    assert main([str(path), str(tmp_path / "out")]) == 0
+    _, features = activations(net, IMAGES, "RGB")
+    norms = np.linalg.norm(features, axis=1)
+    model = models.load(tmp_path / "out")
+    feature_maps = model.feature_maps(jnp.asarray(IMAGES))
+    found, found_norms = model.embeddings_and_norms(feature_maps)
+    np.testing.assert_allclose(found, features / norms[:, None], atol=1e-6)
+    np.testing.assert_allclose(found_norms, norms, rtol=1e-5)
+    np.testing.assert_array_equal(found, model.embeddings(feature_maps))

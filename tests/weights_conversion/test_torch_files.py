@@ -28,10 +28,11 @@ WRITERS = pytest.mark.parametrize("write", [write_zip, write_legacy])
 
 
 def refusal_of(path):
-    start = time.perf_counter()
+    # Processor time: what other programs do on the machine is not the reader's.
+    start = time.process_time()
     with pytest.raises(InputError) as caught:
         torch_files.read(path)
-    assert time.perf_counter() - start < 1.0
+    assert time.process_time() - start < 1.0
     message = str(caught.value)
     assert message.startswith(str(path))
     assert "\n" not in message
@@ -341,7 +342,8 @@ def test_a_reference_to_something_else_is_refused(persistent_id, tmp_path):
 def test_one_storage_declared_in_two_ways_is_refused(tmp_path):
     state = {"a": tensor(NUMBERS, "0"), "b": tensor(NUMBERS, "0", numel=12)}
     message = refusal_of(write_zip(tmp_path / "x.pt", state, {"0": NUMBERS}))
-    assert "storage '0' is declared in two ways" in message
+    reason = "storage '0' is declared in two ways: 24 float32 and 12 float32;"
+    assert reason in message
 
 
 def test_a_missing_file_is_refused(tmp_path):

@@ -1,0 +1,203 @@
+"""Align faces: python -m sdd_jax.images.align SOURCE OUTPUT.
+
+Every picture below SOURCE, whatever the nesting, becomes a square PNG with its largest
+face where AdaFace and ArcFace expect it, in the same folder below OUTPUT:
+
+    <folder>/<name>.png   uint8 RGB; black where the photograph ends
+    alignment.jsonl       path, output, box, landmarks, score, num_faces and residual
+    skipped.jsonl         path and reason of every picture without a crop
+    options.json          what the crops were made with
+
+The residual is how far the landmarks are from the expected ones, root mean square, in
+pixels of a 112 x 112 crop; a picture where it is above 10 is skipped. Where two
+pictures of a folder differ in nothing but their suffix, the second keeps it: a.jpg
+gives a.png, and a.png then gives a.png.png.
+
+A run that was stopped goes on: what alignment.jsonl and skipped.jsonl name is not
+looked at again, even if the picture has changed since. Remove a line to have its
+picture done again. Hidden files and folders are left out, and each folder is entered
+once, however many links lead to it.
+"""
+
+import argparse
+import contextlib
+import os
+import signal
+import sys
+import threading
+from collections.abc import Callable, Generator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+from rich.console import Console
+from rich.progress import track
+
+from sdd_jax.errors import InputError
+from sdd_jax.images.alignment import aligned_folder, crops
+from sdd_jax.images.alignment.aligned_folder import Row
+from sdd_jax.images.alignment.detectors import load_mtcnn
+from sdd_jax.images.alignment.similarity import SIZE
+from sdd_jax.images.alignment.wanted_faces import wanted_faces
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Align a folder; return the exit status, after one line on what went wrong."""
+    options = _parser().parse_args(arguments)
+    stop = threading.Event()
+    before = signal.signal(signal.SIGINT, lambda *_: stop.set())
+    try:
+        align(
+            options.source.expanduser(),
+            options.output.expanduser(),
+            size=options.size,
+            min_score=options.min_score,
+            boxes=options.boxes and options.boxes.expanduser(),
+            stop=stop,
+        )
+    except KeyboardInterrupt:
+        message = "stopped; what was finished is kept, the same command goes on"
+        return _fail(message, 130)
+    except InputError as error:
+        return _fail(str(error))
+    except OSError as error:
+        return _fail(
+            f"cannot read or write {error.filename or options.output}: "
+            f"{error.strerror or error}; make room, or choose another OUTPUT"
+        )
+    finally:
+        signal.signal(signal.SIGINT, before)
+    return 0
+
+
+def align(
+    source: Path,
+    output: Path,
+    *,
+    size: int = SIZE,
+    min_score: float = 0.9,
+    boxes: Path | None = None,
+    stop: threading.Event | None = None,
+) -> None:
+    """Write the aligned face of every picture below a folder.
+
+    Args:
+        source: Where the pictures are.
+        output: An empty folder, a new one, or that of a run to go on with.
+        size: Height and width of the crops, in pixels.
+        min_score: Faces that are less certain, from 0 to 1, do not count.
+        boxes: JSON lines with path and box, x1, y1, x2 and y2, or a folder with
+            FaceScrub's lists: of several faces the one that overlaps its picture's box
+            most is taken, not the largest.
+        stop: Once set, the pictures being worked on are the last.
+
+    Raises:
+        InputError: The folders or the options do not fit, or no face was found at all.
+        KeyboardInterrupt: `stop` was set.
+    """
+    if not (16 <= size <= 2048 and 0 <= min_score <= 1):
+        raise InputError(
+            f"--size={size} --min-score={min_score:g}: expected a size from 16 to 2048 "
+            "pixels, and a score from 0 to 1"
+        )
+    wanted = wanted_faces(source, aligned_folder.pictures(source, output), boxes)
+    detect = load_mtcnn()
+    options = {"detector": "mtcnn", "size": size, "min_score": min_score}
+    aligned_folder.begin(output, options | {"boxes": wanted.sha256})
+    good, bad = output / "alignment.jsonl", output / "skipped.jsonl"
+    done, skipped = aligned_folder.resume(good), aligned_folder.resume(bad)
+    names = aligned_folder.names(
+        wanted.paths, {row["path"]: row["output"] for row in done}
+    )
+    known = {row["path"] for row in done + skipped}
+    todo = [path for path in wanted.paths if path not in known]
+
+    def work(number: int, path: str) -> Row:
+        try:
+            pixels, box = wanted.read(path)
+            crop, row = crops.aligned(
+                pixels, detect, size=size, min_score=min_score, box=box
+            )
+        except InputError as error:
+            return {"path": path, "reason": str(error)}
+        aligned_folder.save(crop, output / names[path], number)
+        return {"path": path, "output": names[path]} | row
+
+    with (
+        contextlib.closing(_results(work, todo, stop or threading.Event())) as results,
+        good.open("a", **aligned_folder.TEXT) as good_lines,
+        bad.open("a", **aligned_folder.TEXT) as bad_lines,
+    ):
+        for row in results:
+            is_bad = "reason" in row
+            (skipped if is_bad else done).append(row)
+            lines = bad_lines if is_bad else good_lines
+            lines.write(aligned_folder.line_of(row))
+            lines.flush()  # what is finished stays finished, whatever comes next
+    total = len(done) + len(skipped)
+    if not done:
+        raise InputError(
+            f"none of the {total} pictures in {source} could be aligned, see "
+            f"{bad}; the first: {skipped[0]['reason']}"
+        )
+    where = f", see {bad}" if skipped else ""
+    Console(soft_wrap=True, markup=False).print(
+        f"faces aligned: {len(done)} of {total} pictures{where}"
+    )
+
+
+def _results(
+    work: Callable[[int, str], Row], todo: list[str], stop: threading.Event
+) -> Generator[Row]:
+    """Yield what becomes of each picture, in order."""
+    console = Console()
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        try:
+            rows = track(
+                pool.map(work, range(len(todo)), todo),
+                "aligning faces",
+                total=len(todo),
+                console=console,
+                transient=True,
+                disable=not console.is_terminal,
+            )
+            for number, row in enumerate(rows, 1):
+                yield row
+                if stop.is_set() and number < len(todo):
+                    raise KeyboardInterrupt
+        finally:
+            pool.shutdown(cancel_futures=True)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m sdd_jax.images.align",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("source", type=Path, help="a folder of photographs")
+    parser.add_argument("output", type=Path, help="the folder to write, outside it")
+    parser.add_argument(
+        "--size", type=int, default=SIZE, help="height and width (%(default)s)"
+    )
+    parser.add_argument(
+        "--min-score",
+        type=float,
+        default=0.9,
+        help="faces that are less certain do not count (%(default)s)",
+    )
+    parser.add_argument(
+        "--boxes",
+        type=Path,
+        help='which of several faces: a file of lines {"path": "ann/1.jpg", "box": '
+        "[x1, y1, x2, y2]}, or the folder with FaceScrub's published lists",
+    )
+    return parser
+
+
+def _fail(message: str, status: int = 1) -> int:
+    print(f"error: {message}", file=sys.stderr)
+    return status
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,219 @@
+"""The folder that aligned faces are written to: names, records, and going on.
+
+Paths are relative and with slashes, in the records as well. Nothing here knows what a
+face is.
+"""
+
+import hashlib
+import json
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float, UInt8
+from PIL import Image
+
+from sdd_jax.errors import InputError
+from sdd_jax.images.folder import SUFFIXES, visible
+
+# Names of files that are text in no encoding come back as they went in.
+TEXT: Any = {"encoding": "utf-8", "errors": "surrogateescape", "newline": "\n"}
+_READ: Any = {"encoding": "utf-8", "errors": "surrogateescape"}
+Row = dict[str, Any]
+
+
+def pictures(source: Path, output: Path) -> list[str]:
+    """Return the path of every picture below a folder.
+
+    Raises:
+        InputError: There is none, or one folder lies in the other.
+    """
+    if not source.is_dir():
+        raise InputError(f"{source}: no such folder; expected pictures in it")
+    here, there = source.resolve(), output.resolve()
+    if here.is_relative_to(there) or there.is_relative_to(here):
+        raise InputError(
+            f"SOURCE {source} and OUTPUT {output} lie in one another; expected two "
+            "folders apart, choose another OUTPUT"
+        )
+    found, folders, entered = [], [source], set()
+    while folders:
+        folder = folders.pop()
+        status = folder.stat()
+        if (status.st_dev, status.st_ino) in entered:
+            continue  # or links that go round in a circle would never end
+        entered.add((status.st_dev, status.st_ino))
+        paths = sorted(visible(folder), reverse=True)
+        folders += [path for path in paths if path.is_dir()]
+        found += [
+            path.relative_to(source).as_posix()
+            for path in paths
+            if path.suffix.lower() in SUFFIXES and not path.is_dir()
+        ]
+    if not found:
+        raise InputError(
+            f"{source}: no pictures found; expected files with a suffix of "
+            + " ".join(sorted(SUFFIXES))
+        )
+    return sorted(found)
+
+
+def names(paths: Sequence[str], given: Mapping[str, str]) -> dict[str, str]:
+    """Return what each picture's crop is called; no two are the same.
+
+    Args:
+        paths: The pictures, in an order that does not change.
+        given: The names of those that have one already.
+    """
+    # Some file systems take upper and lower case for the same. A folder may be called
+    # as a picture is.
+    folders = {str(folder) for path in paths for folder in PurePosixPath(path).parents}
+    taken = {name.casefold() for name in folders.union(given.values())}
+    found = dict(given)
+    for path in paths:
+        if path in given:
+            continue
+        name = str(PurePosixPath(path).with_suffix(".png"))
+        if name.casefold() in taken:
+            name = f"{path}.png"
+        while name.casefold() in taken:
+            name += ".png"
+        taken.add(name.casefold())
+        found[path] = name
+    return found
+
+
+def read_boxes(
+    path: Path, pictures: Sequence[str]
+) -> dict[str, Float[np.ndarray, "4"]]:
+    """Return the box of each picture that a file of JSON lines names.
+
+    Raises:
+        InputError: The file is missing or damaged, or fits none of the pictures.
+    """
+    try:
+        lines = path.read_text(**_READ).split("\n")
+    except OSError as error:
+        raise InputError(
+            f"{path}: {error.strerror or error}; expected a file of boxes"
+        ) from error
+    found = {}
+    for number, line in enumerate(lines, 1):
+        if not line.strip():
+            continue
+        try:
+            row = json.loads(line)
+            box = np.array(row["box"], np.float64)
+            name = row["path"]
+            if box.shape != (4,) or not (box[:2] < box[2:]).all() or name in found:
+                raise ValueError
+        except (ValueError, KeyError, TypeError) as error:
+            raise InputError(
+                f'{path}, line {number}: expected {{"path": "ann/1.jpg", "box": [x1, '
+                "y1, x2, y2]}, x1 below x2, y1 below y2, each path once"
+            ) from error
+        found[name] = box
+    if not found.keys() & set(pictures):
+        raise InputError(
+            f"{path}: none of its {len(found)} paths is a picture of SOURCE; expected "
+            f"paths such as {pictures[0]}"
+        )
+    return found
+
+
+def begin(output: Path, options: Mapping[str, Any]) -> None:
+    """Make the folder, or go on with one that was begun with the same options.
+
+    Raises:
+        InputError: The folder is something else's, or was begun with other options.
+    """
+    path = output / "options.json"
+    if not path.exists():
+        if output.exists() and not output.is_dir():
+            raise InputError(f"{output} is a file; expected a folder, choose another")
+        if output.is_dir() and visible(output):
+            raise InputError(
+                f"{output} is not empty and holds no options.json; expected a new "
+                "folder or one to go on with, choose another OUTPUT"
+            )
+        output.mkdir(parents=True, exist_ok=True)
+        _replace(path, json.dumps(options) + "\n")
+    try:
+        before = json.loads(path.read_text(**_READ))
+        changed = [
+            f"{name}={before[name]} and not {value}"
+            for name, value in options.items()
+            if before[name] != value
+        ]
+    except (ValueError, KeyError, TypeError) as error:
+        raise InputError(f"{path} is damaged; choose another OUTPUT") from error
+    if changed:
+        raise InputError(
+            f"{output} was begun with {', '.join(changed)}: go on with the same "
+            "options, or choose another OUTPUT"
+        )
+
+
+def resume(path: Path) -> list[Row]:
+    """Return the rows of a record, without those whose crop is gone.
+
+    The record is left without them, and without a last line that was torn when the run
+    was stopped.
+
+    Raises:
+        InputError: Another line is damaged.
+    """
+    text = path.read_text(**_READ) if path.exists() else ""
+    rows = []
+    for number, line in enumerate(text.split("\n")[:-1], 1):
+        try:
+            row = json.loads(line)
+            crop = None if "reason" in row else path.parent / row["output"]
+            if not isinstance(row["path"], str):
+                raise ValueError
+        except (ValueError, KeyError, TypeError) as error:
+            raise InputError(
+                f"{path} is damaged in line {number}; expected what was written there, "
+                "remove that line and its picture is done again"
+            ) from error
+        if crop is None or crop.exists():
+            rows.append(row)
+    whole = "".join(line_of(row) for row in rows)
+    if whole != text:
+        _replace(path, whole)
+    return rows
+
+
+def line_of(row: Row) -> str:
+    """Return a row as a line of a record."""
+    return json.dumps(row, ensure_ascii=False) + "\n"
+
+
+def sha256(path: Path | None) -> str | None:
+    """Return what tells one file's contents from another's."""
+    return hashlib.sha256(path.read_bytes()).hexdigest() if path else None
+
+
+def save(crop: UInt8[np.ndarray, "size size 3"], path: Path, number: int) -> None:
+    """Write a crop, whole or not at all.
+
+    Args:
+        crop: The pixels.
+        path: Where to.
+        number: Tells apart what is written at the same time.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    fresh = path.parent / f".{number}-new"
+    try:
+        Image.fromarray(crop).save(fresh, "PNG")
+        os.replace(fresh, path)
+    finally:
+        fresh.unlink(missing_ok=True)
+
+
+def _replace(path: Path, text: str) -> None:
+    fresh = path.with_name(f".{path.name}-new")
+    fresh.write_text(text, **TEXT)
+    os.replace(fresh, path)

@@ -1,0 +1,172 @@
+"""FaceScrub as people hold it, as uint8 RGB squares.
+
+Either folders, `<name>/<file>` in any nesting (actors/, actresses/, faces/, images/,
+spaces or underscores in the names), of which the middle square is taken. Or the
+downloaded photographs with the published lists, facescrub_actors.txt and
+facescrub_actresses.txt, anywhere below the same root: then each face is cut out by the
+list's box, and a photograph of other bytes than the list's SHA-256 is left out. Where a
+download has both photographs (images/) and faces cut from them (faces/), only one kind
+is taken, or the same face would be in two splits. Faces are not detected or aligned:
+`sdd_jax.images.align` does that, and its output is the first kind.
+
+References:
+    Ng, Winkler. A data-driven approach to cleaning large face datasets. ICIP 2014.
+"""
+
+import hashlib
+from collections.abc import Iterable, Sequence
+from functools import partial
+from pathlib import Path
+from typing import NoReturn
+
+import numpy as np
+from jaxtyping import UInt8
+from rich.console import Console
+
+from sdd_jax.errors import InputError
+from sdd_jax.images import facescrub_files, preprocess
+from sdd_jax.images.collection import Picture
+from sdd_jax.images.facescrub_lists import Face, read_lists
+from sdd_jax.images.folder import picture_of
+from sdd_jax.images.splitting import splits_of
+from sdd_jax.types import ImageSet
+
+WHERE = facescrub_files.WHERE
+NUM_IDENTITIES = 530
+
+
+def splits(
+    *,
+    image_size: int,
+    seed: int,
+    record: Path | None = None,
+    root: str,
+    margin: float = 0.1,
+    validation_fraction: float = 0.05,
+    test_fraction: float = 0.042,
+    max_skipped: float = 0.05,
+    num_identities: int = NUM_IDENTITIES,
+) -> dict[str, ImageSet]:
+    """Return train, validation and test sets; see `splitting.splits_of`.
+
+    Args:
+        image_size: Height and width to resize to, in pixels.
+        seed: Of the split.
+        record: A folder to write the split to, or to take it from.
+        root: Where the folders are, and the lists if there are any.
+        margin: What is added around a list's box, as a share of its longer side.
+        validation_fraction: Share of an identity's pictures.
+        test_fraction: Share of an identity's pictures; 0.042 of all the 106,863 are
+            the paper's 4,494.
+        max_skipped: The largest share of the files that may be left out as damaged.
+        num_identities: Fewer than these are reported, with the missing names.
+
+    Raises:
+        InputError: There are no pictures, or they cannot be split.
+    """
+    folder = Path(root).expanduser()
+    listed = read_lists(folder)
+    sets = splits_of(
+        _pictures(folder, listed, margin),
+        image_size=image_size,
+        seed=seed,
+        validation_fraction=validation_fraction,
+        test_fraction=test_fraction,
+        max_skipped=max_skipped,
+        record=record,
+    )
+    _report_missing(sets["train"].names, listed, num_identities)
+    return sets
+
+
+def pictures(root: Path, margin: float = 0.1) -> list[Picture]:
+    """Return every picture below a folder, or every face of the lists in it.
+
+    Raises:
+        InputError: There is no such folder, no picture in it, or a damaged list.
+    """
+    return _pictures(root, read_lists(root), margin)
+
+
+def _pictures(root: Path, listed: Sequence[Face], margin: float) -> list[Picture]:
+    if not margin >= 0:
+        raise InputError(
+            f"data.margin is {margin}, expected 0 or more, as a share of the box"
+        )
+    files = facescrub_files.people(root)
+    photographs = facescrub_files.photographs(files, listed, root)
+    if photographs:
+        return [
+            _face_in(path, files[path], root, face, margin)
+            for path, face in photographs.items()
+        ]
+    crops = facescrub_files.crops(files, root)
+    return [_whole(path, name, root) for path, name in crops.items()]
+
+
+def _whole(path: Path, name: str, root: Path) -> Picture:
+    """Return a picture that is a face; one of nobody is a damaged one."""
+    file = path.relative_to(root).as_posix()
+    if name:
+        return picture_of(path, identity=name, file=file)
+    return Picture(name, file, bytes, partial(_refuse, path))
+
+
+def _refuse(path: Path, contents: bytes) -> NoReturn:
+    raise InputError(f"{path}: no folder is named after somebody, nor is the file")
+
+
+def _face_in(
+    path: Path, name: str, root: Path, face: Face | None, margin: float
+) -> Picture:
+    """Return the face that a list has in a photograph."""
+    return Picture(
+        identity=name,
+        file=path.relative_to(root).as_posix(),
+        contents=partial(preprocess.read_file, path),
+        image=partial(_cut_out, path, face, margin),
+        detail=f"{face.box} {margin}" if face else "",
+    )
+
+
+def _cut_out(
+    path: Path, face: Face | None, margin: float, contents: bytes
+) -> UInt8[np.ndarray, "side side 3"]:
+    image, box = photograph_and_box(path, face, contents)
+    return preprocess.square_box(image, box, margin=margin, name=str(path))
+
+
+def photograph_and_box(
+    path: Path, face: Face | None, contents: bytes
+) -> tuple[UInt8[np.ndarray, "height width 3"], tuple[int, int, int, int]]:
+    """Return a photograph and where its listed face is: left, top, right, bottom.
+
+    Raises:
+        InputError: No list has it, its bytes are not the list's, or it is damaged.
+    """
+    if face is None:
+        raise InputError(f"{path}: no list has it; expected a line with its face's box")
+    sha256 = hashlib.sha256(contents).hexdigest()
+    if face.sha256 and sha256 != face.sha256:
+        raise InputError(
+            f"{path}: its SHA-256 is {sha256[:8]}..., the list says "
+            f"{face.sha256[:8]}...: it is another picture or was saved again"
+        )
+    image = preprocess.decode(contents, str(path))
+    return image, preprocess.upright_box(contents, face.box)
+
+
+def _report_missing(
+    names: Iterable[str], listed: Sequence[Face], num_identities: int
+) -> None:
+    """Say where there are fewer people than FaceScrub has, and who is missing."""
+    have = {name.casefold() for name in names}
+    if len(have) >= num_identities:
+        return
+    missing = sorted({face.name for face in listed if face.name.casefold() not in have})
+    who = f"missing: {', '.join(missing)}"
+    if not missing:
+        who = "its lists, put beside the pictures, would tell who is missing"
+    Console(soft_wrap=True).print(
+        f"warning: {len(have)} identities, FaceScrub has {num_identities}; {who}"
+    )

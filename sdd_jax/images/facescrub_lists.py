@@ -1,0 +1,120 @@
+"""FaceScrub's published lists: a line a face, in columns between tabs.
+
+    name  image_id  face_id  url  bbox  sha256
+
+`bbox` is "left,top,right,bottom" in pixels of the photograph at `url`; `sha256` is of
+the photograph's bytes and may be missing. A first line with the columns' names is left
+out.
+"""
+
+import dataclasses
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from sdd_jax.errors import InputError
+
+_HEADER = ("name", "image_id", "face_id", "url", "bbox")
+# aaron_eckhart_12_34.jpeg or 12.jpg; a name such as "50 Cent" has a letter behind.
+_NUMBERS = re.compile(r"(?:^|[_\- ])(\d+)(?:[_\-](\d+))?$")
+
+
+@dataclasses.dataclass(frozen=True)
+class Face:
+    """A line of a list."""
+
+    name: str
+    image_id: int
+    face_id: int
+    box: tuple[int, int, int, int]  # left, top, right, bottom
+    sha256: str  # lower case; "" where the list has none
+
+
+def read_lists(root: Path) -> list[Face]:
+    """Return the faces of all lists in a folder and in the folders in it.
+
+    Any other text file, one whose first line has no five columns, is passed over.
+
+    Raises:
+        InputError: There is no such folder, or a line of a list is damaged.
+    """
+    if not root.is_dir():
+        raise InputError(
+            f"{root}: no such folder; expected FaceScrub's pictures, correct the root"
+        )
+    return [
+        face
+        for path in sorted([*root.glob("*.txt"), *root.glob("*/*.txt")])
+        for face in _read_list(path)
+    ]
+
+
+def _read_list(path: Path) -> list[Face]:
+    try:
+        lines = path.read_text("utf-8-sig", errors="replace").splitlines()
+    except OSError as error:
+        raise InputError(
+            f"{path}: {error.strerror or error}; expected a readable list"
+        ) from error
+    rows = [tuple(line.split("\t")) for line in lines]
+    if not rows or len(rows[0]) not in (5, 6):
+        return []
+    first = rows[0][:5] == _HEADER
+    return [
+        _face(path, number, row)
+        for number, row in enumerate(rows[first:], 1 + first)
+        if any(row)
+    ]
+
+
+def _face(path: Path, number: int, row: Sequence[str]) -> Face:
+    try:
+        name, image_id, face_id, _, box, *rest = (cell.strip() for cell in row)
+        left, top, right, bottom = (int(side) for side in box.split(","))
+        [sha256] = rest or [""]
+        if not name or not re.fullmatch("([0-9a-f]{64})?", sha256.lower()):
+            raise ValueError
+        return Face(
+            name=" ".join(name.replace("_", " ").split()),
+            image_id=int(image_id),
+            face_id=int(face_id),
+            box=(left, top, right, bottom),
+            sha256=sha256.lower(),
+        )
+    except ValueError:
+        raise InputError(
+            f"{path}, line {number}: expected name, image_id, face_id, url, bbox "
+            f"(left,top,right,bottom) and sha256 between tabs, found "
+            f"{ascii(' '.join(row))[:80]}; get the list again"
+        ) from None
+
+
+def with_files(listed: Sequence[Face], files: Mapping[Path, str]) -> dict[Path, Face]:
+    """Return the face of each photograph that a list has.
+
+    A file is known by whose folder it is in and by the number at the end of its name:
+    image_id, or image_id and face_id. Trees that number by face_id alone are known by
+    most files having such a line.
+
+    Args:
+        listed: The lists' faces.
+        files: Each file's identity.
+    """
+    by_image = {(face.name.casefold(), face.image_id): face for face in listed[::-1]}
+    by_face = {(face.name.casefold(), face.face_id): face for face in listed[::-1]}
+    alone: dict[Path, tuple[str, int]] = {}  # by one number
+    faces: dict[Path, Face] = {}
+    for path, name in files.items():
+        found = _NUMBERS.search(path.stem)
+        if found is None:
+            continue
+        one, two = found.groups()
+        if two is None:
+            alone[path] = (name.casefold(), int(one))
+        elif (name.casefold(), int(two)) in by_face:
+            faces[path] = by_face[name.casefold(), int(two)]
+    num_by_image = sum(key in by_image for key in alone.values())
+    num_by_face = sum(key in by_face for key in alone.values())
+    # Of equals, the published script's.
+    chosen = by_image if num_by_image >= num_by_face else by_face
+    return faces | {path: chosen[key] for path, key in alone.items() if key in chosen}

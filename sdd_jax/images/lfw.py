@@ -1,0 +1,201 @@
+"""Labeled Faces in the Wild: 13,233 pictures of 5,749 people, 250 x 250, and its pairs.
+
+G. Huang, M. Ramesh, T. Berg and E. Learned-Miller, "Labeled Faces in the Wild", Univ.
+of Massachusetts TR 07-49, 2007. Read from a folder in the published layout,
+ROOT/Ann_Example/Ann_Example_0001.jpg (original, funneled and deep-funneled alike), or
+from TFDS's set "lfw"; neither is shipped or downloaded.
+
+The box of LFW's face detector was enlarged 2.2 times on publication, so the face is the
+middle 0.45 of a picture, give or take. The middle half of both sides is cut out:
+the box and a little hair and chin. Nothing is aligned; for pictures that are aligned
+and cut already, `crop=1.0` takes all of the square.
+"""
+
+import dataclasses
+import re
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import UInt8
+
+from sdd_jax.errors import InputError
+from sdd_jax.images import folder, preprocess, tfds
+from sdd_jax.images.collection import Picture
+from sdd_jax.images.splitting import splits_of
+from sdd_jax.types import ImageSet
+
+SIZE = 250
+CROP = 0.5
+
+
+@dataclasses.dataclass(frozen=True)
+class Pair:
+    """Two pictures to compare, and whether they are of one person."""
+
+    first: str  # "Ann_Example/Ann_Example_0001.jpg"
+    second: str
+    is_same: bool
+    fold: int  # from 0; the published ten are for cross-validation
+
+
+def splits(
+    *,
+    image_size: int,
+    seed: int,
+    record: Path | None = None,
+    root: str = "",
+    data_dir: str | None = None,
+    crop: float = CROP,
+    min_images: int = 20,
+    validation_fraction: float = 0.1,
+    test_fraction: float = 0.2,
+    max_skipped: float = 0.05,
+) -> dict[str, ImageSet]:
+    """Return train, validation and test sets; see `splitting.splits_of`.
+
+    Args:
+        image_size: Height and width to resize to, in pixels.
+        seed: Of the split.
+        record: A folder to write the split to, or to take it from.
+        root: The folder of the published pictures; "" reads TFDS's "lfw" instead.
+        data_dir: Where TFDS's prepared sets lie; its own folder if None.
+        crop: Share of the middle square's side that is kept.
+        min_images: People with fewer pictures are left out. With 20, 62 people and
+            3,023 pictures stay, and four or more of each are for the test.
+        validation_fraction: Share of a person's pictures.
+        test_fraction: Share of a person's pictures.
+        max_skipped: The largest share of the files that may be damaged.
+
+    Raises:
+        InputError: LFW is not there, or the options leave nobody to tell apart.
+    """
+    if not 0 < crop <= 1:
+        raise InputError(f"data.crop={crop:g}: expected a share above 0 and up to 1")
+    if root and data_dir:
+        raise InputError(
+            f"data.root={root} and data.data_dir={data_dir}: expected the published "
+            "folder or TFDS's, leave one of them empty"
+        )
+    if root:
+        found = pictures(Path(root).expanduser(), crop=crop)
+    else:
+        found = tfds.pictures("lfw", data_dir=data_dir, image=partial(_face, crop))
+    return splits_of(
+        tfds.with_enough(found, min_images),
+        image_size=image_size,
+        seed=seed,
+        validation_fraction=validation_fraction,
+        test_fraction=test_fraction,
+        max_skipped=max_skipped,
+        record=record,
+    )
+
+
+def pictures(root: Path, *, crop: float = CROP) -> list[Picture]:
+    """Return every picture of a folder in the published layout.
+
+    Raises:
+        InputError: There is no such folder, or a picture in it is not called so.
+    """
+    found = folder.pictures(root)
+    for picture in found:
+        name = re.escape(picture.identity)
+        if not re.fullmatch(rf"{name}/{name}_\d{{4}}\.\w+", picture.file):
+            raise InputError(
+                f"{root / picture.file} is not called as LFW's pictures are: expected "
+                "ROOT/Ann_Example/Ann_Example_0001.jpg, or take data.source=folder"
+            )
+    return [
+        dataclasses.replace(
+            picture, image=partial(_face, crop, str(root / picture.file))
+        )
+        for picture in found
+    ]
+
+
+def middle(
+    image: UInt8[np.ndarray, "height width 3"], share: float
+) -> UInt8[np.ndarray, "side side 3"]:
+    """Return the middle of the middle square, `share` of its side long."""
+    square = preprocess.square_crop(image)
+    side = max(1, round(share * len(square)))
+    edge = (len(square) - side) // 2
+    return square[edge : edge + side, edge : edge + side]
+
+
+def square(
+    image: UInt8[np.ndarray, "height width 3"],
+) -> UInt8[np.ndarray, "side side 3"]:
+    """Return the face of any picture: the middle half of one this size, else all."""
+    if image.shape[:2] == (SIZE, SIZE):
+        return middle(image, CROP)
+    return preprocess.square_crop(image)
+
+
+def pairs(path: Path) -> list[Pair]:
+    """Return the pairs of pairs.txt, pairsDevTrain.txt or pairsDevTest.txt.
+
+    The first line has the number of folds, if there are any, and the number n of pairs
+    of a kind. Each fold is n lines "name i j", then n lines "name i other j".
+
+    Raises:
+        InputError: A line is not as it should be; the message has its number.
+    """
+    try:
+        lines = path.read_text(encoding="utf-8").rstrip().split("\n")
+    except (OSError, UnicodeDecodeError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise InputError(f"{path}: {reason}; expected LFW's pairs.txt") from error
+    header = lines[0].split()
+    if len(header) not in (1, 2) or not all(map(_is_number, header)):
+        raise InputError(
+            f"{path}, line 1: {lines[0]!r}; expected the numbers of folds and of pairs,"
+            " such as 10 300, or of pairs alone: take LFW's own file"
+        )
+    num_pairs = int(header[-1])
+    num_folds = int(header[0]) if len(header) == 2 else 1
+    expected = 1 + 2 * num_folds * num_pairs
+    if len(lines) != expected:
+        raise InputError(
+            f"{path}: {len(lines)} lines, but the first asks for {expected}: take "
+            "LFW's own file"
+        )
+    found = []
+    for place, line in enumerate(lines[1:]):
+        fold, place_in_fold = divmod(place, 2 * num_pairs)
+        pair = _pair(line.split(), place_in_fold < num_pairs, fold)
+        if pair is None:
+            layout = "name i j" if place_in_fold < num_pairs else "name i other j"
+            raise InputError(
+                f"{path}, line {place + 2}: {line!r}; expected {layout} for two "
+                "pictures: take LFW's own file"
+            )
+        found.append(pair)
+    return found
+
+
+def _pair(fields: list[str], is_same: bool, fold: int) -> Pair | None:
+    """Return a line's pair, or None where the line does not name one."""
+    if len(fields) != (3 if is_same else 4):
+        return None
+    name, first, *others, second = fields
+    other = others[0] if others else name
+    if not _is_number(first) or not _is_number(second):
+        return None
+    if (other == name) != is_same or (is_same and int(first) == int(second)):
+        return None
+    return Pair(_file(name, first), _file(other, second), is_same, fold)
+
+
+def _is_number(text: str) -> bool:
+    return text.isascii() and text.isdigit() and int(text) > 0
+
+
+def _file(name: str, number: str) -> str:
+    return f"{name}/{name}_{int(number):04}.jpg"
+
+
+def _face(crop: float, name: str, contents: bytes) -> np.ndarray:
+    """Return the face in a file's bytes; the name is for the errors."""
+    return middle(preprocess.decode(contents, name), crop)

@@ -1,0 +1,131 @@
+"""A prepared set, as `python -m sdd_jax.images.prepare` makes it: pixels, not files.
+
+Uint8 RGB squares, read one by one at random places from one file, without decoding.
+Each record carries a checksum, and `index.jsonl` is checked against its own. A set of
+larger pictures than the network takes is resized; one of smaller pictures is refused,
+because what preparing left out cannot be put back.
+"""
+
+import hashlib
+import json
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+from array_record.python.array_record_data_source import ArrayRecordDataSource
+from jaxtyping import UInt8
+
+from sdd_jax.errors import InputError
+from sdd_jax.images.collection import Picture
+from sdd_jax.images.splitting import splits_of
+from sdd_jax.types import ImageSet
+
+PICTURES, INDEX, MANIFEST = "pictures.array_record", "index.jsonl", "manifest.json"
+_MAKE = "make it with python -m sdd_jax.images.prepare"
+
+
+def splits(
+    *,
+    image_size: int,
+    seed: int,
+    record: Path | None = None,
+    root: str,
+    validation_fraction: float = 0.1,
+    test_fraction: float = 0.2,
+    max_skipped: float = 0.05,
+) -> dict[str, ImageSet]:
+    """Return train, validation and test sets; see `splitting.splits_of`.
+
+    Raises:
+        InputError: There is no whole prepared set, or its pictures are too small.
+    """
+    folder = Path(root).expanduser()
+    size = _read_manifest(folder)["size"]
+    if size < image_size:
+        raise InputError(
+            f"{folder} holds pictures of {size} x {size}, but the network takes "
+            f"{image_size} x {image_size}: {_MAKE} ... --size={image_size}"
+        )
+    return splits_of(
+        pictures(folder),
+        image_size=image_size,
+        seed=seed,
+        validation_fraction=validation_fraction,
+        test_fraction=test_fraction,
+        max_skipped=max_skipped,
+        record=record,
+    )
+
+
+def pictures(root: Path) -> list[Picture]:
+    """Return every picture of a prepared set.
+
+    Raises:
+        InputError: There is none, or its files do not belong together.
+    """
+    manifest = _read_manifest(root)
+    try:
+        index = (root / INDEX).read_bytes()
+        source = ArrayRecordDataSource(str(root / PICTURES))
+    except (OSError, RuntimeError) as error:
+        reason = str(error).split(";")[0]
+        raise InputError(
+            f"{root} is damaged ({reason}): remove it and {_MAKE}"
+        ) from error
+    if hashlib.sha256(index).hexdigest() != manifest["index_sha256"]:
+        raise InputError(
+            f"{root / INDEX} is not as it was written: remove {root} and {_MAKE}"
+        )
+    rows = [json.loads(line) for line in index.decode().splitlines()]
+    if len(rows) != len(source):
+        raise InputError(
+            f"{root / PICTURES} has {len(source)} pictures, but {INDEX} {len(rows)}: "
+            f"remove {root} and {_MAKE}"
+        )
+    return [
+        Picture(
+            row["identity"],
+            row["file"],
+            partial(_record, source, place, f"{root}: {row['file']}"),
+            partial(_image, manifest["size"], f"{root}: {row['file']}"),
+        )
+        for place, row in enumerate(rows)
+    ]
+
+
+def _read_manifest(root: Path) -> dict:
+    path = root / MANIFEST
+    try:
+        manifest = json.loads(path.read_text())
+        if manifest["size"] < 1 or len(manifest["index_sha256"]) != 64:
+            raise ValueError("a value is not as it was written")
+    except OSError as error:
+        raise InputError(
+            f"{path}: {error.strerror or error}; expected a prepared set, {_MAKE}"
+        ) from error
+    except (ValueError, KeyError, TypeError) as error:
+        raise InputError(
+            f"{path} is damaged ({error}): remove {root} and {_MAKE}"
+        ) from error
+    return manifest
+
+
+def _record(source: ArrayRecordDataSource, place: int, name: str) -> bytes:
+    """Return a picture's bytes; the name is for the errors."""
+    try:
+        return source[place]
+    except RuntimeError as error:
+        reason = str(error).split(";")[0]
+        raise InputError(
+            f"{name}: cannot be read ({reason}); remove the set and {_MAKE}"
+        ) from error
+
+
+def _image(size: int, name: str, contents: bytes) -> UInt8[np.ndarray, "side side 3"]:
+    """Return a picture's pixels; the name is for the errors."""
+    if len(contents) != size * size * 3:
+        raise InputError(
+            f"{name}: {len(contents)} bytes, expected {size} x {size} x 3; remove the "
+            f"set and {_MAKE}"
+        )
+    return np.frombuffer(contents, np.uint8).reshape(size, size, 3)

@@ -1,0 +1,180 @@
+"""Every picture of a source read once: which are good, which are not and why.
+
+Damaged ones are left out and named, the same bytes twice count once, and whoever has
+but one good picture is left out: nobody could be both trained on and tested with it.
+"""
+
+import collections
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, NamedTuple
+
+import numpy as np
+from jaxtyping import UInt8, UInt64
+from PIL import Image
+from rich.console import Console
+from rich.progress import track
+
+from sdd_jax.errors import InputError
+from sdd_jax.images.collection import Picture, fingerprint
+
+NEAR = 3  # of 64 bits: a copy saved again differs in about so many
+Row = dict[str, str]
+
+
+class Scan(NamedTuple):
+    """What was found: rows of the good pictures, and of each kind that was left out."""
+
+    good: list[Row]  # identity, file, sha256
+    damaged: list[Row]  # path, reason; so are the next two
+    copies: list[Row]
+    lonely: list[Row]
+    hashes: dict[str, np.uint64]  # file -> `small_hash`
+
+    @property
+    def skipped(self) -> list[Row]:
+        """Return all that was left out."""
+        return self.damaged + self.copies + self.lonely
+
+
+def scan(pictures: Sequence[Picture]) -> Scan:
+    """Return what every picture turns out to be, in order of identity and file."""
+
+    def look(picture: Picture) -> tuple[str, np.uint64] | str:
+        try:
+            contents = picture.contents()
+            return fingerprint(picture, contents), small_hash(picture.image(contents))
+        except InputError as error:
+            return str(error)
+
+    ordered = sorted(pictures, key=lambda picture: (picture.identity, picture.file))
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        found = list(_with_progress(pool.map(look, ordered), len(ordered)))
+    rows, damaged, hashes = [], [], {}
+    for picture, result in zip(ordered, found, strict=True):
+        if isinstance(result, str):
+            damaged.append({"path": picture.file, "reason": result})
+            continue
+        sha256, hashes[picture.file] = result
+        row = {"identity": picture.identity, "file": picture.file}
+        rows.append(row | {"sha256": sha256})
+    rows, copies = _without_copies(rows)
+    good, lonely = _without_lonely(rows)
+    return Scan(good, damaged, copies, lonely, hashes)
+
+
+def check_enough(found: Scan, max_skipped: float, listed: str) -> None:
+    """Raise InputError where too many pictures are damaged or too few are left.
+
+    Args:
+        found: What a scan found.
+        max_skipped: The largest share that may be damaged.
+        listed: Says where all are named that were left out.
+    """
+    num_pictures = len(found.good) + len(found.skipped)
+    if len(found.damaged) > max_skipped * num_pictures:
+        raise InputError(
+            f"{len(found.damaged)} of {num_pictures} pictures cannot be read, more "
+            f"than data.max_skipped={max_skipped:g} allows; the first: "
+            f"{found.damaged[0]['reason']}; mend or remove them{listed}, or raise "
+            "data.max_skipped"
+        )
+    names = sorted({row["identity"] for row in found.good})
+    if len(names) < 2:
+        first = f"; the first: {found.skipped[0]['path']}, " if found.skipped else ""
+        reason = found.skipped[0]["reason"] if found.skipped else ""
+        raise InputError(
+            f"{num_pictures} pictures leave {len(names)} identities "
+            f"({', '.join(names) or 'nobody'}); expected two or more with two "
+            "different good pictures each, one to train on and one to test: add "
+            f"pictures; {len(found.skipped)} were left out{listed}{first}{reason}"
+        )
+
+
+def _without_copies(rows: Sequence[Row]) -> tuple[list[Row], list[Row]]:
+    """Return each picture once, and what was left out.
+
+    Nobody can say whose a picture is that lies under two names: none is kept of those.
+    """
+    same = collections.defaultdict(list)
+    for row in rows:
+        same[row["sha256"]].append(row)
+    kept, skipped = [], []
+    for first, *others in same.values():
+        owners = {row["identity"] for row in (first, *others)}
+        if len(owners) == 1:
+            kept.append(first)
+            reason = f"the same picture as {first['file']}"
+        else:
+            others = [first, *others]
+            files = ", ".join(row["file"] for row in others[:5])
+            reason = f"the same picture under {len(owners)} names: {files}"
+        skipped += [{"path": row["file"], "reason": reason} for row in others]
+    return kept, skipped
+
+
+def _without_lonely(rows: Sequence[Row]) -> tuple[list[Row], list[Row]]:
+    """Return the rows of who has two pictures or more, and what was left out."""
+    counts = collections.Counter(row["identity"] for row in rows)
+    kept = [row for row in rows if counts[row["identity"]] > 1]
+    skipped = [
+        {"path": row["file"], "reason": f"the only good picture of {row['identity']}"}
+        for row in rows
+        if counts[row["identity"]] == 1
+    ]
+    return kept, skipped
+
+
+def _with_progress(results: Iterable[Any], total: int) -> Iterable[Any]:
+    console = Console()
+    return track(
+        results,
+        "reading every picture once",
+        total=total,
+        console=console,
+        transient=True,
+        disable=not console.is_terminal,
+    )
+
+
+def small_hash(image: UInt8[np.ndarray, "height width 3"]) -> np.uint64:
+    """Return 64 bits that hardly change when a picture is resized or saved again.
+
+    Each says whether one of 8 x 8 cells is darker than its right neighbour.
+    """
+    grey = Image.fromarray(image).convert("L")
+    cells = np.asarray(grey.resize((9, 8), Image.Resampling.BOX), np.int16)
+    bits = cells[:, :-1] < cells[:, 1:]
+    return np.packbits(bits).view(np.uint64)[0]
+
+
+def near_duplicates(
+    rows: Sequence[Row], hashes: Mapping[str, np.uint64]
+) -> list[dict[str, Any]]:
+    """Return the test pictures that all but equal a training picture.
+
+    Args:
+        rows: split and file of every picture.
+        hashes: Each file's `small_hash`.
+    """
+
+    def files_and_hashes(split: str) -> tuple[list[str], UInt64[np.ndarray, " n"]]:
+        files = [row["file"] for row in rows if row["split"] == split]
+        return files, np.array([hashes[file] for file in files], np.uint64)
+
+    test_files, test = files_and_hashes("test")
+    train_files, train = files_and_hashes("train")
+    found = []
+    for file, value in zip(test_files, test, strict=True):
+        differing = np.bitwise_count(train ^ value)
+        nearest = int(differing.argmin())
+        if differing[nearest] <= NEAR:
+            found.append(
+                {
+                    "test": file,
+                    "train": train_files[nearest],
+                    "num_bits": int(differing[nearest]),
+                }
+            )
+    return found

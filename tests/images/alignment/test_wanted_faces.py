@@ -1,0 +1,71 @@
+import json
+
+import numpy as np
+import pytest
+from facescrub_tree import write_photographs
+
+from sdd_jax.errors import InputError
+from sdd_jax.images.alignment import aligned_folder
+from sdd_jax.images.alignment.wanted_faces import wanted_faces
+
+
+@pytest.fixture
+def root(tmp_path):
+    """Return photographs of 64 pixels, with a face of 32 at each list's box."""
+    root = tmp_path / "facescrub"
+    return write_photographs(root, num_identities=2, num_images=2, size=32)
+
+
+def paths_in(root) -> list[str]:
+    return aligned_folder.pictures(root, root.with_name("output"))
+
+
+def test_without_boxes_the_largest_face_of_every_picture_is_wanted(root):
+    wanted = wanted_faces(root, paths_in(root), None)
+    assert wanted.paths == paths_in(root) and wanted.sha256 is None
+    pixels, box = wanted.read(wanted.paths[0])
+    assert pixels.shape == (64, 64, 3) and box is None
+
+
+def test_a_file_of_boxes_names_some_pictures(root, tmp_path):
+    first, second, *_ = paths_in(root)
+    path = tmp_path / "boxes.jsonl"
+    path.write_text(json.dumps({"path": first, "box": [1, 2, 3, 4]}) + "\n")
+    wanted = wanted_faces(root, paths_in(root), path)
+    assert wanted.read(first)[1].tolist() == [1, 2, 3, 4]
+    assert wanted.read(second)[1] is None
+    assert wanted.paths == paths_in(root) and len(wanted.sha256) == 64
+
+
+def test_facescrubs_lists_say_where_each_face_is(root):
+    wanted = wanted_faces(root, paths_in(root), root)
+    assert len(wanted.paths) == 4
+    pixels, box = wanted.read("actors/images/Persona_Ofa/Persona_Ofa_1.jpeg")
+    left, top = 16 + 1 % 3 - 1, 16 + 1 % 2
+    assert box.tolist() == [left, top, left + 32, top + 32]
+    assert pixels.shape == (64, 64, 3) and box.dtype == np.float64
+
+
+def test_crops_beside_the_photographs_are_left_out(root):
+    crop = root / "actors" / "faces" / "Persona_Ofa" / "Persona_Ofa_0_7.jpeg"
+    crop.parent.mkdir(parents=True)
+    crop.write_bytes(
+        (root / wanted_faces(root, paths_in(root), root).paths[0]).read_bytes()
+    )
+    assert len(paths_in(root)) == 5
+    assert len(wanted_faces(root, paths_in(root), root).paths) == 4
+
+
+def test_another_picture_than_the_lists_is_refused(root):
+    path = paths_in(root)[0]
+    (root / path).write_bytes((root / path).read_bytes() + b"0")
+    with pytest.raises(InputError, match="it is another picture or was saved again"):
+        wanted_faces(root, paths_in(root), root).read(path)
+
+
+def test_lists_of_other_pictures_are_refused(root, tmp_path):
+    (tmp_path / "lists").mkdir()
+    with pytest.raises(
+        InputError, match="holds 0 lines of FaceScrub's lists, and none"
+    ):
+        wanted_faces(root, paths_in(root), tmp_path / "lists")

