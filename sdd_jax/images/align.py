@@ -6,7 +6,7 @@ face where AdaFace and ArcFace expect it, in the same folder below OUTPUT:
     <folder>/<name>.png   uint8 RGB; black where the photograph ends
     alignment.jsonl       path, output, box, landmarks, score, num_faces and residual
     skipped.jsonl         path and reason of every picture without a crop
-    options.json          what the crops were made with
+    options.json          what the crops were made from, and with
 
 The residual is how far the landmarks are from the expected ones, root mean square, in
 pixels of a 112 x 112 crop; a picture where it is above 10 is skipped. Where two
@@ -102,7 +102,8 @@ def align(
     wanted = wanted_faces(source, aligned_folder.pictures(source, output), boxes)
     detect = load_mtcnn()
     options = {"detector": "mtcnn", "size": size, "min_score": min_score}
-    aligned_folder.begin(output, options | {"boxes": wanted.sha256})
+    options |= {"boxes": wanted.sha256, "source": str(source.resolve())}
+    aligned_folder.begin(output, options)
     good, bad = output / "alignment.jsonl", output / "skipped.jsonl"
     done, skipped = aligned_folder.resume(good), aligned_folder.resume(bad)
     names = aligned_folder.names(
@@ -141,7 +142,8 @@ def align(
         )
     where = f", see {bad}" if skipped else ""
     Console(soft_wrap=True, markup=False).print(
-        f"faces aligned: {len(done)} of {total} pictures{where}"
+        f"faces aligned: {len(done)} of {total} pictures "
+        f"({len(todo)} looked at in this run){where}"
     )
 
 

@@ -2,6 +2,7 @@ import hashlib
 import importlib.util
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -104,7 +105,8 @@ def test_every_picture_is_in_one_of_the_two_records(source, output, capsys):
     records = {"alignment.jsonl", "skipped.jsonl", "options.json"}
     assert files(output).keys() == crops | records
     assert capsys.readouterr().out == (
-        f"faces aligned: 3 of 5 pictures, see {output / 'skipped.jsonl'}\n"
+        f"faces aligned: 3 of 5 pictures (5 looked at in this run), see "
+        f"{output / 'skipped.jsonl'}\n"
     )
 
 
@@ -119,7 +121,7 @@ def test_a_finished_run_does_nothing_again(source, output, monkeypatch, capsys):
     align(source, output)
     assert files(output) == before
     first, second = capsys.readouterr().out.splitlines()
-    assert first == second
+    assert second == first.replace("(5 looked at", "(0 looked at")
 
 
 def test_a_run_that_was_cut_goes_on_to_the_same_end(source, output):
@@ -133,12 +135,14 @@ def test_a_run_that_was_cut_goes_on_to_the_same_end(source, output):
     assert files(output) == whole
 
 
-def test_a_picture_that_came_later_is_added(source, output):
+def test_a_picture_that_came_later_is_added(source, output, capsys):
     align(source, output)
     picture(40).save(source / "ann" / "0.png")
     align(source, output)
     assert [row["path"] for row in rows(output / "alignment.jsonl")][-1] == "ann/0.png"
     assert len(rows(output / "alignment.jsonl")) == 4
+    lines = capsys.readouterr().out.splitlines()
+    assert "faces aligned: 4 of 6 pictures (1 looked at in this run)," in lines[1]
 
 
 def test_a_skipped_picture_is_tried_again_once_its_line_is_removed(source, output):
@@ -182,13 +186,37 @@ def test_ctrl_c_keeps_what_is_finished_and_the_same_command_goes_on(
 def test_other_options_than_the_first_runs_are_refused(source, output, tmp_path):
     align(source, output)
     assert refusal(source, output, size=224) == (
-        f"{output} was begun with size=112 and not 224: go on with the same options, "
-        "or choose another OUTPUT"
+        f"{output} was begun with size=112 and not 224: give the same again, or choose "
+        "another OUTPUT"
     )
     boxes = tmp_path / "boxes.jsonl"
     boxes.write_text('{"path": "top.png", "box": [8, 8, 64, 64]}\n')
     message = refusal(source, output, min_score=0.5, boxes=boxes)
     assert "begun with min_score=0.9 and not 0.5, boxes=None and not " in message
+
+
+def test_pictures_of_another_source_are_refused(source, output, tmp_path):
+    align(source, output)
+    whole = files(output)
+    other = tmp_path / "others"
+    shutil.copytree(source, other)
+    assert refusal(other, output) == (
+        f"{output} was begun with source={source} and not {other}: give the same "
+        "again, or choose another OUTPUT"
+    )
+    assert files(output) == whole
+    (tmp_path / "link").symlink_to(source)
+    align(tmp_path / "link", output)
+    assert files(output) == whole
+
+
+def test_a_single_photograph_is_refused(source, output, capsys):
+    assert main([str(source / "top.png"), str(output)]) == 1
+    assert capsys.readouterr().err == (
+        f"error: {source / 'top.png'} is a file; expected a folder, give the one that "
+        "it lies in\n"
+    )
+    assert not output.exists()
 
 
 def test_a_box_says_which_face_is_meant(source, output, tmp_path):
@@ -272,7 +300,7 @@ def test_two_real_photographs_are_aligned_by_the_command(tmp_path):
         text=True,
     )
     assert (done.returncode, done.stderr) == (0, "")
-    assert "faces aligned: 2 of 3 pictures, see " in done.stdout
+    assert "faces aligned: 2 of 3 pictures (3 looked at in this" in done.stdout
     astronaut, admiral = rows(output / "alignment.jsonl")
     assert (astronaut["num_faces"], admiral["num_faces"]) == (1, 2)
     for row, read in (

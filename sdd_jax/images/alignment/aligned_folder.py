@@ -30,6 +30,10 @@ def pictures(source: Path, output: Path) -> list[str]:
     Raises:
         InputError: There is none, or one folder lies in the other.
     """
+    if source.is_file():
+        raise InputError(
+            f"{source} is a file; expected a folder, give the one that it lies in"
+        )
     if not source.is_dir():
         raise InputError(f"{source}: no such folder; expected pictures in it")
     here, there = source.resolve(), output.resolve()
@@ -151,8 +155,8 @@ def begin(output: Path, options: Mapping[str, Any]) -> None:
         raise InputError(f"{path} is damaged; choose another OUTPUT") from error
     if changed:
         raise InputError(
-            f"{output} was begun with {', '.join(changed)}: go on with the same "
-            "options, or choose another OUTPUT"
+            f"{output} was begun with {', '.join(changed)}: give the same again, or "
+            "choose another OUTPUT"
         )
 
 

@@ -144,8 +144,8 @@ def test_a_folder_is_begun_once_and_then_gone_on_with(tmp_path):
     assert json.loads(text) == options
     message = refusal(aligned_folder.begin, tmp_path / "deep" / "out", {"size": 96})
     assert message.endswith(
-        "was begun with size=112 and not 96: go on with the same options, or choose "
-        "another OUTPUT"
+        "was begun with size=112 and not 96: give the same again, or choose another "
+        "OUTPUT"
     )
 
 
