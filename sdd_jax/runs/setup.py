@@ -12,6 +12,7 @@ from sdd_jax import checkpoints, images, models
 from sdd_jax.errors import InputError
 from sdd_jax.images import facescrub
 from sdd_jax.models import FaceClassifier
+from sdd_jax.runs.workdir import planned_steps
 from sdd_jax.types import ImageSet
 from weights_conversion import adaface
 
@@ -128,6 +129,9 @@ def load_model(
     step = checkpoints.best_step(workdir)
     check_names(checkpoints.description(workdir, step), names, workdir)
     model = models.load(workdir, step=step)
+    last, planned = checkpoints.latest_step(workdir), planned_steps(workdir)
+    if last < planned:
+        console.print(f"step {last} of {planned}: training is not finished")
     return model, {
         "checkpoint": str(checkpoints.path(workdir, step)),
         "checkpoint_sha256": checkpoints.sha256(models.variables(model)),

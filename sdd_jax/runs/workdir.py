@@ -77,6 +77,14 @@ def check(workdir: Path, config: Mapping[str, Any], sections: tuple[str, ...]) -
     )
 
 
+def planned_steps(workdir: Path) -> int:
+    """Return how many steps the folder is to be trained for, 0 where nobody says."""
+    try:
+        return int(json.loads((workdir / "config.json").read_text())["train"]["steps"])
+    except (OSError, ValueError, LookupError, TypeError):
+        return 0
+
+
 def write_bytes(path: Path, content: bytes) -> None:
     """Write a file that is either the old one or whole."""
     fresh = path.with_name(f".{path.name}-new")
