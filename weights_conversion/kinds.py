@@ -16,13 +16,20 @@ def check(path: Path) -> None:
     """Compare what a file is with what its suffix says.
 
     Raises:
-        InputError: it is unmistakably something else.
+        InputError: it is empty, a folder or unmistakably something else.
     """
+    if path.is_dir():
+        raise InputError(
+            f"{path} is a folder; expected a file of weights: give the one in it, or "
+            f"download it again"
+        )
     try:
         with path.open("rb") as stream:
             start = stream.read(512)
     except OSError:
         return  # which the reader will meet too, and tell
+    if not start:
+        raise InputError(f"{path} is empty; expected weights: download them again")
     text = start.removeprefix(b"\xef\xbb\xbf").lstrip().lower()
     if text.startswith((b"<!doctype", b"<html", b"<?xml")):
         found = "a web page", "download the weights again, past what the page asks"

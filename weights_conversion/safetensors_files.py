@@ -34,8 +34,9 @@ def read(path: Path) -> dict[str, np.ndarray]:
         entries = safetensors.deserialize(content)
     except (OSError, safetensors.SafetensorError) as error:
         reason = " ".join(str(error).split()) + _sizes(content)
+        again = "" if isinstance(error, OSError) else ": download them again"
         raise InputError(
-            f"{path} cannot be used: {reason}; expected the weights as published"
+            f"{path} cannot be used: {reason}; expected the weights as published{again}"
         ) from None
     tensors = {}
     for name, entry in entries:

@@ -76,7 +76,8 @@ _PASSED_OVER_PACKAGES = (
     "omegaconf.",
     "torch.optim.",
 )
-# What zipfile raises for archives that break its expectations.
+# What zipfile raises for archives that break its expectations, and is raised here for
+# files that came in part.
 _DAMAGED = (
     zipfile.BadZipFile,
     zlib.error,
@@ -100,10 +101,15 @@ def read(path: Path) -> dict[str, np.ndarray]:
         reader = _read_zip if start[:2] == b"PK" else _read_legacy
         return reader(path)
     except (OSError, InputError, *_DAMAGED) as error:
+        way_out = "download it again"
+        if isinstance(error, (OSError, InputError)):
+            way_out = (
+                "expected weights as published or saved alone: "
+                "torch.save(model.state_dict(), PATH)"
+            )
         raise InputError(
             f"{path} cannot be used: {str(error) or 'it is damaged'}; nothing of it "
-            f"was run: expected weights as published or saved alone: "
-            f"torch.save(model.state_dict(), PATH)"
+            f"was run: {way_out}"
         ) from None
 
 
@@ -143,10 +149,10 @@ def _read_zip(path: Path) -> dict[str, np.ndarray]:
 def _opened(path: Path) -> zipfile.ZipFile:
     try:
         return zipfile.ZipFile(path)
-    except zipfile.BadZipFile as error:
+    except zipfile.BadZipFile:
         # The list of contents comes last.
-        raise InputError(
-            f"its archive breaks off after {path.stat().st_size:,} bytes ({error})"
+        raise zipfile.BadZipFile(
+            f"its archive breaks off after {path.stat().st_size:,} bytes"
         ) from None
 
 
@@ -207,7 +213,7 @@ class _Storage:
 
     def expect(self, found: int) -> None:
         if found != self.num_bytes:
-            raise InputError(
+            raise ValueError(
                 f"storage {_short(self.key)} has {found:,} bytes, but the pickle "
                 f"declares {self.num_bytes:,}"
             )

@@ -233,7 +233,7 @@ def test_another_network_is_refused(published, tmp_path):
     assert "found 3 units after a first layer of (8, 3, 3, 3)" in message
 
 
-@pytest.mark.parametrize("length", [0, 7, 1000, -1])
+@pytest.mark.parametrize("length", [1, 7, 1000, -1])
 def test_a_truncated_safetensors_file_is_refused(length, published, tmp_path):
     path = write(tmp_path / "x.safetensors", published)
     path.write_bytes(path.read_bytes()[:length])

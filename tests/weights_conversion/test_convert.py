@@ -112,7 +112,7 @@ def test_an_unknown_kind_of_file_is_refused(tmp_path, capsys):
     assert not (tmp_path / "out").exists()
 
 
-@pytest.mark.parametrize("place", [0, 1000, -1])
+@pytest.mark.parametrize("place", [1, 1000, -1])
 def test_a_damaged_file_leaves_no_output(published, tmp_path, capsys, place):
     source = tmp_path / "network.dat"
     source.write_bytes(published.read_bytes()[:place])

@@ -66,6 +66,24 @@ def test_what_a_download_left_is_named(content, suffix, tmp_path):
         assert message.endswith("past what the page asks")
 
 
+@pytest.mark.parametrize("name", ["x.ckpt", "x.safetensors", "x.dat", "x"])
+def test_an_empty_file_and_a_folder_are_named(name, tmp_path, capsys):
+    path = tmp_path / name
+    path.touch()
+    assert main([str(path), str(tmp_path / "out")]) == 1
+    assert capsys.readouterr().err == (
+        f"error: {path} is empty; expected weights: download them again\n"
+    )
+    path.unlink()
+    path.mkdir()
+    assert main([str(path), str(tmp_path / "out")]) == 1
+    assert capsys.readouterr().err == (
+        f"error: {path} is a folder; expected a file of weights: give the one in it, "
+        f"or download it again\n"
+    )
+    assert not (tmp_path / "out").exists()
+
+
 def test_the_program_ends_with_that_one_line(tmp_path, capsys):
     path = tmp_path / "x.ckpt"
     path.write_bytes(PAGES[0])
@@ -84,6 +102,6 @@ def test_a_name_that_fits_and_a_file_of_no_kind_are_left_to_the_reader(
     safetensors.numpy.save_file(arrays, tmp_path / "x.safetensors")
     kinds.check(tmp_path / "x.safetensors")
     kinds.check(tmp_path / "missing.pt")
-    for content in (b"", b"P", b"nothing", b"\0" * 20, b"<h"):
+    for content in (b"P", b"nothing", b"\0" * 20, b"<h"):
         (tmp_path / "y.pt").write_bytes(content)
         kinds.check(tmp_path / "y.pt")

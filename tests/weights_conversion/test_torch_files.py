@@ -217,6 +217,27 @@ def test_a_truncated_file_is_refused_wherever_it_ends(write, tmp_path):
         refusal_of(tmp_path / "x.pt")
 
 
+@pytest.mark.parametrize(
+    ("write", "reason"),
+    [
+        (write_zip, "its archive breaks off after {:,} bytes"),
+        (write_legacy, "storage '0' has 76 bytes, but the pickle declares 96"),
+    ],
+)
+def test_a_file_that_came_in_part_is_to_be_downloaded_again(write, reason, tmp_path):
+    path = write(tmp_path / "x.ckpt", *contiguous({"a": NUMBERS}))
+    path.write_bytes(path.read_bytes()[:-20])
+    reason = reason.format(path.stat().st_size)
+    assert refusal_of(path) == (
+        f"{path} cannot be used: {reason}; nothing of it was run: download it again"
+    )
+
+
+def test_what_is_whole_is_not_to_be_downloaded_again(tmp_path):
+    message = refusal_of(write_zip(tmp_path / "x.ckpt", {"a": 3}))
+    assert message.endswith("saved alone: torch.save(model.state_dict(), PATH)")
+
+
 @WRITERS
 @pytest.mark.parametrize("byte", [0x00, 0x21, 0xFF])
 def test_any_changed_byte_is_refused_or_harmless(write, byte, tmp_path):
