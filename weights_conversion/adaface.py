@@ -69,6 +69,14 @@ def load(
             if name.startswith(prefix)
         }
         others = sorted(tensors.keys() - {prefix + name for name in network})
+        if "head.weight" in others and not any(
+            name.startswith("output_layer.") for name in network
+        ):
+            raise InputError(
+                "found head.weight and no output_layer, expected a published network: "
+                "it is a classifier exported for PyTorch's tools; use the checkpoint "
+                "that it was made from"
+            )
         found = _find_architecture(network)
         if arch not in (None, found):
             raise InputError(f"found {found}, but --arch says {arch}: leave it out")
