@@ -46,6 +46,12 @@ def start_from(
             f"{options['pretrained']} holds a {found}, but model.backbone.name is "
             f"{wanted}: change one of them"
         )
+    found, wanted = source["backbone"].get("arch"), description["backbone"].get("arch")
+    if found != wanted:
+        raise InputError(
+            f"{options['pretrained']} holds {found}, the config says {wanted}: pass "
+            f"--config.model.backbone.arch={found}"
+        )
     description["input"] = source.get("input", {})
     model = models.build(description, seed=seed)
     backbone = nnx.to_pure_dict(nnx.state(model.backbone))

@@ -172,6 +172,17 @@ def test_weights_of_another_width_are_refused_by_the_first_array(converted):
     assert f"(3, 3, 3, {WIDTH + 1}) in the network of the config" in message
 
 
+def test_weights_of_another_architecture_are_refused_by_both_names(tmp_path):
+    description = converted_description({"name": "ir_resnet", "arch": "ir_tiny"})
+    arrays = models.variables(models.build(description))
+    checkpoints.save(tmp_path, 0, {"model": arrays}, {"model": description}, 0.0)
+    backbone = {"name": "ir_resnet", "arch": "ir_101"}
+    assert refusal_of({"backbone": backbone, "pretrained": str(tmp_path)}) == (
+        f"{tmp_path} holds ir_tiny, the config says ir_101: pass "
+        f"--config.model.backbone.arch=ir_tiny"
+    )
+
+
 def test_weights_that_lack_a_block_are_refused_by_its_name(tmp_path):
     backbone = {"name": "dlib_resnet", "num_blocks": 1}
     description = converted_description(backbone)
