@@ -22,9 +22,10 @@ examples:
   python -m weights_conversion --to=torch weights/ir101 back.ckpt
 
 exit status:
-  0  done; the card is printed
-  1  refused: one line on stderr says why, and there is no new checkpoint or file
-  2  the command itself is wrong"""
+  0    done; the card is printed
+  1    refused: one line on stderr says why, and there is no new checkpoint or file
+  2    the command itself is wrong
+  130  stopped with Ctrl-C"""
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -38,6 +39,9 @@ def main(arguments: list[str] | None = None) -> int:
     except OSError as error:
         print(f"error: cannot write {options.output}: {error}", file=sys.stderr)
         return 1
+    except KeyboardInterrupt:
+        print("error: stopped; run the same command again", file=sys.stderr)
+        return 130
     for name, value in done.items():
         print(f"{name:>16}  {value}")
     return 0

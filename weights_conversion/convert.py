@@ -136,8 +136,12 @@ def save(converted: Converted, output: Path) -> None:
     """Write a checkpoint that `models.load` reads; it appears whole or not at all.
 
     Raises:
-        InputError: there is a checkpoint already.
+        InputError: there is a checkpoint or a file already.
     """
+    if output.is_file():
+        raise InputError(
+            f"{output} is a file; expected a folder to make, choose another name"
+        )
     if checkpoints.exists(output):
         raise InputError(
             f"{output} holds a checkpoint already: choose another folder or remove it"

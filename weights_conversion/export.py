@@ -51,7 +51,7 @@ def export(directory: Path, output: Path) -> dict[str, Any]:
 
     Raises:
         InputError: there is such a file already, its suffix stands for another colour
-            order, or the checkpoint is no network of AdaFace's.
+            order, or the checkpoint is a file or no network of AdaFace's.
     """
     if output.suffix not in PREFIXES:
         raise InputError(
@@ -60,6 +60,11 @@ def export(directory: Path, output: Path) -> dict[str, Any]:
         )
     if os.path.lexists(output):
         raise InputError(f"{output} exists already: choose another name or remove it")
+    if directory.is_file():
+        raise InputError(
+            f"{directory} is a file; expected the folder of a converted checkpoint or "
+            f"of a fine-tuned run"
+        )
     step = checkpoints.best_step(directory)
     description = checkpoints.description(directory, step)
     described = description["model"]

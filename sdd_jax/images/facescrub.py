@@ -93,7 +93,7 @@ def _pictures(root: Path, listed: Sequence[Face], margin: float) -> list[Picture
         raise InputError(
             f"data.margin is {margin}, expected 0 or more, as a share of the box"
         )
-    files = facescrub_files.people(root)
+    files = facescrub_files.people(root, listed)
     photographs = facescrub_files.photographs(files, listed, root)
     if photographs:
         return [

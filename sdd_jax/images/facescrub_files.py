@@ -28,10 +28,14 @@ _KINDS = frozenset(
 _BEFORE_NUMBERS = re.compile(r"(.*[^\d_\- ])[_\- ]\d+(?:[_\-]\d+)?")
 
 
-def people(root: Path) -> dict[Path, str]:
+def people(root: Path, listed: Sequence[Face] = ()) -> dict[Path, str]:
     """Return whom each picture file below a folder shows, "" where nobody can say.
 
     Links are followed, but not in circles.
+
+    Args:
+        root: The folder.
+        listed: The faces of the lists in it.
 
     Raises:
         InputError: There is no picture.
@@ -49,6 +53,12 @@ def people(root: Path) -> dict[Path, str]:
             path = Path(folder, name)
             if path.suffix.lower() in SUFFIXES and not name.startswith("."):
                 found[path] = identity_of(path, root)
+    if not found and listed:
+        raise InputError(
+            f"{root} holds FaceScrub's lists, of {len(listed):,} faces, but no "
+            f"pictures; expected the photographs beside them, in ROOT/<name>/<file>: "
+            f"get them from {WHERE}"
+        )
     if not found:
         raise InputError(
             f"{root}: no pictures found; expected FaceScrub in ROOT/<name>/<file>, in "

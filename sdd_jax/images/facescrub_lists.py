@@ -38,6 +38,11 @@ def read_lists(root: Path) -> list[Face]:
     Raises:
         InputError: There is no such folder, or a line of a list is damaged.
     """
+    if root.is_file():
+        raise InputError(
+            f"{root} is a file; expected the folder of FaceScrub's pictures, correct "
+            f"the root"
+        )
     if not root.is_dir():
         raise InputError(
             f"{root}: no such folder; expected FaceScrub's pictures, correct the root"

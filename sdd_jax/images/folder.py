@@ -55,6 +55,8 @@ def pictures(root: Path) -> list[Picture]:
     Raises:
         InputError: There is no such folder, or no picture in it.
     """
+    if root.is_file():
+        raise InputError(f"{root} is a file; {_LAYOUT}, correct the root")
     if not root.is_dir():
         raise InputError(f"{root}: no such folder; {_LAYOUT}, correct the root")
     found = [

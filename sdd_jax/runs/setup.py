@@ -28,6 +28,10 @@ def require_files(config: Mapping[str, Any]) -> None:
     """Raise one error that names all of the user's own files that are not there."""
     root = config["data"].get("root")
     weights = config["model"]["pretrained"]
+    if root and Path(root).expanduser().is_file():
+        raise InputError(
+            f"data.root is {root}, a file; expected the folder that the pictures are in"
+        )
     missing = []
     if root and not Path(root).expanduser().is_dir():
         missing.append(

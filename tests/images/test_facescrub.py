@@ -198,6 +198,21 @@ def test_no_folder_and_no_pictures_say_where_people_get_them(tmp_path):
     assert f"get it from {facescrub.WHERE}" in refusal_of(tmp_path)
 
 
+def test_lists_without_their_photographs_and_a_file_are_refused(copied):
+    shutil.rmtree(copied / "actors")
+    shutil.rmtree(copied / "actresses")
+    assert refusal_of(copied) == (
+        f"{copied} holds FaceScrub's lists, of 24 faces, but no pictures; expected the "
+        f"photographs beside them, in ROOT/<name>/<file>: get them from "
+        f"{facescrub.WHERE}"
+    )
+    path = copied / "facescrub_actors.txt"
+    assert refusal_of(path) == (
+        f"{path} is a file; expected the folder of FaceScrub's pictures, correct the "
+        f"root"
+    )
+
+
 def test_a_margin_below_nothing_is_refused(published):
     assert "data.margin is -0.1, expected 0 or more" in refusal_of(
         published, margin=-0.1

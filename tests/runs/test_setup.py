@@ -42,3 +42,21 @@ def test_a_setting_of_another_source_is_refused(make_config):
         "data.margin is no setting of data.source=folder: expected some of "
         "max_skipped, root, test_fraction, validation_fraction"
     )
+
+
+def test_a_root_that_is_a_file_is_refused(make_config, tmp_path):
+    path = tmp_path / "faces.zip"
+    path.touch()
+    config = make_config({})
+    config["data"] = {"source": "folder", "root": str(path)}
+    with pytest.raises(InputError) as caught:
+        setup.require_files(config)
+    assert str(caught.value) == (
+        f"data.root is {path}, a file; expected the folder that the pictures are in"
+    )
+    with pytest.raises(InputError) as caught:
+        setup.load_splits(config)
+    assert str(caught.value) == (
+        f"{path} is a file; expected pictures in ROOT/<identity>/<file>, correct the "
+        f"root"
+    )

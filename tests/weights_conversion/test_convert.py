@@ -128,6 +128,15 @@ def test_an_output_that_cannot_be_made_is_one_line(published, tmp_path, capsys):
     assert f"{tmp_path / 'file' / 'out'}" in message
 
 
+def test_a_file_in_the_place_of_the_output_stays(published, tmp_path, capsys):
+    (tmp_path / "out").write_text("mine")
+    assert assert_fails(capsys, str(published), str(tmp_path / "out")) == (
+        f"error: {tmp_path / 'out'} is a file; expected a folder to make, choose "
+        f"another name\n"
+    )
+    assert (tmp_path / "out").read_text() == "mine"
+
+
 def test_a_source_that_is_missing_ends_the_program_with_one_line(tmp_path):
     done = subprocess.run(
         [sys.executable, "-m", "weights_conversion", "nowhere.dat", tmp_path / "out"],

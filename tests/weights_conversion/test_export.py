@@ -196,6 +196,15 @@ def test_a_file_is_not_replaced(checkpoint, tmp_path):
     assert output.read_text() == "mine"
 
 
+def test_a_file_is_no_checkpoint(tmp_path):
+    (tmp_path / "x.ckpt").touch()
+    assert refusal_of(tmp_path / "x.ckpt", tmp_path / "y.ckpt") == (
+        f"{tmp_path / 'x.ckpt'} is a file; expected the folder of a converted "
+        f"checkpoint or of a fine-tuned run"
+    )
+    assert not (tmp_path / "y.ckpt").exists()
+
+
 def test_a_folder_without_a_checkpoint_is_refused(tmp_path):
     assert "no checkpoint in" in refusal_of(tmp_path, tmp_path / "x.ckpt")
 

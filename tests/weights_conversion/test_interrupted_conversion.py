@@ -26,7 +26,7 @@ def assert_nothing_loads_and_the_same_command_does_it(source, output):
 
 
 def test_an_exception_inside_save_leaves_nothing_that_loads(
-    source, tmp_path, monkeypatch
+    source, tmp_path, monkeypatch, capsys
 ):
     def interrupt(*_, **__):
         raise KeyboardInterrupt
@@ -34,8 +34,10 @@ def test_an_exception_inside_save_leaves_nothing_that_loads(
     checkpointer = checkpoints.ocp.training.Checkpointer
     with monkeypatch.context() as patch:
         patch.setattr(checkpointer, "save_checkpointables", interrupt)
-        with pytest.raises(KeyboardInterrupt):
-            main([str(source), str(tmp_path / "out")])
+        assert main([str(source), str(tmp_path / "out")]) == 130
+    printed = capsys.readouterr()
+    assert printed.out == ""
+    assert printed.err == "error: stopped; run the same command again\n"
     assert_nothing_loads_and_the_same_command_does_it(source, tmp_path / "out")
 
 
