@@ -26,21 +26,33 @@ sys.path += [str(ROOT / "tests" / "weights_conversion")]
 
 
 def main() -> None:
+    from sdd_jax.models.ir_resnet import ARCHITECTURES
+
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("folder", type=Path, help="a new folder for all of it")
-    parser.add_argument("--arch", default="ir_101")
-    parser.add_argument("--identities", type=int, default=530)
-    parser.add_argument("--images", type=int, default=2, help="of each identity")
-    parser.add_argument("--batch-size", type=int, default=32)
+    parser.add_argument(
+        "--arch", choices=ARCHITECTURES, default="ir_101", help="(%(default)s)"
+    )
+    parser.add_argument(
+        "--identities", type=int, default=530, help="people (%(default)s)"
+    )
+    parser.add_argument(
+        "--images", type=int, default=2, help="of each of them (%(default)s)"
+    )
+    parser.add_argument(
+        "--batch-size", type=int, default=32, help="of train and eval (%(default)s)"
+    )
     parser.add_argument(
         "--dtype",
         default="float32",
-        help="what to compute in; the config's bfloat16 is for accelerators, and four "
-        "times slower on a CPU",
+        help="what to compute in; the config's bfloat16 is for accelerators, and "
+        "slower on a CPU (%(default)s)",
     )
     parser.add_argument("--files-only", action="store_true", help="run nothing")
     options = parser.parse_args()
     folder = options.folder
+    if folder.exists():
+        parser.error(f"{folder} exists already: choose another folder or remove it")
     folder.mkdir(parents=True)
     write_checkpoint(folder / "published.ckpt", options.arch)
     write_pictures(folder / "facescrub", options.identities, options.images)

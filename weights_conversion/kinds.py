@@ -46,10 +46,10 @@ def check(path: Path) -> None:
     else:
         return
     looks, way_out = found
-    raise InputError(
-        f"{path} looks like {looks}, not like the {path.suffix} that its name says: "
-        f"{way_out}"
-    )
+    says = f"not like the {path.suffix} that its name says"
+    if not path.suffix:
+        says = "and its name has no suffix that says so"
+    raise InputError(f"{path} looks like {looks}, {says}: {way_out}")
 
 
 def is_safetensors(start: bytes) -> bool:

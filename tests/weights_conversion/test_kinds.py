@@ -66,6 +66,16 @@ def test_what_a_download_left_is_named(content, suffix, tmp_path):
         assert message.endswith("past what the page asks")
 
 
+def test_a_name_without_a_suffix_is_said_to_have_none(arrays, tmp_path):
+    path = write_zip(tmp_path / "weights", *contiguous(arrays))
+    with pytest.raises(InputError) as caught:
+        weights_conversion.convert(path)
+    assert str(caught.value) == (
+        f"{path} looks like a zip archive, as torch.save writes, and its name has no "
+        f"suffix that says so: rename it to .pt or .ckpt"
+    )
+
+
 @pytest.mark.parametrize("name", ["x.ckpt", "x.safetensors", "x.dat", "x"])
 def test_an_empty_file_and_a_folder_are_named(name, tmp_path, capsys):
     path = tmp_path / name
