@@ -5,6 +5,8 @@ program (`main.py`, or a library user); without one, everything stays on the def
 device. One device and many take the same path.
 """
 
+import os
+from collections.abc import Callable
 from typing import TypeVar
 
 import jax
@@ -60,7 +62,7 @@ def check_batch_size(batch_size: int, name: str) -> None:
 
 def replicate(tree: Tree) -> Tree:
     """Put a whole copy of every array on every device."""
-    return jax.device_put(tree, NamedSharding(_current_mesh(), P()))
+    return jax.device_put(tree, replicated())
 
 
 def shard_batch(tree: Tree) -> Tree:
@@ -72,3 +74,37 @@ def shard_batch(tree: Tree) -> Tree:
     return jax.tree.map(
         lambda x: jax.make_array_from_process_local_data(sharding, x), tree
     )
+
+
+def shard_batches(tree: Tree) -> Tree:
+    """Divide every array's second axis among the devices: [batches, batch, ...]."""
+    sharding = NamedSharding(_current_mesh(), P(None, "data"))
+    return jax.tree.map(
+        lambda x: jax.make_array_from_process_local_data(sharding, x), tree
+    )
+
+
+def replicated() -> NamedSharding:
+    """Return the sharding of arrays that every device has as a whole."""
+    return NamedSharding(_current_mesh(), P())
+
+
+def bytes_a_device() -> int:
+    """Return the memory of a device, or its share of the host's where it has none."""
+    device = _current_mesh().devices.flat[0]
+    statistics = device.memory_stats() or {}
+    if "bytes_limit" in statistics:
+        return statistics["bytes_limit"]
+    host = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    return host // jax.local_device_count()
+
+
+def on_each_device(f: Callable[[jax.Array], jax.Array]) -> Callable[..., jax.Array]:
+    """Return f, applied by every device to its own part of a batch.
+
+    For programs whose steps depend on how many pictures a device has.
+    """
+    mesh = jax.sharding.get_abstract_mesh()
+    if mesh.empty or mesh.size == 1:
+        return f
+    return jax.shard_map(f, in_specs=P("data"), out_specs=P("data"))

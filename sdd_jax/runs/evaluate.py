@@ -15,7 +15,6 @@ from sdd_jax import checkpoints, sharding
 from sdd_jax.faithfulness import SCHEMES, check_fills, metrics
 from sdd_jax.faithfulness.masks import num_masked
 from sdd_jax.faithfulness.summary import summarise
-from sdd_jax.images import pipeline
 from sdd_jax.reports import table
 from sdd_jax.runs import pictures, setup, workdir
 from sdd_jax.runs.program import (
@@ -24,7 +23,8 @@ from sdd_jax.runs.program import (
     join_model,
     split_model,
 )
-from sdd_jax.types import Batch, ImageSet
+from sdd_jax.runs.whole_split import over_split
+from sdd_jax.types import Batch
 
 SECTIONS = ("seed", "data", "model")  # must be what the checkpoint was made with
 
@@ -50,8 +50,7 @@ def run(config: Mapping[str, Any], folder: Path) -> dict[str, Any]:
     )
     graphdef, arrays = split_model(model)
 
-    @jax.jit
-    def program(arrays: Any, batch: Batch) -> tuple[Any, Any]:
+    def one_batch(arrays: Any, batch: Batch) -> tuple[Any, Any]:
         out = explain_and_mask(
             join_model(graphdef, arrays),
             batch,
@@ -80,7 +79,8 @@ def run(config: Mapping[str, Any], folder: Path) -> dict[str, Any]:
         }
         return sums, per_sample
 
-    sums, per_sample = _run_over(program, arrays, image_set, options["batch_size"])
+    out = over_split(one_batch, arrays, image_set, batch_size=options["batch_size"])
+    sums, per_sample = _joined(*out)
     result = summarise(
         sums,
         per_sample,
@@ -107,24 +107,22 @@ def run(config: Mapping[str, Any], folder: Path) -> dict[str, Any]:
     return result
 
 
-def _run_over(
-    program: Any, arrays: Any, image_set: ImageSet, batch_size: int
+def _joined(
+    sums: Mapping[str, Any], per_sample: Mapping[str, np.ndarray]
 ) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
-    """Return the sums of all batches, and the valid pictures' arrays, joined."""
-    totals = {"all": None, "correctly_classified": None}
-    rows = []
-    arrays = sharding.replicate(arrays)
-    for batch in pipeline.eval_batches(image_set, batch_size=batch_size):
-        sums, per_sample = program(arrays, sharding.shard_batch(batch))
-        totals = {name: metrics.merge(totals[name], sums[name]) for name in totals}
-        rows.append(jax.tree.map(np.asarray, per_sample))
-    valid = np.concatenate([row["valid"] for row in rows])
+    """Return the sums over all batches, in float64, and the valid pictures' arrays.
+
+    Args:
+        sums: of every batch, [batches, ...].
+        per_sample: [batches, batch, ...]; per-mask arrays have the pictures last.
+    """
+    totals = jax.tree.map(lambda values: values.astype(np.float64).sum(0), dict(sums))
+    valid = per_sample["valid"].reshape(-1)
     joined = {
-        # Per-mask arrays have pictures last, the others first.
-        name: np.concatenate([row[name] for row in rows], axis=-1)[..., valid]
+        name: np.concatenate(list(rows), axis=-1)[..., valid]
         if name.startswith("masked_")
-        else np.concatenate([row[name] for row in rows])[valid]
-        for name in rows[0]
+        else rows.reshape(-1, *rows.shape[2:])[valid]
+        for name, rows in per_sample.items()
         if name != "valid"
     }
     return totals, joined

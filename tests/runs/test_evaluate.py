@@ -6,6 +6,7 @@ import jax
 import numpy as np
 import pytest
 
+from benchmarks.counting import launches
 from sdd_jax import checkpoints, sharding
 from sdd_jax.errors import InputError
 from sdd_jax.runs import evaluate
@@ -111,15 +112,16 @@ def test_rivals_scale_and_amplification_of_every_picture_are_kept(rows):
     assert (rows["amplification"] <= high).all()
 
 
-def test_a_split_is_one_compilation_whatever_its_last_batch(
+def test_a_split_is_one_launch_of_one_program_whatever_its_last_batch(
     workdir_copy, make_config, caplog
 ):
     # 12 pictures in batches of 7: the second is padded.
-    config = make_config({"eval.batch_size": 7, "eval.methods": ("sdd",)})
-    with jax.log_compiles(), caplog.at_level(logging.WARNING):
+    config = make_config({"eval.batch_size": 7, "eval.methods": ("sdd", "random_map")})
+    with launches() as launched, jax.log_compiles(), caplog.at_level(logging.WARNING):
         evaluate.run(config, workdir_copy)
     compiled = [r for r in caplog.messages if "Finished XLA compilation of" in r]
     assert sum("jit(program)" in message for message in compiled) == 1
+    assert launched == ["program"]
 
 
 def test_the_batch_size_and_padding_change_nothing(workdir_copy, make_config, rows):

@@ -1,0 +1,123 @@
+"""One compiled program over a whole split, launched once.
+
+The pictures go to the devices as uint8, and a loop over batches runs inside the
+program. A split that would fill the devices goes in few large chunks through the same
+program: while it works on one, the next is read and sent.
+"""
+
+import functools
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from sdd_jax import sharding
+from sdd_jax.images import pipeline
+from sdd_jax.types import Batch, ImageSet
+
+# Two chunks at a time; the rest is the network's. Of 80 GB this is 20: 530,000
+# pictures of 112 x 112.
+_SHARE_OF_MEMORY = 1 / 8
+
+
+def over_split(
+    one_batch: Callable[[Any, Batch], Any],
+    arrays: Any,
+    image_set: ImageSet,
+    *,
+    batch_size: int,
+    chunk_bytes: int | None = None,
+) -> Any:
+    """Return `one_batch(arrays, batch)` of all batches, stacked, as NumPy arrays.
+
+    Args:
+        one_batch: a pure function of what every batch needs, and of a batch.
+        arrays: what every batch needs, such as a network's variables; put on every
+            device as a whole.
+        image_set: the pictures, all of one size.
+        batch_size: pictures a batch, over all devices; the last batch is filled up with
+            pictures that are not valid.
+        chunk_bytes: of pictures, a device; by default a share of its memory.
+
+    Returns:
+        A tree like `one_batch`'s, with one more axis in front: the batch.
+    """
+    num_batches = -(-len(image_set) // batch_size)
+    length = _batches_a_chunk(image_set, num_batches, batch_size, chunk_bytes)
+
+    @functools.partial(jax.jit, out_shardings=sharding.replicated())
+    def program(
+        arrays: Any, images: Any, labels: Any, first: Any, num_valid: Any
+    ) -> Any:
+        def batch_of(i: Any) -> Batch:
+            places = (first + i) * batch_size + jnp.arange(batch_size, dtype=jnp.int32)
+            return Batch(images[i], labels[i], places, places < num_valid)
+
+        def step(i: Any, rows: Any) -> Any:
+            out = one_batch(arrays, batch_of(i))
+            put = functools.partial(jax.lax.dynamic_update_index_in_dim, axis=0)
+            return jax.tree.map(lambda row, value: put(row, value, i), rows, out)
+
+        shapes = jax.eval_shape(lambda: one_batch(arrays, batch_of(0)))
+        rows = jax.tree.map(
+            lambda value: jnp.zeros((length, *value.shape), value.dtype), shapes
+        )
+        num_batches = jnp.minimum(length, -(-num_valid // batch_size) - first)
+        return jax.lax.fori_loop(0, num_batches, step, rows)
+
+    arrays = sharding.replicate(arrays)
+    done, running = [], None
+    for first, chunk in _chunks(image_set, batch_size, num_batches, length):
+        images, labels = sharding.shard_batches((chunk.images, chunk.labels))
+        if running is not None:
+            done.append(_finished(running))
+        counts = sharding.replicate((np.int32(first), np.int32(len(image_set))))
+        running = program(arrays, images, labels, *counts)
+    done.append(_finished(running))
+    return jax.tree.map(lambda *rows: np.concatenate(rows)[:num_batches], *done)
+
+
+def _batches_a_chunk(
+    image_set: ImageSet, num_batches: int, batch_size: int, chunk_bytes: int | None
+) -> int:
+    """Return how many batches go to the devices at a time: chunks of one length."""
+    if chunk_bytes is None:
+        chunk_bytes = int(_SHARE_OF_MEMORY * sharding.bytes_a_device())
+    picture = image_set.read(0).nbytes
+    bytes_a_batch = picture * batch_size // sharding.num_devices()
+    num_chunks = -(-num_batches // max(1, chunk_bytes // bytes_a_batch))
+    return -(-num_batches // num_chunks)
+
+
+def _chunks(
+    image_set: ImageSet, batch_size: int, num_batches: int, length: int
+) -> Iterator[tuple[int, Batch]]:
+    """Yield the number of each chunk's first batch, and its batches, stacked.
+
+    The last one is filled up with zeros, which are never looked at.
+    """
+    batches = pipeline.eval_batches(image_set, batch_size=batch_size)
+    for first in range(0, num_batches, length):
+        taken = [next(batches) for _ in range(min(length, num_batches - first))]
+
+        def stacked(*parts: np.ndarray) -> np.ndarray:
+            whole = np.zeros((length, *parts[0].shape), parts[0].dtype)
+            for place, part in enumerate(parts):
+                whole[place] = part
+            return whole
+
+        yield first, jax.tree.map(stacked, *taken)
+
+
+def _finished(rows: Any) -> Any:
+    """Return the program's results once they are there.
+
+    It looks for them now and then: a thread that only waited for a device would not
+    hear Ctrl-C.
+    """
+    while not all(row.is_ready() for row in jax.tree.leaves(rows)):
+        time.sleep(0.01)
+    return jax.tree.map(np.asarray, rows)

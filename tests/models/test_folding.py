@@ -1,0 +1,184 @@
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from flax import nnx
+
+from sdd_jax import models, sharding
+from sdd_jax.errors import InputError
+from sdd_jax.models import folding
+from sdd_jax.models.ir_resnet import Unit
+
+PLATFORMS = ["cpu", "gpu"]  # the sums' two formulations; both run anywhere
+
+
+def randomise(module):
+    """Give every number of a network a random value, statistics included."""
+    rng = np.random.default_rng(0)
+    for path, leaf in nnx.to_flat_state(nnx.state(module)):
+        shape = leaf.shape
+        if path[-1] == "kernel":
+            value = rng.normal(0, np.prod(shape[:-1]) ** -0.5, shape)
+        elif path[-1] in ("var", "scale", "feature_deviation"):
+            value = rng.uniform(0.5, 1.5, shape)
+        else:
+            value = rng.normal(0, 0.5, shape)
+        leaf.set_value(jnp.asarray(value, leaf.dtype))
+    return module
+
+
+def build(arch="ir_tiny", size=None):
+    model = models.build(
+        {
+            "backbone": {"name": "ir_resnet", "arch": arch},
+            "head": {"name": "pooled", "num_classes": 7},
+        }
+    )
+    return randomise(model)
+
+
+@pytest.fixture(scope="module")
+def model():
+    return build()
+
+
+@pytest.fixture(scope="module")
+def images():
+    return jnp.asarray(
+        np.random.default_rng(1).integers(0, 256, (4, 112, 112, 3)), jnp.uint8
+    )
+
+
+def assert_close(actual, expected, tolerance=4e-6):
+    assert actual.shape == expected.shape
+    difference = np.abs(np.asarray(actual, np.float32) - np.asarray(expected))
+    assert difference.max() <= tolerance * np.abs(expected).max()
+
+
+@pytest.mark.parametrize("platform", PLATFORMS)
+@pytest.mark.parametrize("size", [1, 2, 7, 14])
+@pytest.mark.parametrize(
+    ("inputs", "outputs", "stride"), [(8, 8, 1), (8, 8, 2), (8, 12, 2), (8, 12, 1)]
+)
+def test_a_folded_unit_equals_the_unit(platform, size, inputs, outputs, stride):
+    unit = Unit(inputs, outputs, stride=stride, dtype=jnp.float32, rngs=nnx.Rngs(0))
+    unit = nnx.view(randomise(unit), use_running_average=True)
+    x = jnp.asarray(np.random.default_rng(2).normal(0, 1, (3, size, size, inputs)))
+    x = x.astype(jnp.float32)
+    is_tiled = platform == "cpu"
+    folded = folding.FoldedUnit(unit, size, dtype=jnp.float32, is_tiled=is_tiled)
+    assert_close(folded(x), unit(x))
+
+
+def test_the_shift_before_a_padded_convolution_needs_a_map():
+    # What a plain bias would miss: the border's sums meet fewer shifts.
+    unit = Unit(8, 8, stride=1, dtype=jnp.float32, rngs=nnx.Rngs(0))
+    unit = nnx.view(randomise(unit), use_running_average=True)
+    folded = folding.FoldedUnit(unit, 7, dtype=jnp.float32, is_tiled=False)
+    bias = folded.conv1.bias[...]
+    assert bias.shape == (7, 7, 8)
+    np.testing.assert_array_equal(bias[1:6, 1:6], np.tile(bias[3, 3], (5, 5, 1)))
+    assert np.abs(bias[0, 0] - bias[3, 3]).min() > 1e-3
+
+
+@pytest.mark.parametrize("platform", PLATFORMS)
+def test_a_folded_network_answers_as_the_network(model, images, platform):
+    folded = folding.folded(model, platform=platform)
+    feature_maps = model.feature_maps(images)
+    assert_close(folded.feature_maps(images), feature_maps)
+    assert folded.feature_maps(images).dtype == feature_maps.dtype
+    assert folded.cells == model.cells
+    classes = jnp.tile(jnp.arange(3), (4, 1))
+    assert_close(
+        folded.class_maps(folded.feature_maps(images), classes),
+        model.class_maps(feature_maps, classes),
+    )
+    scores, expected = (
+        jax.nn.softmax(each.logits(each.feature_maps(images)))
+        for each in (folded, model)
+    )
+    np.testing.assert_allclose(scores, expected, atol=1e-5)
+
+
+def test_no_normalisation_is_left(model):
+    folded = folding.folded(model)
+    kinds = {type(module).__name__ for _, module in nnx.iter_graph(folded)}
+    assert "BatchNorm" not in kinds
+    assert not jax.tree.leaves(nnx.state(folded, nnx.BatchStat))
+
+
+@pytest.mark.parametrize("platform", PLATFORMS)
+def test_bfloat16_is_near_float32_and_only_in_the_network(model, images, platform):
+    folded = folding.folded(model, dtype=jnp.bfloat16, platform=platform)
+    feature_maps = folded.feature_maps(images)
+    assert feature_maps.dtype == jnp.bfloat16
+    assert_close(feature_maps, model.feature_maps(images), tolerance=0.05)
+    assert folded.logits(feature_maps).dtype == jnp.float32
+
+
+def test_the_dtype_is_the_models_own_where_none_is_given(images):
+    model = models.build(
+        {
+            "backbone": {"name": "ir_resnet", "arch": "ir_tiny", "dtype": "bfloat16"},
+            "head": {"name": "pooled", "num_classes": 7},
+        }
+    )
+    assert folding.folded(model).feature_maps(images).dtype == jnp.bfloat16
+    assert (
+        folding.folded(model, dtype="float32").feature_maps(images).dtype == jnp.float32
+    )
+
+
+def test_a_network_without_normalisation_keeps_its_numbers():
+    model = models.build(
+        {
+            "backbone": {"name": "dlib_resnet", "num_blocks": 2},
+            "head": {"name": "pooled", "num_classes": 3},
+        }
+    )
+    images = np.random.default_rng(0).integers(0, 256, (2, 150, 150, 3))
+    images = jnp.asarray(images, jnp.uint8)
+    expected = model.feature_maps(images)
+    np.testing.assert_array_equal(folding.folded(model).feature_maps(images), expected)
+    rounded = folding.folded(model, dtype="bfloat16").feature_maps(images)
+    assert rounded.dtype == jnp.bfloat16
+    assert_close(rounded, expected, tolerance=0.05)
+    assert model.feature_maps(images).dtype == jnp.float32  # the model is as it was
+
+
+def test_an_unknown_dtype_is_refused(model):
+    with pytest.raises(InputError, match="'float16', expected float32 or bfloat16"):
+        folding.folded(model, dtype="float16")
+
+
+def test_blocks_change_nothing(model, images, monkeypatch):
+    whole = folding.folded(model).feature_maps(images)
+    monkeypatch.setattr(folding, "_BYTES_A_BLOCK", 1)
+    np.testing.assert_allclose(
+        folding.folded(model).feature_maps(images), whole, rtol=1e-5, atol=1e-5
+    )
+
+
+def test_eight_devices_give_what_one_gives(model, images):
+    if jax.device_count() < 8:
+        pytest.skip("needs eight (virtual) devices")
+    folded = folding.folded(model)
+    images = np.concatenate([images, images[::-1]])
+    expected = jax.jit(folded.feature_maps)(images)
+    graphdef, state = nnx.split(folded)
+    with jax.set_mesh(sharding.make_mesh(8)):
+        program = jax.jit(lambda state, x: nnx.merge(graphdef, state).feature_maps(x))
+        sharded = program(sharding.replicate(state), sharding.shard_batch(images))
+        assert len(sharded.sharding.device_set) == 8
+    np.testing.assert_allclose(sharded, expected, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("platform", PLATFORMS)
+def test_ir_18_answers_as_before(platform):
+    model = build("ir_18")
+    images = np.random.default_rng(1).integers(0, 256, (1, 112, 112, 3))
+    images = jnp.asarray(images, jnp.uint8)
+    expected = jax.jit(model.feature_maps)(images)
+    folded = folding.folded(model, platform=platform)
+    assert_close(jax.jit(folded.feature_maps)(images), expected)

@@ -1,0 +1,83 @@
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from benchmarks.counting import compilations, launches
+from sdd_jax import sharding
+from sdd_jax.images import synthetic
+from sdd_jax.runs import whole_split
+from sdd_jax.runs.whole_split import over_split
+
+
+@pytest.fixture(scope="module")
+def pictures():
+    return synthetic.splits(image_size=16, num_identities=5, num_images=10, seed=0)[
+        "train"
+    ]
+
+
+def one_batch(arrays, batch):
+    brightness = batch.images.astype(jnp.float32).mean((1, 2, 3)) * arrays["factor"]
+    return {
+        "sum": jnp.where(batch.valid, brightness, 0.0).sum(),
+        "rows": (brightness, batch.labels, batch.indices, batch.valid),
+    }
+
+
+def expected(image_set):
+    return [
+        2 * image_set.read(i).astype(np.float64).mean() for i in range(len(image_set))
+    ]
+
+
+def run(image_set, **options):
+    return over_split(one_batch, {"factor": np.float32(2)}, image_set, **options)
+
+
+def check(out, image_set, batch_size):
+    brightness, labels, indices, valid = (row.reshape(-1) for row in out["rows"])
+    number = len(image_set)
+    assert valid.tolist() == [True] * number + [False] * (len(valid) - number)
+    assert len(valid) == -(-number // batch_size) * batch_size
+    assert indices.tolist() == list(range(len(valid)))
+    np.testing.assert_array_equal(labels[valid], image_set.labels)
+    np.testing.assert_allclose(brightness[valid], expected(image_set), rtol=1e-6)
+    sums = [
+        brightness[start : start + batch_size][valid[start : start + batch_size]].sum()
+        for start in range(0, len(valid), batch_size)
+    ]
+    np.testing.assert_allclose(out["sum"], sums, rtol=1e-6)
+
+
+@pytest.mark.parametrize("batch_size", [1, 7, 8, 64])
+def test_every_batch_is_computed_whatever_the_last_one_lacks(pictures, batch_size):
+    check(run(pictures, batch_size=batch_size), pictures, batch_size)
+
+
+@pytest.mark.parametrize("batches_that_fit", [0, 1, 2, 3, 100])
+def test_a_split_that_does_not_fit_goes_in_chunks(pictures, batches_that_fit):
+    chunk_bytes = batches_that_fit * 4 * 16 * 16 * 3 + 5
+    with launches() as launched, compilations() as compiled:
+        out = run(pictures, batch_size=4, chunk_bytes=chunk_bytes)
+    check(out, pictures, 4)
+    num_batches = -(-len(pictures) // 4)
+    chunks = -(-num_batches // max(1, min(batches_that_fit, num_batches)))
+    assert len(launched) == chunks
+    assert len(compiled) == 1
+
+
+def test_eight_devices_give_what_one_gives(pictures):
+    if jax.device_count() < 8:
+        pytest.skip("needs eight (virtual) devices")
+    with jax.set_mesh(sharding.make_mesh(8)):
+        with launches() as launched, compilations() as compiled:
+            out = run(pictures, batch_size=8)
+    check(out, pictures, 8)
+    assert len(launched) == len(compiled) == 1
+
+
+def test_what_fits_is_a_share_of_the_devices_memory(pictures):
+    host = sharding.bytes_a_device()
+    assert 2**26 < host < 2**45
+    assert whole_split._batches_a_chunk(pictures, 9, 4, None) == 9
