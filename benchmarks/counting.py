@@ -15,9 +15,9 @@ def compilations() -> Iterator[list[float]]:
     """Fill a list with the seconds of every compilation in this process."""
     seconds: list[float] = []
 
-    def listen(event: str, duration: float, **details: Any) -> None:
+    def listen(event: str, duration_secs: float, **details: Any) -> None:
         if event == _COMPILED:
-            seconds.append(duration)
+            seconds.append(duration_secs)
 
     jax.monitoring.register_event_duration_secs_listener(listen)
     try:

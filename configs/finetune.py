@@ -22,6 +22,8 @@ def get_config() -> ml_collections.ConfigDict:
     """Return the paper's experiment."""
     config = ml_collections.ConfigDict()
     config.seed = 0  # of the split, the order of the pictures and the augmentation
+    # What explain and eval convolve in: float32, bfloat16, or as trained where None.
+    config.compute_dtype = ml_collections.config_dict.placeholder(str)
     config.data = dict(
         source="facescrub",
         # Aligned faces; photographs with the published lists do as well, unaligned.

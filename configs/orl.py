@@ -15,6 +15,8 @@ def get_config() -> ml_collections.ConfigDict:
     """Return dlib's network, cut after ten blocks, on the faces of 40 people."""
     config = ml_collections.ConfigDict()
     config.seed = 0
+    # What explain and eval convolve in: float32, bfloat16, or as trained where None.
+    config.compute_dtype = ml_collections.config_dict.placeholder(str)
     config.data = dict(
         source="orl",
         num_train=5,  # pictures 1 to 5 of each person train, 6 to 10 test

@@ -135,15 +135,16 @@ class FoldedIRResNet(nnx.Module):
         self.prelu.slope = network.stem.prelu.slope
         # The longest runs of units whose largest maps are of one size.
         self.runs = nnx.List()
-        self.bytes_a_picture: tuple[int, ...] = ()
+        bytes_a_picture: list[int] = []
         for unit in network.body:
             folded_unit = FoldedUnit(unit, size, dtype=dtype, is_tiled=is_tiled)
             largest = 4 * size * size * unit.conv1.out_features
-            if not self.runs or largest != self.bytes_a_picture[-1]:
+            if bytes_a_picture[-1:] != [largest]:
                 self.runs.append(nnx.List())
-                self.bytes_a_picture += (largest,)
+                bytes_a_picture.append(largest)
             self.runs[-1].append(folded_unit)
             size = -(-size // unit.stride)
+        self.bytes_a_picture = tuple(bytes_a_picture)
 
     def __call__(
         self, x: Float[Array, "batch height width 3"]
@@ -166,6 +167,13 @@ class FoldedIRResNet(nnx.Module):
         return sharding.on_each_device(network)(x) if self.is_tiled else network(x)
 
 
+def check_dtype(dtype: DTypeLike | None) -> None:
+    """Raise InputError where convolutions in this dtype are not on offer."""
+    name = dtype if isinstance(dtype, str | None) else jnp.dtype(dtype).name
+    if name not in (None, *DTYPES):
+        raise InputError(f"compute_dtype is {name!r}, expected {' or '.join(DTYPES)}")
+
+
 def folded(
     model: FaceClassifier, *, dtype: DTypeLike | None = None, platform: str = ""
 ) -> FaceClassifier:
@@ -180,11 +188,7 @@ def folded(
     Raises:
         InputError: convolutions in this dtype are not on offer.
     """
-    if dtype is not None and jnp.dtype(dtype).name not in DTYPES:
-        raise InputError(
-            f"the dtype to compute in is {jnp.dtype(dtype).name!r}, expected "
-            f"{' or '.join(DTYPES)}"
-        )
+    check_dtype(dtype)
     backbone = model.backbone
     if isinstance(backbone, IRResNet):
         backbone = FoldedIRResNet(
@@ -218,6 +222,7 @@ def _kernel(conv: nnx.Conv) -> np.ndarray:
 
 def _scale_and_shift(norm: nnx.BatchNorm) -> tuple[np.ndarray, np.ndarray]:
     """Return what the normalisation with its running statistics does to a channel."""
+    assert norm.scale is not None and norm.bias is not None
     mean, variance, scale, shift = (
         np.asarray(array[...], np.float64)
         for array in (norm.mean, norm.var, norm.scale, norm.bias)

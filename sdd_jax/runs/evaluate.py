@@ -15,6 +15,7 @@ from sdd_jax import checkpoints, sharding
 from sdd_jax.faithfulness import SCHEMES, check_fills, metrics
 from sdd_jax.faithfulness.masks import num_masked
 from sdd_jax.faithfulness.summary import summarise
+from sdd_jax.models import folding
 from sdd_jax.reports import table
 from sdd_jax.runs import pictures, setup, workdir
 from sdd_jax.runs.program import (
@@ -36,12 +37,15 @@ def run(config: Mapping[str, Any], folder: Path) -> dict[str, Any]:
     check_fills(options["fills"])
     size = setup.image_size(config)
     num_masked(options["fraction"], size, size)
+    folding.check_dtype(config["compute_dtype"])
     sharding.check_batch_size(options["batch_size"], "eval.batch_size")
     checkpoints.latest_step(folder)  # raises where nothing was trained
     workdir.check(folder, config, SECTIONS)
     splits = setup.load_splits(config, folder)
     image_set = pictures.named_split(splits, options["split"], "eval.split")
-    model, provenance = setup.load_model(folder, image_set.names)
+    model, provenance = setup.load_model(
+        folder, image_set.names, config["compute_dtype"]
+    )
     workdir.claim(folder, config, SECTIONS)
 
     setup.console.print(

@@ -20,7 +20,7 @@ from sdd_jax import checkpoints, sharding
 from sdd_jax.faithfulness import FILLS, SCHEMES
 from sdd_jax.faithfulness.masks import num_masked
 from sdd_jax.images import SQUARES, pipeline
-from sdd_jax.models import FaceClassifier
+from sdd_jax.models import FaceClassifier, folding
 from sdd_jax.reports import overlay, page
 from sdd_jax.reports.record import drawn, record
 from sdd_jax.runs import pictures, setup, workdir
@@ -41,11 +41,14 @@ def run(config: Mapping[str, Any], folder: Path) -> dict[str, Any]:
     options = config["explain"]
     size = setup.image_size(config)
     num_masked(options["fraction"], size, size)
+    folding.check_dtype(config["compute_dtype"])
     sharding.check_batch_size(options["batch_size"], "explain.batch_size")
     checkpoints.latest_step(folder)  # raises where nothing was trained
     workdir.check(folder, config, SECTIONS)
     splits = setup.load_splits(config, folder)
-    model, provenance = setup.load_model(folder, splits["train"].names)
+    model, provenance = setup.load_model(
+        folder, splits["train"].names, config["compute_dtype"]
+    )
     workdir.claim(folder, config, SECTIONS)
     square = SQUARES[config["data"]["source"]]
     image_set, skipped = pictures.chosen(options, splits, square)

@@ -11,7 +11,7 @@ import weights_conversion
 from sdd_jax import checkpoints, images, models
 from sdd_jax.errors import InputError
 from sdd_jax.images import facescrub
-from sdd_jax.models import FaceClassifier
+from sdd_jax.models import FaceClassifier, folding
 from sdd_jax.runs.workdir import planned_steps
 from sdd_jax.types import ImageSet
 from weights_conversion import adaface
@@ -119,13 +119,14 @@ def check_names(
 
 
 def load_model(
-    workdir: Path, names: tuple[str, ...]
+    workdir: Path, names: tuple[str, ...], compute_dtype: str | None
 ) -> tuple[FaceClassifier, dict[str, Any]]:
-    """Return the workdir's best model and what a result must say about it.
+    """Return the workdir's best model, folded, and what a result must say about it.
 
     Args:
         workdir: where training left its checkpoints.
         names: the data's identities, which must be the model's own.
+        compute_dtype: float32 or bfloat16; as the network was trained where None.
 
     Raises:
         InputError: there is no checkpoint, or it knows other identities.
@@ -136,7 +137,8 @@ def load_model(
     last, planned = checkpoints.latest_step(workdir), planned_steps(workdir)
     if last < planned:
         console.print(f"step {last} of {planned}: training is not finished")
-    return model, {
+    return folding.folded(model, dtype=compute_dtype), {
+        "compute_dtype": compute_dtype or "as trained",
         "checkpoint": str(checkpoints.path(workdir, step)),
         "checkpoint_sha256": checkpoints.sha256(models.variables(model)),
         "step": step,

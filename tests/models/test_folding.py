@@ -147,8 +147,9 @@ def test_a_network_without_normalisation_keeps_its_numbers():
 
 
 def test_an_unknown_dtype_is_refused(model):
-    with pytest.raises(InputError, match="'float16', expected float32 or bfloat16"):
-        folding.folded(model, dtype="float16")
+    for dtype in ("float16", jnp.float16):
+        with pytest.raises(InputError, match="'float16', expected float32 or bfloat16"):
+            folding.folded(model, dtype=dtype)
 
 
 def test_blocks_change_nothing(model, images, monkeypatch):

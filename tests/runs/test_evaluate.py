@@ -159,6 +159,7 @@ def test_eight_devices_give_what_one_gives(workdir_copy, config, rows):
         ({"eval.fraction": 0.0}, r"fraction is 0\.0"),
         ({"eval.split": "holdout"}, r"eval\.split is 'holdout'"),
         ({"eval.batch_size": 0}, r"eval\.batch_size is 0"),
+        ({"compute_dtype": "float16"}, "compute_dtype is 'float16', expected float32"),
         (
             {"data.num_identities": 4},
             "belongs to another config: data.num_identities is 6",
@@ -178,6 +179,18 @@ def test_a_workdir_without_a_checkpoint_says_what_to_do(config, tmp_path):
     with pytest.raises(InputError, match=f"no checkpoint in {tmp_path}: train first"):
         evaluate.run(config, tmp_path)
     assert not list(tmp_path.iterdir())
+
+
+def test_bfloat16_changes_the_figures_little(workdir_copy, make_config, result):
+    in_bfloat16 = evaluate.run(make_config({"compute_dtype": "bfloat16"}), workdir_copy)
+    assert in_bfloat16["protocol"]["compute_dtype"] == "bfloat16"
+    assert result["protocol"]["compute_dtype"] == "as trained"
+    values = [
+        each["methods"]["sdd"]["black"]["deletion"]["confidence_drop_points"]["value"]
+        for each in (in_bfloat16, result)
+    ]
+    assert values[0] != values[1]
+    assert abs(values[0] - values[1]) < 5
 
 
 def test_an_old_result_outlives_a_failed_evaluation(workdir_copy, config, monkeypatch):

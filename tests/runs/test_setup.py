@@ -9,7 +9,7 @@ from sdd_jax.runs import setup
 
 def load(folder) -> None:
     description = checkpoints.description(folder, checkpoints.best_step(folder))
-    setup.load_model(folder, tuple(description["names"]))
+    setup.load_model(folder, tuple(description["names"]), None)
 
 
 def test_a_run_that_is_not_finished_is_said_to_be(workdir_copy, capsys):
