@@ -5,9 +5,11 @@ program (`main.py`, or a library user); without one, everything stays on the def
 device. One device and many take the same path.
 """
 
-from typing import TypeVar
+from collections.abc import Callable
+from typing import Any, TypeVar
 
 import jax
+import numpy as np
 from jax.sharding import AxisType, Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 
@@ -58,6 +60,12 @@ def check_batch_size(batch_size: int, name: str) -> None:
         )
 
 
+def device_memory() -> int | None:
+    """Return the bytes one device offers, or None where it does not say (CPUs)."""
+    stats = _current_mesh().local_devices[0].memory_stats() or {}
+    return stats.get("bytes_limit")
+
+
 def replicate(tree: Tree) -> Tree:
     """Put a whole copy of every array on every device."""
     return jax.device_put(tree, NamedSharding(_current_mesh(), P()))
@@ -72,3 +80,49 @@ def shard_batch(tree: Tree) -> Tree:
     return jax.tree.map(
         lambda x: jax.make_array_from_process_local_data(sharding, x), tree
     )
+
+
+def divide(array: Any, *, fill: float) -> jax.Array:
+    """Divide an array's last axis among the devices, without a whole copy on any.
+
+    Where it does not divide equally, `fill` makes up the end.
+    """
+    array = np.asarray(array)
+    *others, length = array.shape
+    padded = -(-length // num_devices()) * num_devices()
+
+    def part(index: Any) -> np.ndarray:
+        found = array[index]
+        missing = len(range(*index[-1].indices(padded))) - found.shape[-1]
+        widths = [(0, 0)] * len(others) + [(0, missing)]
+        return np.pad(found, widths, constant_values=fill) if missing else found
+
+    sharding = NamedSharding(_current_mesh(), _last_axis(array.ndim))
+    return jax.make_array_from_callback((*others, padded), sharding, part)
+
+
+def _last_axis(ndim: int) -> P:
+    return P(*[None] * (ndim - 1), "data")
+
+
+def map_parts(function: Callable[..., Tree], *divided: jax.Array, whole: Any) -> Tree:
+    """Return what a function makes of each device's part, stacked along a new axis.
+
+    Only `whole` and the results travel between the devices. The mesh must be set.
+
+    Args:
+        function: first, whole, *parts -> a tree of arrays; `first` is the place that
+            the parts' last axis begins at.
+        divided: arrays that `divide` made, of one length.
+        whole: arrays that every device gets all of.
+    """
+
+    def on_one_device(whole: Any, *parts: jax.Array) -> Tree:
+        first = jax.lax.axis_index("data") * parts[0].shape[-1]
+        return jax.tree.map(lambda x: x[None], function(first, whole, *parts))
+
+    return jax.shard_map(
+        on_one_device,
+        in_specs=(P(), *(_last_axis(array.ndim) for array in divided)),
+        out_specs=P("data"),
+    )(whole, *divided)

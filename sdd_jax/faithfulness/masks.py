@@ -66,8 +66,8 @@ def most_salient(
 
     def choose(values: Array, key: Array) -> Array:
         # No sorting: counting finds the last value that is chosen, bit by bit, and
-        # among those equal to it the last lot. It is the same choice, ten times as
-        # fast.
+        # among those equal to it the last lot. It is the same choice, in an eighth of
+        # the time.
         lots = jax.random.bits(key, values.shape)
         left = jnp.int32(count)
         chosen, undecided = jnp.zeros(values.shape, bool), jnp.ones(values.shape, bool)

@@ -71,7 +71,7 @@ def run(config: Mapping[str, Any], folder: Path) -> dict[str, Any]:
             "index": batch.indices,
             "label": batch.labels,
             "prediction": out["prediction"],
-            "confidence": out["scores"].max(1),
+            "confidence": out["confidence"],
             "masked_confidence": out["masked_confidence"],
             "masked_prediction": out["masked_prediction"],
             "rivals": out["explanation"].rivals,
@@ -113,7 +113,6 @@ def _run_over(
     """Return the sums of all batches, and the valid pictures' arrays, joined."""
     totals = {"all": None, "correctly_classified": None}
     rows = []
-    arrays = sharding.replicate(arrays)
     for batch in pipeline.eval_batches(image_set, batch_size=batch_size):
         sums, per_sample = program(arrays, sharding.shard_batch(batch))
         totals = {name: metrics.merge(totals[name], sums[name]) for name in totals}
