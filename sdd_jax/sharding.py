@@ -7,9 +7,10 @@ device. One device and many take the same path.
 
 import os
 from collections.abc import Callable
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import jax
+import numpy as np
 from jax.sharding import AxisType, Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 
@@ -60,6 +61,18 @@ def check_batch_size(batch_size: int, name: str) -> None:
         )
 
 
+def device_memory() -> int | None:
+    """Return the bytes one device offers, or None where it does not say (CPUs)."""
+    stats = _current_mesh().local_devices[0].memory_stats() or {}
+    return stats.get("bytes_limit")
+
+
+def host_memory() -> int:
+    """Return the host's bytes for each of its devices, what a CPU's devices share."""
+    total = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    return total // jax.local_device_count()
+
+
 def replicate(tree: Tree) -> Tree:
     """Put a whole copy of every array on every device."""
     return jax.device_put(tree, replicated())
@@ -89,16 +102,6 @@ def replicated() -> NamedSharding:
     return NamedSharding(_current_mesh(), P())
 
 
-def bytes_a_device() -> int:
-    """Return the memory of a device, or its share of the host's where it has none."""
-    device = _current_mesh().devices.flat[0]
-    statistics = device.memory_stats() or {}
-    if "bytes_limit" in statistics:
-        return statistics["bytes_limit"]
-    host = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    return host // jax.local_device_count()
-
-
 def on_each_device(f: Callable[[jax.Array], jax.Array]) -> Callable[..., jax.Array]:
     """Return f, applied by every device to its own part of a batch.
 
@@ -108,3 +111,49 @@ def on_each_device(f: Callable[[jax.Array], jax.Array]) -> Callable[..., jax.Arr
     if mesh.empty or mesh.size == 1:
         return f
     return jax.shard_map(f, in_specs=P("data"), out_specs=P("data"))
+
+
+def divide(array: Any, *, fill: float) -> jax.Array:
+    """Divide an array's last axis among the devices, without a whole copy on any.
+
+    Where it does not divide equally, `fill` makes up the end.
+    """
+    array = np.asarray(array)
+    *others, length = array.shape
+    padded = -(-length // num_devices()) * num_devices()
+
+    def part(index: Any) -> np.ndarray:
+        found = array[index]
+        missing = len(range(*index[-1].indices(padded))) - found.shape[-1]
+        widths = [(0, 0)] * len(others) + [(0, missing)]
+        return np.pad(found, widths, constant_values=fill) if missing else found
+
+    sharding = NamedSharding(_current_mesh(), _last_axis(array.ndim))
+    return jax.make_array_from_callback((*others, padded), sharding, part)
+
+
+def _last_axis(ndim: int) -> P:
+    return P(*[None] * (ndim - 1), "data")
+
+
+def map_parts(function: Callable[..., Tree], *divided: jax.Array, whole: Any) -> Tree:
+    """Return what a function makes of each device's part, stacked along a new axis.
+
+    Only `whole` and the results travel between the devices. The mesh must be set.
+
+    Args:
+        function: first, whole, *parts -> a tree of arrays; `first` is the place that
+            the parts' last axis begins at.
+        divided: arrays that `divide` made, of one length.
+        whole: arrays that every device gets all of.
+    """
+
+    def on_one_device(whole: Any, *parts: jax.Array) -> Tree:
+        first = jax.lax.axis_index("data") * parts[0].shape[-1]
+        return jax.tree.map(lambda x: x[None], function(first, whole, *parts))
+
+    return jax.shard_map(
+        on_one_device,
+        in_specs=(P(), *(_last_axis(array.ndim) for array in divided)),
+        out_specs=P("data"),
+    )(whole, *divided)

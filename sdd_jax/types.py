@@ -10,6 +10,7 @@ from collections.abc import Callable
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 
@@ -26,11 +27,34 @@ class Batch:
 
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
+class Ranking:
+    """The likeliest classes for a batch, and what makes a probability of a logit."""
+
+    classes: Any  # int32 [batch, num_top], most likely first
+    logits: Any  # float32 [batch, num_top], theirs
+    normaliser: Any  # float32 [batch], sum of exp(logit - largest) over all classes
+    target_logits: Any = None  # float32 [batch], of the classes asked for, if any
+
+    @property
+    def probabilities(self) -> Any:
+        """Return the likeliest classes' softmax probabilities, [batch, num_top]."""
+        below_largest = self.logits - self.logits[:, :1]
+        return jnp.exp(below_largest) / self.normaliser[:, None]
+
+    @property
+    def target_probabilities(self) -> Any:
+        """Return the softmax probabilities of the classes asked for, [batch]."""
+        return jnp.exp(self.target_logits - self.logits[:, 0]) / self.normaliser
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
 class Explanation:
     """Scaled directed divergence for a batch, and what it was made of."""
 
     saliency: Any  # float32 [batch, height, width], larger = more important
     rivals: Any  # int32 [batch, num_rivals], most likely first
+    rival_probabilities: Any  # float32 [batch, num_rivals], softmax
     scale: Any  # float32 [batch], the paper's F
     amplification: Any  # float32 [batch], the paper's alpha
 

@@ -102,7 +102,7 @@ def test_eight_devices_compute_what_one_does(classifier, images):
 
         with jax.set_mesh(sharding.make_mesh(num_devices)):
             out = program(sharding.replicate(arrays), sharding.shard_batch(batch))
-            assert len(out["scores"].devices()) == num_devices
+            assert len(out["maps"]["sdd"].devices()) == num_devices
             return out
 
     one, eight = results(1), results(8)

@@ -1,7 +1,7 @@
 """Deletion and retention: score each picture again with part of it hidden.
 
 deletion = the most salient fraction is removed; retention = only it is kept.
-Knows arrays and a `score` callable, never a model.
+Knows arrays and an `answer` callable, never a model.
 """
 
 from collections.abc import Callable, Sequence
@@ -32,7 +32,7 @@ def check_fills(fills: Sequence[str]) -> None:
 
 
 def masked_predictions(
-    score: Callable[[Array], Array],
+    answer: Callable[[Array, Array], tuple[Array, Array]],
     images: UInt8[Array, "batch height width 3"],
     salient: Bool[Array, "methods batch height width"],
     targets: Int[Array, " batch"],
@@ -48,7 +48,8 @@ def masked_predictions(
     memory is one batch's.
 
     Args:
-        score: pictures -> softmax probabilities, [batch, classes].
+        answer: pictures, targets -> the targets' softmax probabilities and the
+            predicted classes, [batch] each.
         images: RGB.
         salient: each method's most salient pixels.
         targets: the class predicted on the intact picture.
@@ -62,9 +63,7 @@ def masked_predictions(
     def run(job: tuple[Array, Array, Array]) -> tuple[Array, Array]:
         method, fill, is_retention = job
         mask = salient[method] == (is_retention == 1)
-        scores = score(apply(images, mask, colours[fill]))
-        confidence = jnp.take_along_axis(scores, targets[:, None], axis=1)[:, 0]
-        return confidence, scores.argmax(1)
+        return answer(apply(images, mask, colours[fill]), targets)
 
     confidence, prediction = jax.lax.map(run, jobs)
     return confidence.reshape(*sizes, -1), prediction.reshape(*sizes, -1)

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 import jax.numpy as jnp
 import numpy as np
 from jax import Array
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Bool, Float, Int, Num
 
 METRICS = (
     "confidence_drop",
@@ -52,14 +52,13 @@ def sums(
     return totals | {"num_images": weights.sum()}
 
 
-def merge(
-    total: Mapping[str, np.ndarray] | None, more: Mapping[str, Array]
-) -> dict[str, np.ndarray]:
-    """Return two batches' sums as one, in float64 on the host."""
-    added = {name: np.asarray(value, np.float64) for name, value in more.items()}
-    if total is None:
-        return added
-    return {name: total[name] + value for name, value in added.items()}
+def total(
+    parts: Mapping[str, Num[np.ndarray, "batches *sums"]],
+) -> dict[str, Float[np.ndarray, "*sums"]]:
+    """Return the batches' sums, stacked along the first axis, as one, in float64."""
+    return {
+        name: np.sum(part, axis=0, dtype=np.float64) for name, part in parts.items()
+    }
 
 
 def bootstrap_means(

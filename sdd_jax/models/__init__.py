@@ -5,7 +5,8 @@ from sdd_jax.models.classifier import (
     build,
     input_spec,
     load,
+    placed,
     variables,
 )
 
-__all__ = ["FaceClassifier", "build", "input_spec", "load", "variables"]
+__all__ = ["FaceClassifier", "build", "input_spec", "load", "placed", "variables"]

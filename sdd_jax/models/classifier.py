@@ -16,7 +16,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import jax
 import jax.numpy as jnp
+import numpy as np
 from flax import nnx
 from jax import Array
 from jaxtyping import Float, Int, UInt8
@@ -26,12 +28,14 @@ from sdd_jax.errors import InputError
 from sdd_jax.models import dlib_resnet, ir_resnet
 from sdd_jax.models.embedding_heads import FlatEmbedding, PooledEmbedding
 from sdd_jax.models.heads import PooledHead
-from sdd_jax.types import CellGrid, InputSpec
+from sdd_jax.types import CellGrid, InputSpec, Ranking
 
 BACKBONES = {
     "dlib_resnet": (dlib_resnet.DlibResNet, dlib_resnet.INPUT),
     "ir_resnet": (ir_resnet.IRResNet, ir_resnet.INPUT),
 }
+
+HEAD_SHARE = 0.25  # of a device's memory: a larger head is divided among the devices
 
 
 class FaceClassifier(nnx.Module):
@@ -92,6 +96,24 @@ class FaceClassifier(nnx.Module):
     ) -> Float[Array, "batch classes"]:
         """Return one logit a class."""
         return self._head("logits").logits(feature_maps)
+
+    @property
+    def num_classes(self) -> int:
+        """Return the number of classes the head tells apart."""
+        return self._head("num_classes").num_classes
+
+    def ranking(
+        self,
+        feature_maps: Float[Array, "batch rows columns features"],
+        targets: Int[Array, " batch"] | None = None,
+        *,
+        num_top: int = 1,
+    ) -> Ranking:
+        """Return the likeliest classes and their probabilities; see `PooledHead`.
+
+        For any number of classes, as `logits` are for few.
+        """
+        return self._head("ranking").ranking(feature_maps, targets, num_top=num_top)
 
     def class_maps(
         self,
@@ -166,7 +188,39 @@ def build(description: Mapping[str, Any], *, seed: int = 0) -> FaceClassifier:
 
 def variables(model: FaceClassifier) -> dict[str, Any]:
     """Return all that a checkpoint keeps of a model, as a nested dict of arrays."""
-    return nnx.to_pure_dict(nnx.state(model))
+    arrays = nnx.to_pure_dict(nnx.state(model))
+    if getattr(model.head, "is_divided", False):
+        # Without what makes up the last device's part.
+        for name in ("kernel", "offset"):
+            whole = np.asarray(arrays["head"][name])
+            arrays["head"][name] = whole[..., : model.num_classes]
+    return arrays
+
+
+def placed(model: FaceClassifier, *, divide_head: bool | None = None) -> FaceClassifier:
+    """Return the model on the mesh's devices: a whole copy on each, but for the head.
+
+    Args:
+        model: the classifier; its arrays may still be NumPy's.
+        divide_head: whether each device holds a part of the head's classes only. By
+            default where the head would take more than `HEAD_SHARE` of a device's
+            memory; devices that do not tell their memory (CPUs) get a whole copy.
+    """
+    head = model.head
+    if divide_head is None:
+        memory = sharding.device_memory()
+        num_bytes = sum(x.nbytes for x in jax.tree.leaves(nnx.state(head)))
+        divide_head = memory is not None and num_bytes > HEAD_SHARE * memory
+    divide_head &= isinstance(head, PooledHead) and sharding.num_devices() > 1
+    backbone = replicated(model.backbone)
+    head = head.divided() if divide_head else replicated(head)
+    return FaceClassifier(model.spec, backbone, head)
+
+
+def replicated(module: nnx.Module) -> nnx.Module:
+    """Return the module with a whole copy of its arrays on every device."""
+    graphdef, state = nnx.split(module)
+    return nnx.merge(graphdef, sharding.replicate(state))
 
 
 def with_variables(
@@ -177,13 +231,16 @@ def with_variables(
     return nnx.merge(graphdef, nnx.State(arrays))
 
 
-def load(directory: str | Path, *, step: int | None = None) -> FaceClassifier:
+def load(
+    directory: str | Path, *, step: int | None = None, divide_head: bool | None = None
+) -> FaceClassifier:
     """Return the model of a fine-tuned workdir or of a converted checkpoint.
 
     Args:
         directory: what `main.py` was given as workdir, or `weights_conversion` as
             output.
         step: which checkpoint; by default the best on the validation pictures.
+        divide_head: see `placed`.
 
     Raises:
         InputError: there is no checkpoint, or it does not fit the model it describes.
@@ -192,4 +249,4 @@ def load(directory: str | Path, *, step: int | None = None) -> FaceClassifier:
     description = checkpoints.description(directory, step)["model"]
     expected = nnx.eval_shape(lambda: variables(build(description)))
     arrays = checkpoints.load(directory, step, {"model": expected})["model"]
-    return with_variables(description, sharding.replicate(arrays))
+    return placed(with_variables(description, arrays), divide_head=divide_head)

@@ -23,7 +23,7 @@ from jaxtyping import Array, Float
 from sdd_jax import sharding
 from sdd_jax.errors import InputError
 from sdd_jax.models import convolution
-from sdd_jax.models.classifier import FaceClassifier
+from sdd_jax.models.classifier import FaceClassifier, replicated
 from sdd_jax.models.ir_resnet import IRResNet, Unit
 from sdd_jax.models.layers import PReLU
 
@@ -202,7 +202,7 @@ def folded(
         for _, module in nnx.iter_graph(backbone):
             if isinstance(module, nnx.Conv):
                 module.dtype = jnp.dtype(dtype)
-    return FaceClassifier(model.spec, backbone, model.head)
+    return FaceClassifier(model.spec, replicated(backbone), model.head)
 
 
 def _in_blocks(f: Callable[[Array], Array], x: Array, bytes_a_picture: int) -> Array:

@@ -4,10 +4,18 @@ Feature maps are float, [batch, height, width, features]; whatever their dtype, 
 and products here are float32.
 """
 
+import dataclasses
+import functools
+from typing import Any
+
 import jax.numpy as jnp
 from flax import nnx
 from jax import Array
 from jaxtyping import Float, Int
+
+from sdd_jax import sharding
+from sdd_jax.models.ranking import BLOCK, LOWEST, merge, rank
+from sdd_jax.types import Ranking
 
 
 class FeatureStatistic(nnx.Variable):
@@ -20,30 +28,44 @@ class PooledHead(nnx.Module):
     The layer works on standardised features, (pooled - mean) / deviation, where Adam's
     steps fit: a pretrained network's features may be a hundred times smaller. For the
     outside it is one linear layer on the raw features, `class_weights` and `bias`.
+
+    `divided` lays the layer out over all devices, a part of the classes on each.
     """
 
     def __init__(self, num_features: int, num_classes: int):
         """Start at zero: no class is preferred, and no random start needs a seed."""
+        self.num_classes = num_classes
+        self.is_divided = False
         self.kernel = nnx.Param(jnp.zeros((num_features, num_classes)))
         self.offset = nnx.Param(jnp.zeros((num_classes,)))
         self.feature_mean = FeatureStatistic(jnp.zeros((num_features,)))
         self.feature_deviation = FeatureStatistic(jnp.ones((num_features,)))
 
-    @property
-    def num_classes(self) -> int:
-        """Return the number of classes."""
-        return self.offset.shape[0]
+    def divided(self) -> "PooledHead":
+        """Return the head with its classes divided among the mesh's devices.
+
+        What makes up the last device's part are classes that nothing can be: their
+        logit is the lowest there is.
+        """
+        head = nnx.merge(*nnx.split(self))  # shares the arrays
+        head.is_divided = True
+        head.kernel = nnx.Param(sharding.divide(self.kernel[...], fill=0.0))
+        head.offset = nnx.Param(sharding.divide(self.offset[...], fill=LOWEST))
+        head.feature_mean[...] = sharding.replicate(self.feature_mean[...])
+        head.feature_deviation[...] = sharding.replicate(self.feature_deviation[...])
+        return head
 
     @property
     def class_weights(self) -> Float[Array, "features classes"]:
         """Return the linear layer's weights on the raw, unstandardised features."""
-        return self.kernel[...] / self.feature_deviation[...][:, None]
+        kernel = self.kernel[:, : self.num_classes]
+        return kernel / self.feature_deviation[...][:, None]
 
     @property
     def bias(self) -> Float[Array, " classes"]:
         """Return the linear layer's bias beside `class_weights`."""
         mean = jnp.dot(self.feature_mean[...], self.class_weights, precision="highest")
-        return self.offset[...] - mean
+        return self.offset[: self.num_classes] - mean
 
     def pool(
         self, feature_maps: Float[Array, "batch height width features"]
@@ -57,12 +79,77 @@ class PooledHead(nnx.Module):
     def logits(
         self, feature_maps: Float[Array, "batch height width features"]
     ) -> Float[Array, "batch classes"]:
-        """Return one logit a class."""
+        """Return one logit a class; `ranking` is for so many that they do not fit."""
+        features = self._standardised(feature_maps)
+        logits = jnp.dot(features, self.kernel[...], precision="highest")
+        return (logits + self.offset[...])[:, : self.num_classes]
+
+    def _standardised(
+        self, feature_maps: Float[Array, "batch height width features"]
+    ) -> Float[Array, "batch features"]:
         pooled = self.pool(feature_maps)[:, 0, 0]
-        features = (pooled - self.feature_mean[...]) / self.feature_deviation[...]
-        return (
-            jnp.dot(features, self.kernel[...], precision="highest") + self.offset[...]
+        return (pooled - self.feature_mean[...]) / self.feature_deviation[...]
+
+    def ranking(
+        self,
+        feature_maps: Float[Array, "batch height width features"],
+        targets: Int[Array, " batch"] | None = None,
+        *,
+        num_top: int = 1,
+        block: int = BLOCK,
+    ) -> Ranking:
+        """Return the likeliest classes and what makes a probability of a logit.
+
+        Never holds more than one block's logits, however many classes there are.
+
+        Args:
+            feature_maps: as for `logits`.
+            targets: for each picture, a class whose logit is asked for as well.
+            num_top: how many of the likeliest classes; all where there are fewer.
+            block: the number of classes whose logits exist at a time.
+        """
+        num_top = min(num_top, self.num_classes)
+        rank_classes = functools.partial(rank, num_top=num_top, block=block)
+        features = self._standardised(feature_maps)
+        if not self.is_divided:
+            return rank_classes(features, self.kernel[...], self.offset[...], targets)
+
+        def rank_part(first: Array, whole: Any, kernel: Array, offset: Array) -> Any:
+            features, targets = whole
+            targets = None if targets is None else targets - first
+            ranking = rank_classes(features, kernel, offset, targets)
+            return dataclasses.replace(ranking, classes=first + ranking.classes)
+
+        parts = sharding.map_parts(
+            rank_part, self.kernel[...], self.offset[...], whole=(features, targets)
         )
+        return merge(parts, num_top=num_top)
+
+    def _columns(
+        self, classes: Int[Array, "batch classes"]
+    ) -> Float[Array, "features batch classes"]:
+        """Return the kernel's columns of the classes."""
+        if not self.is_divided:
+            return jnp.take(self.kernel[...], classes, axis=1)
+
+        def own(first: Array, classes: Array, kernel: Array) -> Array:
+            """Return zeros for the classes that are on another device."""
+            places = jnp.clip(classes - first, 0, kernel.shape[1] - 1)
+            is_own = places == classes - first
+            return jnp.where(is_own, jnp.take(kernel, places, axis=1), 0.0)
+
+        return sharding.map_parts(own, self.kernel[...], whole=classes).sum(0)
+
+    def _mean_column(self) -> Float[Array, " features"]:
+        """Return the kernel's mean over the classes."""
+        if not self.is_divided:
+            return self.kernel[...].mean(axis=1)
+
+        def own(first: Array, nothing: None, kernel: Array) -> Array:
+            return kernel.sum(axis=1)
+
+        sums = sharding.map_parts(own, self.kernel[...], whole=None)
+        return sums.sum(0) / self.num_classes
 
     def class_maps(
         self,
@@ -86,10 +173,9 @@ class PooledHead(nnx.Module):
             Zhou, Khosla, Lapedriza, Oliva and Torralba, "Learning Deep Features for
             Discriminative Localization", CVPR 2016, equation 2.
         """
-        kernel = self.kernel[...]
-        weights = kernel.T[classes]
+        weights = jnp.moveaxis(self._columns(classes), 0, 2)
         if centre:
-            weights = weights - kernel.mean(axis=1)
+            weights = weights - self._mean_column()
         weights = weights / self.feature_deviation[...]
         return jnp.einsum(
             "bhwf,bcf->bchw",

@@ -3,8 +3,8 @@
 An explained picture is a dict of its part of a batch:
 
     index, label (negative: not known), prediction, rivals [num_rivals]
+    confidence, rival_probabilities [num_rivals]: their softmax probabilities
     image         uint8 RGB, [height, width, 3]
-    scores        softmax probabilities, [classes]
     scale, amplification: F and alpha
     maps          {method: float [height, width]}
     salient       bool, [height, width]: what is removed or kept
@@ -55,11 +55,13 @@ def record(
         "picture": file,
         "label": names[label] if is_known else None,
         "predicted": names[prediction],
-        "probability": float(one["scores"][prediction]),
+        "probability": one["confidence"],
         "correct": label == prediction if is_known else None,
         "rivals": [
-            {"name": names[rival], "probability": float(one["scores"][rival])}
-            for rival in one["rivals"]
+            {"name": names[rival], "probability": float(probability)}
+            for rival, probability in zip(
+                one["rivals"], one["rival_probabilities"], strict=True
+            )
         ],
         "scale": one["scale"],
         "amplification": one["amplification"],

@@ -8,7 +8,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import jax
 import numpy as np
 
 from sdd_jax import checkpoints, sharding
@@ -74,7 +73,7 @@ def run(config: Mapping[str, Any], folder: Path) -> dict[str, Any]:
             "index": batch.indices,
             "label": batch.labels,
             "prediction": out["prediction"],
-            "confidence": out["scores"].max(1),
+            "confidence": out["confidence"],
             "masked_confidence": out["masked_confidence"],
             "masked_prediction": out["masked_prediction"],
             "rivals": out["explanation"].rivals,
@@ -120,7 +119,7 @@ def _joined(
         sums: of every batch, [batches, ...].
         per_sample: [batches, batch, ...]; per-mask arrays have the pictures last.
     """
-    totals = jax.tree.map(lambda values: values.astype(np.float64).sum(0), dict(sums))
+    totals = {group: metrics.total(parts) for group, parts in sums.items()}
     valid = per_sample["valid"].reshape(-1)
     joined = {
         name: np.concatenate(list(rows), axis=-1)[..., valid]

@@ -113,7 +113,6 @@ def _explain(
             seed=options["seed"],
         )
 
-    arrays = sharding.replicate(arrays)
     explained = []
     for batch in pipeline.eval_batches(image_set, batch_size=options["batch_size"]):
         out = jax.tree.map(np.asarray, program(arrays, sharding.shard_batch(batch)))
@@ -129,9 +128,10 @@ def _one_of(batch: Batch, out: Mapping[str, Any], place: int) -> dict[str, Any]:
         "index": int(batch.indices[place]),
         "label": int(batch.labels[place]),
         "image": batch.images[place],
-        "scores": out["scores"][place],
         "prediction": int(out["prediction"][place]),
+        "confidence": float(out["confidence"][place]),
         "rivals": explanation.rivals[place],
+        "rival_probabilities": explanation.rival_probabilities[place],
         "scale": float(explanation.scale[place]),
         "amplification": float(explanation.amplification[place]),
         "maps": {name: out["maps"][name][place] for name in METHODS},

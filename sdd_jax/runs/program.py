@@ -22,7 +22,7 @@ from sdd_jax.faithfulness import (
     most_salient,
 )
 from sdd_jax.models import FaceClassifier
-from sdd_jax.saliency.sdd import explain
+from sdd_jax.saliency.sdd import compared_classes, explain
 from sdd_jax.types import Batch
 
 
@@ -76,11 +76,13 @@ def explain_and_mask(
     """
     check_fills(fills)
 
-    def score(images: jax.Array) -> jax.Array:
-        return jax.nn.softmax(model.logits(model.feature_maps(images)))
-
-    scores = score(batch.images)
-    prediction = scores.argmax(1)
+    # Asked for as `explain` does, so that XLA merges the two.
+    ranking = compared_classes(
+        model,
+        model.feature_maps(batch.images),
+        **{k: v for k, v in sdd_options.items() if k == "num_classes_compared"},
+    )
+    prediction, confidence = ranking.classes[:, 0], ranking.probabilities[:, 0]
     drawn, ties = jax.random.split(jax.random.key(seed))
     drawn, ties = (keys.for_indices(key, batch.indices) for key in (drawn, ties))
     maps = {
@@ -90,18 +92,25 @@ def explain_and_mask(
     salient = jnp.stack(
         [most_salient(values, ties, fraction=fraction) for values in maps.values()]
     )
-    confidence, masked = masked_predictions(
-        score, batch.images, salient, prediction, fills=fills
+
+    def answer(images: jax.Array, targets: jax.Array) -> tuple[jax.Array, jax.Array]:
+        ranking = model.ranking(model.feature_maps(images), targets)
+        return ranking.target_probabilities, ranking.classes[:, 0]
+
+    masked_confidence, masked_prediction = masked_predictions(
+        answer, batch.images, salient, prediction, fills=fills
     )
     return {
-        "scores": scores,
         "prediction": prediction,
+        "confidence": confidence,
         "explanation": explain(model, batch.images, prediction, **sdd_options),
         "maps": maps,
         "salient": dict(zip(maps, salient, strict=True)),
-        "masked_confidence": confidence,
-        "masked_prediction": masked,
-        "effects": metrics.effects(scores.max(1), confidence, prediction, masked),
+        "masked_confidence": masked_confidence,
+        "masked_prediction": masked_prediction,
+        "effects": metrics.effects(
+            confidence, masked_confidence, prediction, masked_prediction
+        ),
     }
 
 

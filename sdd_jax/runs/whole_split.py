@@ -35,8 +35,8 @@ def over_split(
 
     Args:
         one_batch: a pure function of what every batch needs, and of a batch.
-        arrays: what every batch needs, such as a network's variables; put on every
-            device as a whole.
+        arrays: what every batch needs, such as a network's variables, where they are
+            to be.
         image_set: the pictures, all of one size.
         batch_size: pictures a batch, over all devices; the last batch is filled up with
             pictures that are not valid.
@@ -68,7 +68,6 @@ def over_split(
         num_batches = jnp.minimum(length, -(-num_valid // batch_size) - first)
         return jax.lax.fori_loop(0, num_batches, step, rows)
 
-    arrays = sharding.replicate(arrays)
     done, running = [], None
     for first, chunk in _chunks(image_set, batch_size, num_batches, length):
         images, labels = sharding.shard_batches((chunk.images, chunk.labels))
@@ -85,7 +84,9 @@ def _batches_a_chunk(
 ) -> int:
     """Return how many batches go to the devices at a time: chunks of one length."""
     if chunk_bytes is None:
-        chunk_bytes = int(_SHARE_OF_MEMORY * sharding.bytes_a_device())
+        chunk_bytes = int(
+            _SHARE_OF_MEMORY * (sharding.device_memory() or sharding.host_memory())
+        )
     picture = image_set.read(0).nbytes
     bytes_a_batch = picture * batch_size // sharding.num_devices()
     num_chunks = -(-num_batches // max(1, chunk_bytes // bytes_a_batch))

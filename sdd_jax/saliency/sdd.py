@@ -2,7 +2,6 @@
 
 from typing import Any
 
-import jax
 import jax.numpy as jnp
 from jax import Array
 from jaxtyping import Float, Int, Key, UInt8
@@ -11,31 +10,45 @@ from sdd_jax.errors import InputError
 from sdd_jax.models import FaceClassifier
 from sdd_jax.saliency.class_maps import upsample
 from sdd_jax.saliency.divergence import scaled_directed_divergence
-from sdd_jax.types import Explanation
+from sdd_jax.types import Explanation, Ranking
+
+
+def compared_classes(
+    model: FaceClassifier,
+    feature_maps: Float[Array, "batch rows columns features"],
+    *,
+    num_classes_compared: int = 5,
+) -> Ranking:
+    """Return the likeliest classes, from which `top_rivals` takes a target's rivals.
+
+    Fewer classes than asked for are all compared.
+
+    Raises:
+        InputError: there would be no rival.
+    """
+    if min(num_classes_compared, model.num_classes) < 2:
+        raise InputError(
+            f"num_classes_compared is {num_classes_compared} among {model.num_classes} "
+            f"classes, but a divergence needs a target and a rival: use at least 2"
+        )
+    return model.ranking(feature_maps, num_top=num_classes_compared)
 
 
 def top_rivals(
-    logits: Float[Array, "batch classes"],
-    targets: Int[Array, " batch"],
-    *,
-    num_classes_compared: int = 5,
-) -> Int[Array, "batch rivals"]:
-    """Return the other classes among the top `num_classes_compared`, likeliest first.
+    ranking: Ranking, targets: Int[Array, " batch"]
+) -> tuple[Int[Array, "batch rivals"], Float[Array, "batch rivals"]]:
+    """Return the other classes among the likeliest, and their softmax probabilities.
 
-    Where the target is not among them, the first `num_classes_compared` - 1 of those:
-    the number of rivals is the same for every picture. Equal logits keep the classes'
-    order. Fewer classes than asked for are all compared.
+    Where the target is not among them, all but the last: the number of rivals is the
+    same for every picture. The likeliest come first; equal logits keep the classes'
+    order.
     """
-    num_compared = min(num_classes_compared, logits.shape[1])
-    if num_compared < 2:
-        raise InputError(
-            f"num_classes_compared is {num_classes_compared} among {logits.shape[1]} "
-            f"classes, but a divergence needs a target and a rival: use at least 2"
-        )
-    top = jax.lax.top_k(logits, num_compared)[1]
-    is_target = top == targets[:, None]
-    order = jnp.argsort(is_target, axis=1, stable=True)[:, : num_compared - 1]
-    return jnp.take_along_axis(top, order, axis=1)
+    is_target = ranking.classes == targets[:, None]
+    order = jnp.argsort(is_target, axis=1, stable=True)[:, :-1]
+    return (
+        jnp.take_along_axis(ranking.classes, order, axis=1),
+        jnp.take_along_axis(ranking.probabilities, order, axis=1),
+    )
 
 
 def explain(
@@ -60,8 +73,10 @@ def explain(
         amplification: the paper's alpha; adaptive where None.
     """
     feature_maps = model.feature_maps(images)
-    logits = model.logits(feature_maps)
-    rivals = top_rivals(logits, targets, num_classes_compared=num_classes_compared)
+    ranking = compared_classes(
+        model, feature_maps, num_classes_compared=num_classes_compared
+    )
+    rivals, rival_probabilities = top_rivals(ranking, targets)
     classes = jnp.concatenate([targets[:, None].astype(rivals.dtype), rivals], axis=1)
     maps = model.class_maps(feature_maps, classes, centre=centre)
 
@@ -77,6 +92,7 @@ def explain(
     return Explanation(
         upsample(saliency, images.shape[1], images.shape[2], model.cells),
         rivals,
+        rival_probabilities,
         scales,
         amplifications,
     )

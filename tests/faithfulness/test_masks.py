@@ -115,6 +115,66 @@ def test_a_mask_does_not_depend_on_the_rest_of_the_batch():
     np.testing.assert_array_equal(moved[2], whole[0])
 
 
+def by_sorting(saliency, lots, count):
+    """Choose by the whole order: value, then lot, then place."""
+    chosen = np.zeros(saliency.shape, bool)
+    for picture, values in enumerate(saliency):
+        order = sorted(
+            range(values.size),
+            key=lambda i: (
+                np.isnan(values.flat[i]),
+                -values.flat[i] if not np.isnan(values.flat[i]) else 0,
+                lots[picture].flat[i],
+                i,
+            ),
+        )
+        chosen[picture].flat[order[:count]] = True
+    return chosen
+
+
+def maps_of_all_sorts():
+    rng = np.random.default_rng(0)
+    normal = rng.normal(0, 1, (13, 11)).astype(np.float32)
+    special = [0.0, -0.0, np.inf, -np.inf, np.nan, 1e-37, -3e38, 1.0]
+    neighbours = np.float32(1) + np.arange(-3, 4, dtype=np.float32) * 2.0**-24
+    return {
+        "normal": normal,
+        "negative": -np.abs(normal),
+        "many ties": np.round(normal),
+        "few ties": np.round(normal, 1),
+        "two values": (normal > 0.5).astype(np.float32),
+        "constant": np.full_like(normal, -2.5),
+        "minus infinity": np.full_like(normal, -np.inf),
+        "not a number": np.full_like(normal, np.nan),
+        "special values": rng.choice(special, normal.shape).astype(np.float32),
+        "neighbouring values": rng.choice(neighbours, normal.shape),
+        "every size": normal * 10.0 ** rng.integers(-34, 38, normal.shape),
+    }
+
+
+@pytest.mark.parametrize("fraction", [0.001, 0.01, 0.2, 0.5, 0.99, 0.999])
+def test_the_choice_is_that_of_sorting(fraction):
+    saliency = np.stack(list(maps_of_all_sorts().values())).astype(np.float32)
+    keys = KEYS[: len(saliency)]
+    lots = np.asarray(jax.vmap(lambda key: jax.random.bits(key, (13 * 11,)))(keys))
+    np.testing.assert_array_equal(
+        most_salient(jnp.asarray(saliency), keys, fraction=fraction),
+        by_sorting(saliency, lots, round(fraction * 13 * 11)),
+    )
+
+
+def test_equal_lots_leave_the_first_places(monkeypatch):
+    rng = np.random.default_rng(0)
+    saliency = rng.integers(0, 3, (5, 8, 9)).astype(np.float32)
+    lots = rng.integers(0, 4, (8 * 9,)).astype(np.uint32) * np.uint32(2**32 // 4 + 1)
+    monkeypatch.setattr(jax.random, "bits", lambda key, shape: jnp.asarray(lots))
+    for fraction in (0.1, 0.3, 0.6, 0.9):
+        np.testing.assert_array_equal(
+            masks.most_salient(jnp.asarray(saliency), KEYS[:5], fraction=fraction),
+            by_sorting(saliency, [lots] * 5, round(fraction * 72)),
+        )
+
+
 def test_black_is_zero():
     images = jnp.full((2, 3, 3, 3), 200, jnp.uint8)
     fill = FILLS["black"](images)

@@ -1,3 +1,4 @@
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -7,8 +8,8 @@ from sdd_jax.faithfulness.metrics import (
     bootstrap_means,
     effects,
     estimate,
-    merge,
     sums,
+    total,
 )
 
 SHAPE = (3, 2, 2)  # methods, fills, schemes
@@ -68,21 +69,21 @@ def test_sums_are_those_of_a_loop_over_the_pictures_that_count(predictions):
 
 def test_batches_add_up_to_the_whole(predictions):
     whole = sums(effects(*predictions), jnp.ones(10, bool))
-    total = None
+    parts = []
     for pictures in (slice(0, 4), slice(4, 7), slice(7, 10)):
         values = effects(*part(predictions, pictures))
-        total = merge(total, sums(values, jnp.ones(len(values[METRICS[0]].T), bool)))
+        parts.append(sums(values, jnp.ones(len(values[METRICS[0]].T), bool)))
+    merged = total(jax.tree.map(lambda *values: np.stack(values), *parts))
 
-    assert total["num_images"] == 10
+    assert merged["num_images"] == 10
     for name in METRICS:
-        assert total[name].dtype == np.float64
-        np.testing.assert_allclose(total[name], whole[name], rtol=1e-6, atol=1e-4)
+        assert merged[name].dtype == np.float64
+        np.testing.assert_allclose(merged[name], whole[name], rtol=1e-6, atol=1e-4)
 
 
-def test_merging_loses_nothing_beside_a_large_sum():
+def test_the_total_loses_nothing_beside_a_large_sum():
     # In float32 the next number after 2**24 is 2**24 + 2.
-    total = merge({"x": np.array([2.0**24])}, {"x": jnp.array([1.0])})
-    assert merge(total, {"x": jnp.array([1.0])})["x"] == 2**24 + 2
+    assert total({"x": np.array([2.0**24, 1, 1], np.float32)})["x"] == 2**24 + 2
 
 
 def test_padding_changes_no_sum(predictions):

@@ -46,7 +46,8 @@ def result(program, images):
 
 def test_the_predicted_class_is_explained(classifier, images, result):
     logits = classifier.logits(classifier.feature_maps(images))
-    np.testing.assert_allclose(result["scores"], jax.nn.softmax(logits), atol=1e-5)
+    scores = jax.nn.softmax(logits)
+    np.testing.assert_allclose(result["confidence"], scores.max(1), atol=1e-5)
     np.testing.assert_array_equal(result["prediction"], logits.argmax(1))
     for name in ("cam", "sdd"):
         method = jax.jit(functools.partial(METHODS[name], classifier))
@@ -54,11 +55,15 @@ def test_the_predicted_class_is_explained(classifier, images, result):
         np.testing.assert_allclose(result["maps"][name], saliency, rtol=1e-5, atol=1e-5)
 
 
-def test_the_explanation_is_sdds(result):
+def test_the_explanation_is_sdds(classifier, images, result):
     np.testing.assert_allclose(
         result["explanation"].saliency, result["maps"]["sdd"], rtol=1e-6
     )
-    assert (result["explanation"].rivals != result["prediction"][:, None]).all()
+    explanation = result["explanation"]
+    assert (explanation.rivals != result["prediction"][:, None]).all()
+    logits = classifier.logits(classifier.feature_maps(images))
+    scores = jnp.take_along_axis(jax.nn.softmax(logits), explanation.rivals, axis=1)
+    np.testing.assert_allclose(explanation.rival_probabilities, scores, atol=1e-5)
 
 
 def test_each_mask_holds_the_most_salient_fifth(result):
@@ -94,7 +99,7 @@ def test_the_masks_are_applied_in_the_order_of_the_names(classifier, images, res
 
 def test_effects_compare_masked_with_intact_pictures(result):
     expected = metrics.effects(
-        result["scores"].max(1),
+        result["confidence"],
         result["masked_confidence"],
         result["prediction"],
         result["masked_prediction"],
@@ -112,7 +117,7 @@ def test_a_pictures_numbers_depend_neither_on_its_place_nor_on_padding(
     moved = program(batch_of(images, order))
     real = jnp.arange(4)
 
-    for name in ("scores", "prediction", "explanation", "maps", "salient"):
+    for name in ("confidence", "prediction", "explanation", "maps", "salient"):
         for a, b in zip(
             jax.tree.leaves(moved[name]), jax.tree.leaves(result[name]), strict=True
         ):

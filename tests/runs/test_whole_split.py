@@ -78,6 +78,6 @@ def test_eight_devices_give_what_one_gives(pictures):
 
 
 def test_what_fits_is_a_share_of_the_devices_memory(pictures):
-    host = sharding.bytes_a_device()
+    host = sharding.host_memory()
     assert 2**26 < host < 2**45
     assert whole_split._batches_a_chunk(pictures, 9, 4, None) == 9

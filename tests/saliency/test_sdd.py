@@ -10,8 +10,9 @@ from flax import nnx
 from sdd_jax.errors import InputError
 from sdd_jax.models.classifier import FaceClassifier
 from sdd_jax.models.heads import PooledHead
+from sdd_jax.models.ranking import rank_logits
 from sdd_jax.saliency.divergence import scaled_directed_divergence
-from sdd_jax.saliency.sdd import explain, sdd, top_rivals
+from sdd_jax.saliency.sdd import compared_classes, explain, sdd, top_rivals
 from sdd_jax.types import CellGrid, InputSpec
 
 
@@ -144,37 +145,45 @@ def test_every_target_competes_with_the_likeliest_others(classifier, images):
 
 def test_a_target_among_the_top_classes_leaves_the_others_of_them():
     logits = jnp.array([[1.0, 9.0, 3.0, 7.0, 5.0, 0.0]] * 3)
-    rivals = top_rivals(logits, jnp.array([1, 4, 0]))
+    rivals, _ = top_rivals(rank_logits(logits, num_top=5), jnp.array([1, 4, 0]))
     np.testing.assert_array_equal(rivals, [[3, 4, 2, 0], [1, 3, 2, 0], [1, 3, 4, 2]])
 
 
 def test_a_target_below_the_top_classes_meets_the_first_of_them():
     logits = jnp.array([[1.0, 9.0, 3.0, 7.0, 5.0, 0.0]])
-    np.testing.assert_array_equal(top_rivals(logits, jnp.array([5])), [[1, 3, 4, 2]])
-    np.testing.assert_array_equal(
-        top_rivals(logits, jnp.array([2]), num_classes_compared=3), [[1, 3]]
+    rivals, _ = top_rivals(rank_logits(logits, num_top=5), jnp.array([5]))
+    np.testing.assert_array_equal(rivals, [[1, 3, 4, 2]])
+    rivals, _ = top_rivals(rank_logits(logits, num_top=3), jnp.array([2]))
+    np.testing.assert_array_equal(rivals, [[1, 3]])
+
+
+def test_rivals_come_with_their_probabilities():
+    logits = jnp.array([[1.0, 9.0, 3.0, 7.0, 5.0, 0.0]])
+    rivals, probabilities = top_rivals(rank_logits(logits, num_top=4), jnp.array([3]))
+    np.testing.assert_allclose(
+        probabilities, jax.nn.softmax(logits)[:, rivals[0]], rtol=1e-6
     )
 
 
 def test_equal_logits_keep_the_order_of_the_classes():
     logits = jnp.array([[2.0, 1.0, 1.0, 2.0, 1.0, 1.0, 1.0]])
-    np.testing.assert_array_equal(top_rivals(logits, jnp.array([2])), [[0, 3, 1, 4]])
+    rivals, _ = top_rivals(rank_logits(logits, num_top=5), jnp.array([2]))
+    np.testing.assert_array_equal(rivals, [[0, 3, 1, 4]])
 
 
 def test_all_classes_are_compared_where_there_are_fewer():
     logits = jnp.array([[1.0, 3.0, 2.0]])
-    np.testing.assert_array_equal(top_rivals(logits, jnp.array([1])), [[2, 0]])
+    rivals, _ = top_rivals(rank_logits(logits, num_top=5), jnp.array([1]))
+    np.testing.assert_array_equal(rivals, [[2, 0]])
 
 
 @pytest.mark.parametrize(("compared", "num_classes"), [(1, 5), (0, 5), (5, 1)])
-def test_a_divergence_needs_a_rival(compared, num_classes):
+def test_a_divergence_needs_a_rival(classifier, compared, num_classes):
+    head = PooledHead(5, num_classes)
+    model = FaceClassifier(classifier.spec, classifier.backbone, head)
     with pytest.raises(
         InputError,
         match=f"^num_classes_compared is {compared} among {num_classes} classes, "
         f".*: use at least 2$",
     ):
-        top_rivals(
-            jnp.zeros((1, num_classes)),
-            jnp.zeros(1, int),
-            num_classes_compared=compared,
-        )
+        compared_classes(model, jnp.zeros((1, 4, 4, 5)), num_classes_compared=compared)
