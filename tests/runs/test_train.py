@@ -66,6 +66,15 @@ def test_a_finished_run_is_not_trained_again(workdir_copy, config, monkeypatch):
     assert_same_bits(final_arrays(workdir_copy), before)
 
 
+def test_rematerialising_ends_in_the_same_parameters(make_config, tmp_path, trained):
+    train.run(make_config({"train.remat": True}), tmp_path)
+    jax.tree.map(
+        lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5),
+        final_arrays(tmp_path),
+        final_arrays(trained),
+    )
+
+
 def test_training_the_head_leaves_the_backbone_as_it_was(make_config, tmp_path):
     config = make_config({"train.parts": "head"})
     train.run(config, tmp_path)
