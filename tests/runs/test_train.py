@@ -1,3 +1,4 @@
+import dataclasses
 import json
 import shutil
 from pathlib import Path
@@ -83,6 +84,25 @@ def test_training_the_head_leaves_the_backbone_as_it_was(make_config, tmp_path):
     end = final_arrays(tmp_path)
     assert_same_bits(end["backbone"], start["backbone"])
     assert np.abs(end["head"]["kernel"]).max() > 0
+
+
+def test_training_the_head_reads_each_picture_once(make_config, tmp_path, monkeypatch):
+    config = make_config({"train.parts": "head", "train.cache_images": False})
+    splits = setup.load_splits(config)
+    read = []
+
+    def recorded(index):
+        read.append(index)
+        return splits["train"].read(index)
+
+    train_set = dataclasses.replace(splits["train"], read=recorded)
+    monkeypatch.setattr(setup, "load_splits", lambda *_: splits | {"train": train_set})
+    train.run(config, tmp_path)
+    # For the features; the steps that follow take no pictures.
+    assert config["train"]["steps"] * config["train"]["batch_size"] > len(train_set)
+    assert sorted(set(read)) == list(range(len(train_set)))
+    num_padded = -len(train_set) % config["train"]["batch_size"]
+    assert len(read) <= len(train_set) + num_padded
 
 
 def test_head_only_training_goes_on_to_the_same_parameters(
