@@ -19,6 +19,7 @@ import math
 import os
 import tempfile
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -47,10 +48,10 @@ def write_jpegs(root: Path, num_images: int, size: int) -> None:
         picture.save(path, quality=90)
 
 
-def training_set(source: str, root: Path) -> ImageSet:
+def training_set(source: Callable[..., dict[str, ImageSet]], root: Path) -> ImageSet:
     """Return nearly all pictures, as training reads them."""
     options = {"validation_fraction": 0.0, "test_fraction": 0.1}
-    return SOURCES[source](image_size=SIZE, seed=0, root=str(root), **options)["train"]
+    return source(image_size=SIZE, seed=0, root=str(root), **options)["train"]
 
 
 def image_sets(folder: Path, num_images: int) -> dict[str, ImageSet]:
@@ -61,9 +62,9 @@ def image_sets(folder: Path, num_images: int) -> dict[str, ImageSet]:
         write_jpegs(root, num_images, size)
         # Its own account of the split is of no interest here.
         with contextlib.redirect_stdout(io.StringIO()):
-            sets[f"JPEG {size}"] = training_set("folder", root)
+            sets[f"JPEG {size}"] = training_set(SOURCES["folder"], root)
             prepare.prepare(root, prepared, source="folder", size=SIZE)
-            sets[f"prepared from {size}"] = training_set("prepared", prepared)
+            sets[f"prepared from {size}"] = training_set(SOURCES["prepared"], prepared)
     return sets
 
 
