@@ -49,6 +49,10 @@ def get_config() -> ml_collections.ConfigDict:
         # pictures: a batch of 128 of 530 people would only make them worse.
         update_batch_stats=False,
         batch_size=128,  # over all devices, each takes its share
+        # True computes every residual unit twice and keeps only what goes into it: a
+        # third more work for less than half of the activations' memory. No number
+        # changes, so it is for a batch that does not fit.
+        remat=False,
         steps=12_000,  # 16 epochs of some 97,000 pictures
         warmup_fraction=0.05,  # Adam's second moments settle in some hundred steps
         # Then cosine decay to 0. A pretrained backbone must move less than a head

@@ -35,6 +35,7 @@ def get_config() -> ml_collections.ConfigDict:
         parts="head|backbone/blocks/[789]/",
         steps=200,
         batch_size=32,
+        remat=False,  # the memory is small; see configs/finetune.py
         warmup_fraction=0.1,  # of the steps
         head_learning_rate=1e-2,
         backbone_learning_rate=3e-4,

@@ -57,7 +57,8 @@ def total(
 ) -> dict[str, Float[np.ndarray, "*sums"]]:
     """Return the batches' sums, stacked along the first axis, as one, in float64."""
     return {
-        name: np.sum(part, axis=0, dtype=np.float64) for name, part in parts.items()
+        name: np.asarray(np.sum(part, axis=0, dtype=np.float64))
+        for name, part in parts.items()
     }
 
 

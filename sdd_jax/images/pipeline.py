@@ -19,7 +19,7 @@ from sdd_jax.errors import InputError
 from sdd_jax.types import Batch, ImageSet
 
 # A thread reads a whole batch, so this is also how many batches are held ready.
-_NUM_THREADS = 4
+NUM_THREADS = 4
 
 
 def train_batches(
@@ -31,6 +31,7 @@ def train_batches(
     num_steps: int,
     process_index: int = 0,
     process_count: int = 1,
+    num_threads: int = NUM_THREADS,
 ) -> Iterator[Batch]:
     """Return the batches of steps `start_step` to `num_steps` - 1, shuffled.
 
@@ -45,6 +46,7 @@ def train_batches(
         num_steps: How many steps the whole run has, those taken included.
         process_index: Which process this is.
         process_count: How many there are; a step takes a batch for each.
+        num_threads: How many batches are read at once.
 
     Raises:
         InputError: There are no pictures, or (while iterating) one cannot be read.
@@ -53,7 +55,7 @@ def train_batches(
         raise InputError("no pictures to train on; expected at least one")
     numbers = grain.MapDataset.range(len(image_set)).seed(seed).shuffle().repeat()
     batches = numbers.batch(batch_size)[process_index::process_count]
-    return _read_ahead(image_set, batches[start_step:num_steps])
+    return _read_ahead(image_set, batches[start_step:num_steps], num_threads)
 
 
 def eval_batches(
@@ -74,7 +76,7 @@ def eval_batches(
     num_steps = -(-len(image_set) // (batch_size * process_count))
     numbers = grain.MapDataset.range(num_steps * batch_size * process_count)
     batches = numbers.batch(batch_size)[process_index::process_count]
-    return _read_ahead(image_set, batches)
+    return _read_ahead(image_set, batches, NUM_THREADS)
 
 
 def cached(image_set: ImageSet) -> ImageSet:
@@ -117,10 +119,12 @@ def without_pictures(image_set: ImageSet) -> ImageSet:
     )
 
 
-def _read_ahead(image_set: ImageSet, batches: grain.MapDataset) -> Iterator[Batch]:
+def _read_ahead(
+    image_set: ImageSet, batches: grain.MapDataset, num_threads: int
+) -> Iterator[Batch]:
     """Yield a batch for each array of picture numbers, in order."""
     options = grain.ReadOptions(
-        num_threads=_NUM_THREADS, prefetch_buffer_size=_NUM_THREADS
+        num_threads=num_threads, prefetch_buffer_size=num_threads
     )
     iterator = iter(
         batches.map(lambda indices: _batch(image_set, indices)).to_iter_dataset(options)

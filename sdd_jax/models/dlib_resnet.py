@@ -17,6 +17,7 @@ from jax import Array
 from jaxtyping import Float
 
 from sdd_jax.errors import InputError
+from sdd_jax.models.layers import chain
 from sdd_jax.types import CellGrid, InputSpec
 
 INPUT = InputSpec(
@@ -79,6 +80,7 @@ class DlibResNet(nnx.Module):
                 f"num_blocks={num_blocks}: dlib's network has {len(BLOCKS)} residual "
                 f"blocks, choose 1 to {len(BLOCKS)}"
             )
+        self.remat = False  # training may set it; it changes memory, no number
         self.stem = nnx.Conv(3, STEM_FEATURES, (7, 7), strides=2, padding=0, rngs=rngs)
         cells = _behind(CellGrid(0.0, 1.0), window=7, stride=2, padding=0)
         cells = _behind(cells, window=3, stride=2, padding=0)
@@ -102,9 +104,7 @@ class DlibResNet(nnx.Module):
         """Return the feature maps of normalised pictures."""
         x = nnx.relu(self.stem(x))
         x = nnx.max_pool(x, (3, 3), strides=(2, 2))
-        for block in self.blocks:
-            x = block(x)
-        return x
+        return chain(self.blocks, x, remat=self.remat)
 
 
 def _behind(cells: CellGrid, *, window: int, stride: int, padding: int) -> CellGrid:

@@ -17,7 +17,7 @@ from jax.typing import DTypeLike
 from jaxtyping import Array, Float
 
 from sdd_jax.errors import InputError
-from sdd_jax.models.layers import PReLU, batch_norm, conv1x1, conv3x3
+from sdd_jax.models.layers import PReLU, batch_norm, chain, conv1x1, conv3x3
 from sdd_jax.types import CellGrid, InputSpec
 
 # The order of AdaFace's own checkpoints; CVLface publishes these networks for RGB.
@@ -130,6 +130,7 @@ class IRResNet(nnx.Module):
                 f"unknown architecture {arch!r}: "
                 f"choose one of {', '.join(ARCHITECTURES)}"
             )
+        self.remat = False  # training may set it; it changes memory, no number
         stages = ARCHITECTURES[arch]
         in_features = stages[0][1]
         self.stem = Stem(in_features, dtype=dtype, rngs=rngs)
@@ -149,7 +150,4 @@ class IRResNet(nnx.Module):
         self, x: Float[Array, "batch height width 3"]
     ) -> Float[Array, "batch h w channels"]:
         """Return the feature maps of normalised pictures."""
-        x = self.stem(x)
-        for unit in self.body:
-            x = unit(x)
-        return x
+        return chain(self.body, self.stem(x), remat=self.remat)

@@ -6,6 +6,8 @@ normalisation uses the batch's statistics until `nnx.view(model,
 use_running_average=True)`.
 """
 
+from collections.abc import Callable, Iterable
+
 import jax.numpy as jnp
 from flax import nnx
 from jax.typing import DTypeLike
@@ -91,3 +93,25 @@ def batch_norm(
         dtype=dtype,
         rngs=rngs,
     )
+
+
+def chain(
+    units: Iterable[Callable[[Array], Array]],
+    x: Float[Array, "batch height width channels"],
+    *,
+    remat: bool,
+) -> Float[Array, "batch h w c"]:
+    """Return what comes out of residual units, one behind the other.
+
+    Args:
+        units: modules, each from maps to maps.
+        x: what goes into the first.
+        remat: keep only what goes into each unit for its gradient, and compute the unit
+            again when it is needed.
+
+    References:
+        Chen, Xu, Zhang, Guestrin. Training Deep Nets with Sublinear Memory Cost. 2016.
+    """
+    for unit in units:
+        x = nnx.remat(type(unit).__call__)(unit, x) if remat else unit(x)
+    return x

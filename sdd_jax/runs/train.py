@@ -30,6 +30,7 @@ from sdd_jax.training import resume
 from sdd_jax.training.log import TrainingLog, open_log
 from sdd_jax.training.optimizer import make_optimizer
 from sdd_jax.training.step import (
+    compiler_options,
     init_state,
     merge,
     step_keys,
@@ -102,6 +103,7 @@ def _make_step(
         tx=tx,
         label_smoothing=options["label_smoothing"],
         update_batch_stats=options["update_batch_stats"],
+        remat=options["remat"],
     )
 
     if "backbone" in state.params:
@@ -111,7 +113,9 @@ def _make_step(
             images = augment(batch.images, keys, **options["augmentation"])
             return step(state, images, batch.labels, logits=_logits_of_pictures)
 
-        return jax.jit(on_pictures)
+        return jax.jit(
+            on_pictures, compiler_options=compiler_options(remat=options["remat"])
+        )
 
     if features is None:
         model = merge(graphdef, state)

@@ -41,7 +41,11 @@ def init_state(
 
 
 def merge(
-    graphdef: nnx.GraphDef, state: TrainState, *, update_batch_stats: bool = False
+    graphdef: nnx.GraphDef,
+    state: TrainState,
+    *,
+    update_batch_stats: bool = False,
+    remat: bool = False,
 ) -> FaceClassifier:
     """Return the model of a state.
 
@@ -49,11 +53,15 @@ def merge(
         graphdef: the model's structure.
         state: its arrays.
         update_batch_stats: normalise by the batch and update the running statistics.
+        remat: compute each residual unit a second time for its gradient instead of
+            keeping what is in it.
     """
     parts = (state.params, state.batch_stats, state.frozen)
     model = nnx.merge(graphdef, *(nnx.State(part) for part in parts), copy=True)
     model.set_attributes(
-        use_running_average=not update_batch_stats, raise_if_not_found=False
+        use_running_average=not update_batch_stats,
+        remat=remat,
+        raise_if_not_found=False,
     )
     return model
 
@@ -68,6 +76,7 @@ def train_step(
     logits: Logits,
     label_smoothing: float,
     update_batch_stats: bool,
+    remat: bool = False,
 ) -> tuple[TrainState, dict[str, Array]]:
     """Return the next state and the step's loss, accuracy (0 to 1) and gradient norm.
 
@@ -80,13 +89,16 @@ def train_step(
         logits: (model, inputs) -> [batch, classes].
         label_smoothing: see `cross_entropy`.
         update_batch_stats: whether batch norm learns the new pictures' statistics.
+        remat: see `merge`.
     """
 
     def loss(params: Any) -> tuple[Array, tuple[Array, Any]]:
         trained = TrainState(
             state.step, params, state.batch_stats, state.frozen, state.opt_state
         )
-        model = merge(graphdef, trained, update_batch_stats=update_batch_stats)
+        model = merge(
+            graphdef, trained, update_batch_stats=update_batch_stats, remat=remat
+        )
         outputs = logits(model, inputs)
         losses = cross_entropy(outputs, labels, label_smoothing=label_smoothing)
         batch_stats = nnx.to_pure_dict(nnx.state(model, nnx.BatchStat))
@@ -105,6 +117,18 @@ def train_step(
     return TrainState(
         state.step + 1, params, batch_stats, state.frozen, opt_state
     ), metrics
+
+
+def compiler_options(*, remat: bool) -> dict[str, str]:
+    """Return what `jax.jit` must be given for a step that rematerialises.
+
+    XLA's compiler for CPUs removes the barriers between the first and the second
+    computation of a unit early, then finds the two equal and keeps the first: all of
+    the memory would be used after all.
+    """
+    if remat and jax.default_backend() == "cpu":
+        return {"xla_disable_hlo_passes": "cse_barrier_expander"}
+    return {}
 
 
 def validation_step(

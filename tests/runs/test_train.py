@@ -1,3 +1,4 @@
+import dataclasses
 import json
 import shutil
 from pathlib import Path
@@ -66,6 +67,15 @@ def test_a_finished_run_is_not_trained_again(workdir_copy, config, monkeypatch):
     assert_same_bits(final_arrays(workdir_copy), before)
 
 
+def test_rematerialising_ends_in_the_same_parameters(make_config, tmp_path, trained):
+    train.run(make_config({"train.remat": True}), tmp_path)
+    jax.tree.map(
+        lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5),
+        final_arrays(tmp_path),
+        final_arrays(trained),
+    )
+
+
 def test_training_the_head_leaves_the_backbone_as_it_was(make_config, tmp_path):
     config = make_config({"train.parts": "head"})
     train.run(config, tmp_path)
@@ -74,6 +84,25 @@ def test_training_the_head_leaves_the_backbone_as_it_was(make_config, tmp_path):
     end = final_arrays(tmp_path)
     assert_same_bits(end["backbone"], start["backbone"])
     assert np.abs(end["head"]["kernel"]).max() > 0
+
+
+def test_training_the_head_reads_each_picture_once(make_config, tmp_path, monkeypatch):
+    config = make_config({"train.parts": "head", "train.cache_images": False})
+    splits = setup.load_splits(config)
+    read = []
+
+    def recorded(index):
+        read.append(index)
+        return splits["train"].read(index)
+
+    train_set = dataclasses.replace(splits["train"], read=recorded)
+    monkeypatch.setattr(setup, "load_splits", lambda *_: splits | {"train": train_set})
+    train.run(config, tmp_path)
+    # For the features; the steps that follow take no pictures.
+    assert config["train"]["steps"] * config["train"]["batch_size"] > len(train_set)
+    assert sorted(set(read)) == list(range(len(train_set)))
+    num_padded = -len(train_set) % config["train"]["batch_size"]
+    assert len(read) <= len(train_set) + num_padded
 
 
 def test_head_only_training_goes_on_to_the_same_parameters(

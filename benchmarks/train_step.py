@@ -1,0 +1,130 @@
+"""What fine-tuning costs, beside a hand-written PyTorch step: images/s and memory.
+
+    python -m benchmarks.train_step [--arch=ir_101] [--images=32] [--dtype=float32]
+
+All parameters, with and without rematerialisation, and the head alone on features that
+are computed once, which is timed apart. Weights, pictures and labels are the same on
+both sides, and so are loss, clipping and AdamW; batch norms keep their statistics, and
+nothing is augmented. Each variant has a process of its own, so that its peak memory is
+its own, and they take their steps in turns, one at a time: whatever else the machine
+does, it does to all of them. Last comes one JSON line.
+"""
+
+import argparse
+import json
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from typing import IO, Any
+
+# No other imports up here: a process's peak memory begins with what its parent had.
+
+VARIANTS = {
+    f"{side}, {what}": {"side": side, "parts": parts, "remat": remat}
+    for what, parts, remat in (
+        ("all parameters", "all", False),
+        ("all parameters, remat", "all", True),
+        ("head only", "head", False),
+    )
+    for side in ("JAX", "PyTorch")
+}
+
+
+class Worker:
+    """A process that takes a step whenever it is told to."""
+
+    def __init__(self, variant: str, folder: Path):
+        """Start it; it answers once it is ready."""
+        command = [sys.executable, "-m", "benchmarks.train_step_worker"]
+        self._process = subprocess.Popen(
+            [*command, json.dumps(VARIANTS[variant]), str(folder)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        assert self._process.stdin and self._process.stdout
+        self._to: IO[str] = self._process.stdin
+        self._from: IO[str] = self._process.stdout
+
+    def ask(self, what: str) -> dict[str, Any]:
+        """Return the answer to "ready", "step" or "end"."""
+        self._to.write(what + "\n")
+        self._to.flush()
+        answer = self._from.readline()
+        if not answer:
+            raise SystemExit(f"a worker ended with {self._process.wait()}")
+        return json.loads(answer)
+
+    def stop(self) -> None:
+        """End the process."""
+        self._to.close()
+        self._process.wait()
+
+
+def measure(options: argparse.Namespace) -> dict[str, Any]:
+    """Return each variant's figures by its name."""
+    names = [name for name in VARIANTS if name.split(",")[0] in options.sides]
+    with tempfile.TemporaryDirectory() as folder:
+        workers: dict[str, Worker] = {}
+        files = Path(folder)
+        (files / "options.json").write_text(json.dumps(vars(options)))
+        write = [sys.executable, "-m", "benchmarks.train_step_worker", "files", folder]
+        subprocess.run(write, check=True)
+        try:
+            for name in names:
+                workers[name] = Worker(name, files)
+                workers[name].ask("ready")  # one after the other: compiling is work
+            steps: dict[str, list[dict[str, Any]]] = {name: [] for name in names}
+            for _ in range(-(-options.images // options.batch_size)):
+                for name, worker in workers.items():
+                    steps[name].append(worker.ask("step"))
+            ends = {name: worker.ask("end") for name, worker in workers.items()}
+        finally:
+            for worker in workers.values():
+                worker.stop()
+    results = {}
+    for name, taken in steps.items():
+        seconds = sorted(step["seconds"] for step in taken)
+        results[name] = ends[name] | {
+            # The median: other work on the machine only ever adds.
+            "images_per_second": options.batch_size / seconds[len(seconds) // 2],
+            "losses": [step["loss"] for step in taken],
+        }
+    return results
+
+
+def main() -> None:
+    """Measure all variants."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--arch", default="ir_101")
+    parser.add_argument("--images", type=int, default=32, help="steps * batch_size")
+    parser.add_argument("--dtype", choices=("float32", "bfloat16"), default="float32")
+    parser.add_argument("--batch_size", type=int, default=8)
+    parser.add_argument("--sides", nargs="+", default=["JAX", "PyTorch"])
+    options = parser.parse_args()
+    results = measure(options)
+
+    from rich.console import Console
+    from rich.table import Table
+
+    title = f"{options.arch}, {options.dtype}, batches of {options.batch_size}"
+    shown = Table(title=f"Fine-tuning: {title}")
+    for heading in ("", "images/s", "peak memory MB", "features once, s"):
+        shown.add_column(heading, justify="right" if heading else "left")
+    for name, result in results.items():
+        once = result["features_seconds"]
+        shown.add_row(
+            name,
+            f"{result['images_per_second']:.2f}",
+            f"{result['peak_memory_mb']:.0f}",
+            "" if once is None else f"{once:.2f}",
+        )
+    Console().print(shown)
+    print(json.dumps(vars(options) | {"variants": results}))
+
+
+if __name__ == "__main__":
+    main()

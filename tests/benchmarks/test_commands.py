@@ -1,0 +1,91 @@
+"""Each benchmark runs, and its last line says what it measured."""
+
+import importlib.util
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+HEAD = "head only"
+ROOT = Path(__file__).parents[2]
+HAS_TORCH = importlib.util.find_spec("torch") is not None
+needs_torch = pytest.mark.skipif(
+    not HAS_TORCH, reason="PyTorch's side needs the extra [parity]"
+)
+
+
+def result_of(name: str, *options: str) -> dict:
+    done = subprocess.run(
+        [sys.executable, "-m", f"benchmarks.{name}", *options],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+@needs_torch
+def test_torch_baseline():
+    result = result_of(
+        *("torch_baseline", "--arch=ir_tiny", "--images=4"),
+        *("--batch_size=2", "--repeats=1"),
+    )
+    rates, effects = result["images_per_second"], result["effects"]
+    assert rates["PyTorch by hand"] > 0
+    assert set(effects["PyTorch by hand"]) == {"sdd", "random_map"}
+    # Left out, with its figures, where it is not installed.
+    theirs = effects["pytorch-grad-cam"]
+    assert (theirs is None) == (rates["pytorch-grad-cam"] is None)
+    assert theirs is None or set(theirs) == {"grad_cam", "random_map"}
+    assert result["batch_size"] == 2 and result["dtype"] == "float32"
+
+
+@needs_torch
+def test_train_step():
+    result = result_of(
+        *("train_step", "--arch=ir_tiny", "--images=4", "--batch_size=2"),
+    )
+    variants = result["variants"]
+    assert len(variants) == 6
+    for name, figures in variants.items():
+        assert figures["images_per_second"] > 0
+        assert figures["peak_memory_mb"] > 100
+        assert (figures["features_seconds"] is not None) == ("head only" in name)
+        assert len(figures["losses"]) == 2
+        if name.startswith("JAX"):
+            # The second loss is that of the parameters the first step left.
+            theirs = variants[name.replace("JAX", "PyTorch")]["losses"]
+            np.testing.assert_allclose(figures["losses"], theirs, rtol=1e-3)
+    # Training has changed something, and not the same thing everywhere.
+    losses = [variants[f"JAX, {what}"]["losses"] for what in ("all parameters", HEAD)]
+    assert abs(losses[0][1] - losses[1][1]) > 1e-3
+
+
+def test_train_step_without_pytorch():
+    result = result_of(
+        *("train_step", "--arch=ir_tiny", "--images=2", "--batch_size=2"),
+        *("--sides", "JAX", "--dtype=bfloat16"),
+    )
+    assert set(result["variants"]) == {
+        f"JAX, {what}"
+        for what in ("all parameters", "all parameters, remat", "head only")
+    }
+
+
+def test_input_pipeline():
+    result = result_of(
+        *("input_pipeline", "--images=40", "--batch_size=8"),
+        *("--threads", "1", "2", "--needed=100000"),
+    )
+    assert len(result["sets"]) == 4
+    for figures in result["sets"].values():
+        assert set(figures["threads"]) == {"1", "2"}
+        one = figures["threads"]["1"]
+        assert one["images_per_second"] > 0
+        cores = 100_000 * one["cpu_milliseconds_per_image"] / 1000
+        assert figures["cores_needed"] - 1 < cores <= figures["cores_needed"]
