@@ -4,7 +4,7 @@ Writes `eval/metrics.json` (values, intervals, protocol) and `eval/per_sample.np
 each number was made of).
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,7 @@ from sdd_jax import checkpoints, sharding
 from sdd_jax.faithfulness import SCHEMES, check_fills, metrics
 from sdd_jax.faithfulness.masks import num_masked
 from sdd_jax.faithfulness.summary import summarise
-from sdd_jax.models import folding
+from sdd_jax.models import FaceClassifier, folding
 from sdd_jax.reports import table
 from sdd_jax.runs import pictures, setup, workdir
 from sdd_jax.runs.program import (
@@ -51,7 +51,49 @@ def run(config: Mapping[str, Any], folder: Path) -> dict[str, Any]:
         f"evaluating {len(methods)} methods on {len(image_set)} "
         f"{options['split']} pictures"
     )
+    one_batch, arrays = batch_program(model, methods, config)
+    out = over_split(one_batch, arrays, image_set, batch_size=options["batch_size"])
+    sums, per_sample = _joined(*out)
+    result = summarise(
+        sums,
+        per_sample,
+        methods=options["methods"],
+        fills=options["fills"],
+        seed=options["seed"],
+        num_resamples=options["num_resamples"],
+    ) | {"protocol": _protocol(config) | provenance}
+    per_sample["files"] = np.array(image_set.files)
+    per_sample["names"] = np.array(image_set.names)
+    for axis, names in (
+        ("methods", options["methods"]),
+        ("fills", options["fills"]),
+        ("schemes", SCHEMES),
+    ):
+        per_sample[axis] = np.array(names)
+    with workdir.replaced_folder(folder / "eval") as fresh:
+        workdir.write_arrays(fresh / "per_sample.npz", per_sample)
+        workdir.write_json(fresh / "metrics.json", result)
+    setup.console.print(table.table_1(result))
+    if result.get("difference_to_sdd"):
+        setup.console.print(table.differences(result))
+    setup.console.print(f"written: {folder / 'eval' / 'metrics.json'}", soft_wrap=True)
+    return result
+
+
+def batch_program(
+    model: FaceClassifier, methods: Mapping[str, Any], config: Mapping[str, Any]
+) -> tuple[Callable[[Any, Batch], tuple[Any, Any]], Any]:
+    """Return what is measured on one batch, as a function of arrays, and the arrays.
+
+    It returns sums over the batch, and the pictures' own numbers.
+
+    Args:
+        model: the classifier.
+        methods: from `bind_methods`.
+        config: its `saliency.sdd` and `eval` decide.
+    """
     graphdef, arrays = split_model(model)
+    options = config["eval"]
 
     def one_batch(arrays: Any, batch: Batch) -> tuple[Any, Any]:
         out = explain_and_mask(
@@ -82,32 +124,7 @@ def run(config: Mapping[str, Any], folder: Path) -> dict[str, Any]:
         }
         return sums, per_sample
 
-    out = over_split(one_batch, arrays, image_set, batch_size=options["batch_size"])
-    sums, per_sample = _joined(*out)
-    result = summarise(
-        sums,
-        per_sample,
-        methods=options["methods"],
-        fills=options["fills"],
-        seed=options["seed"],
-        num_resamples=options["num_resamples"],
-    ) | {"protocol": _protocol(config) | provenance}
-    per_sample["files"] = np.array(image_set.files)
-    per_sample["names"] = np.array(image_set.names)
-    for axis, names in (
-        ("methods", options["methods"]),
-        ("fills", options["fills"]),
-        ("schemes", SCHEMES),
-    ):
-        per_sample[axis] = np.array(names)
-    with workdir.replaced_folder(folder / "eval") as fresh:
-        workdir.write_arrays(fresh / "per_sample.npz", per_sample)
-        workdir.write_json(fresh / "metrics.json", result)
-    setup.console.print(table.table_1(result))
-    if result.get("difference_to_sdd"):
-        setup.console.print(table.differences(result))
-    setup.console.print(f"written: {folder / 'eval' / 'metrics.json'}", soft_wrap=True)
-    return result
+    return one_batch, arrays
 
 
 def _joined(

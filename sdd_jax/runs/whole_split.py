@@ -45,16 +45,27 @@ def over_split(
     Returns:
         A tree like `one_batch`'s, with one more axis in front: the batch.
     """
-    num_batches = -(-len(image_set) // batch_size)
-    length = _batches_a_chunk(image_set, num_batches, batch_size, chunk_bytes)
+    length = batches_a_chunk(image_set, batch_size, chunk_bytes)
+    program = split_program(one_batch, batch_size=batch_size, length=length)
+    return run_program(program, arrays, image_set, batch_size=batch_size, length=length)
 
-    @functools.partial(jax.jit, out_shardings=sharding.replicated())
+
+def split_program(
+    one_batch: Callable[[Any, Batch], Any], *, batch_size: int, length: int
+) -> Callable[..., Any]:
+    """Return the jitted loop over a chunk of `length` batches.
+
+    Its arguments are `arrays`; images, uint8 [length, batch, height, width, 3]; labels,
+    int32 [length, batch]; the number of the chunk's first batch; and the number of
+    pictures in the split, which tells how many batches there are to compute.
+    """
+
     def program(
-        arrays: Any, images: Any, labels: Any, first: Any, num_valid: Any
+        arrays: Any, images: Any, labels: Any, first: Any, num_images: Any
     ) -> Any:
         def batch_of(i: Any) -> Batch:
             places = (first + i) * batch_size + jnp.arange(batch_size, dtype=jnp.int32)
-            return Batch(images[i], labels[i], places, places < num_valid)
+            return Batch(images[i], labels[i], places, places < num_images)
 
         def step(i: Any, rows: Any) -> Any:
             out = one_batch(arrays, batch_of(i))
@@ -65,9 +76,22 @@ def over_split(
         rows = jax.tree.map(
             lambda value: jnp.zeros((length, *value.shape), value.dtype), shapes
         )
-        num_batches = jnp.minimum(length, -(-num_valid // batch_size) - first)
+        num_batches = jnp.minimum(length, -(-num_images // batch_size) - first)
         return jax.lax.fori_loop(0, num_batches, step, rows)
 
+    return jax.jit(program, out_shardings=sharding.replicated())
+
+
+def run_program(
+    program: Callable[..., Any],
+    arrays: Any,
+    image_set: ImageSet,
+    *,
+    batch_size: int,
+    length: int,
+) -> Any:
+    """Return what `over_split` does, from a program that `split_program` returned."""
+    num_batches = -(-len(image_set) // batch_size)
     done, running = [], None
     for first, chunk in _chunks(image_set, batch_size, num_batches, length):
         images, labels = sharding.shard_batches((chunk.images, chunk.labels))
@@ -79,10 +103,11 @@ def over_split(
     return jax.tree.map(lambda *rows: np.concatenate(rows)[:num_batches], *done)
 
 
-def _batches_a_chunk(
-    image_set: ImageSet, num_batches: int, batch_size: int, chunk_bytes: int | None
+def batches_a_chunk(
+    image_set: ImageSet, batch_size: int, chunk_bytes: int | None = None
 ) -> int:
     """Return how many batches go to the devices at a time: chunks of one length."""
+    num_batches = -(-len(image_set) // batch_size)
     if chunk_bytes is None:
         chunk_bytes = int(
             _SHARE_OF_MEMORY * (sharding.device_memory() or sharding.host_memory())

@@ -6,8 +6,7 @@ import pytest
 from benchmarks.counting import compilations, launches
 from sdd_jax import sharding
 from sdd_jax.images import synthetic
-from sdd_jax.runs import whole_split
-from sdd_jax.runs.whole_split import over_split
+from sdd_jax.runs.whole_split import batches_a_chunk, over_split
 
 
 @pytest.fixture(scope="module")
@@ -80,4 +79,4 @@ def test_eight_devices_give_what_one_gives(pictures):
 def test_what_fits_is_a_share_of_the_devices_memory(pictures):
     host = sharding.host_memory()
     assert 2**26 < host < 2**45
-    assert whole_split._batches_a_chunk(pictures, 9, 4, None) == 9
+    assert batches_a_chunk(pictures, 4) == -(-len(pictures) // 4)
