@@ -9,6 +9,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from benchmarks import drawn, explain_eval
+from sdd_jax.models import folding
+
 HEAD = "head only"
 ROOT = Path(__file__).parents[2]
 HAS_TORCH = importlib.util.find_spec("torch") is not None
@@ -43,6 +46,52 @@ def test_torch_baseline():
     assert (theirs is None) == (rates["pytorch-grad-cam"] is None)
     assert theirs is None or set(theirs) == {"grad_cam", "random_map"}
     assert result["batch_size"] == 2 and result["dtype"] == "float32"
+
+
+@pytest.mark.parametrize("baseline", ["none", pytest.param("all", marks=needs_torch)])
+def test_explain_eval(baseline):
+    result = result_of(
+        *("explain_eval", "--arch=ir_tiny", "--images=9", "--batch_size=4"),
+        *("--repeats=1", f"--baseline={baseline}", "--identities=7"),
+    )
+    assert result["launches"] == result["compilations"] == 1
+    assert 1 < result["flops_ratio"] <= 1.02
+    assert result["images_per_second"] > 0
+    assert 100 < result["peak_memory_mb"] < 10_000
+    theirs = result["baseline_images_per_second"]
+    assert not theirs if baseline == "none" else theirs["PyTorch by hand"] > 0
+    if baseline == "all":
+        ours, hand = (
+            result["effects"][name]["sdd"] for name in ("sdd_jax", "PyTorch by hand")
+        )
+        for scheme in ("deletion", "retention"):
+            for metric in ("confidence_drop", "prediction_change"):
+                assert abs(ours[scheme][metric] - hand[scheme][metric]) < 0.5
+
+
+def test_explain_eval_in_bfloat16():
+    result = result_of(
+        *("explain_eval", "--arch=ir_tiny", "--images=4", "--batch_size=4"),
+        *("--repeats=1", "--baseline=none", "--dtype=bfloat16"),
+    )
+    assert result["dtype"] == "bfloat16"
+
+
+def test_every_method_adds_its_masked_passes_and_nothing_else():
+    model = folding.folded(drawn.classifier("ir_tiny", "float32", 7))
+    for methods in (("sdd",), ("sdd", "cam", "random_map", "random_pixels", "centre")):
+        assert 1 < explain_eval.flops_ratio(model, 2, methods) <= 1.02
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_convolutions(dtype):
+    result = result_of("convolutions", "--images=1", "--repeats=1", f"--dtype={dtype}")
+    assert len(result["gflops"]) == len(result["errors"]) + 1
+    for name, error in result["errors"].items():
+        if dtype == "float32":
+            assert error < (2e-5 if name == "large tiles" else 2e-6)
+        else:
+            assert 1e-4 < error < 0.1
 
 
 @needs_torch

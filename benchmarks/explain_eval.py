@@ -1,0 +1,225 @@
+"""Explaining and evaluating a split: this project beside PyTorch, in turns.
+
+    python -m benchmarks.explain_eval [--arch=ir_101] [--images=64] [--dtype=float32]
+        [--batch_size=32] [--identities=530] [--repeats=3] [--baseline=...]
+
+The job is the paper's: for every picture one clean pass, SDD and a random map, and the
+most salient fifth of each removed and kept alone, in black: five forward passes. Here
+it is the program of `--mode=eval`, launched once; compiling is not in the time. Both
+sides have the same weights. Last comes one JSON line.
+
+    flops_ratio     XLA's count for the job over that of five forward passes
+    launches, compilations: of the first run
+    peak_memory_mb  of this process before PyTorch is loaded, with JAX and the compiler
+"""
+
+import argparse
+import functools
+import json
+import math
+import resource
+import time
+from collections.abc import Callable
+from typing import Any
+from unittest import mock
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from rich.table import Table
+
+from benchmarks import drawn
+from benchmarks.counting import compilations, launches
+from sdd_jax.faithfulness import SCHEMES, metrics
+from sdd_jax.models import FaceClassifier, folding
+from sdd_jax.runs import evaluate, setup
+from sdd_jax.runs.program import bind_methods, join_model, split_model
+from sdd_jax.runs.whole_split import batches_a_chunk, run_program, split_program
+from sdd_jax.types import Batch, ImageSet
+
+METHODS = ("sdd", "random_map")
+CONFIG = {
+    "saliency": {"sdd": {}},
+    "eval": {"fills": ("black",), "fraction": 0.2, "seed": 0},
+}
+BASELINES = ("none", "by_hand", "all")
+
+
+class Job:
+    """The evaluation of a set of pictures, compiled when it first runs."""
+
+    def __init__(self, model: FaceClassifier, image_set: ImageSet, batch_size: int):
+        """Prepare the program; nothing is computed."""
+        methods = bind_methods(METHODS, {})
+        self.one_batch, self.arrays = evaluate.batch_program(model, methods, CONFIG)
+        self.image_set, self.batch_size = image_set, batch_size
+        self.length = batches_a_chunk(image_set, batch_size)
+        self.program = split_program(
+            self.one_batch, batch_size=batch_size, length=self.length
+        )
+
+    def __call__(self) -> dict[str, Any]:
+        """Return the mean effects in the form of `torch_baseline`."""
+        sums, _ = run_program(
+            self.program,
+            self.arrays,
+            self.image_set,
+            batch_size=self.batch_size,
+            length=self.length,
+        )
+        total = metrics.total(sums["all"])
+        return {
+            method: {
+                scheme: {
+                    metric: float(total[metric][m, 0, s] / total["num_images"])
+                    for metric in ("confidence_drop", "prediction_change")
+                }
+                for s, scheme in enumerate(SCHEMES)
+            }
+            for m, method in enumerate(METHODS)
+        }
+
+
+def num_passes(methods: tuple[str, ...]) -> int:
+    """Return how often every picture goes through the network: clean, and masked."""
+    return 1 + len(methods) * len(SCHEMES)
+
+
+def flops_ratio(
+    model: FaceClassifier, batch_size: int, methods: tuple[str, ...] = METHODS
+) -> float:
+    """Return the flops of a batch's evaluation over those of its forward passes.
+
+    XLA counts the body of a loop once, so loops are written out for the count.
+    """
+    bound = bind_methods(methods, {})
+    one_batch, arrays = evaluate.batch_program(model, bound, CONFIG)
+    size = model.spec.size
+    batch = jax.eval_shape(
+        lambda: Batch(
+            jnp.zeros((batch_size, size, size, 3), jnp.uint8),
+            jnp.zeros(batch_size, jnp.int32),
+            jnp.zeros(batch_size, jnp.int32),
+            jnp.zeros(batch_size, bool),
+        )
+    )
+    graphdef, _ = split_model(model)
+
+    def forward(arrays: Any, images: Any) -> Any:
+        model = join_model(graphdef, arrays)
+        return model.logits(model.feature_maps(images))
+
+    def flops(f: Callable[..., Any], *operands: Any) -> float:
+        # Blocks of pictures are loops too: one block is the whole batch here.
+        with (
+            mock.patch.object(jax.lax, "map", _written_out),
+            mock.patch.object(folding, "_BYTES_A_BLOCK", 2**60),
+        ):
+            compiled = jax.jit(f).lower(*operands).compile()
+        return compiled.cost_analysis()["flops"]
+
+    job = flops(one_batch, arrays, batch)
+    return job / (num_passes(methods) * flops(forward, arrays, batch.images))
+
+
+def _written_out(f: Callable[[Any], Any], xs: Any) -> Any:
+    length = len(jax.tree.leaves(xs)[0])
+    results = [f(jax.tree.map(lambda x, i=i: x[i], xs)) for i in range(length)]
+    return jax.tree.map(lambda *rows: jnp.stack(rows), *results)
+
+
+def main() -> None:
+    """Time all sides, in turns."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--arch", default="ir_101")
+    parser.add_argument("--images", type=int, default=64)
+    parser.add_argument("--dtype", choices=folding.DTYPES, default="float32")
+    parser.add_argument("--batch_size", type=int, default=32)
+    parser.add_argument("--identities", type=int, default=530)
+    parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--baseline", choices=BASELINES, default="all")
+    options = parser.parse_args()
+
+    trained = drawn.classifier(options.arch, "float32", options.identities)
+    model = folding.folded(trained, dtype=options.dtype)
+    pictures = drawn.images(options.images)
+    with launches() as launched, compilations() as compiled:
+        job = Job(model, drawn.image_set(pictures), options.batch_size)
+        effects = {"sdd_jax": job()}
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    jobs: dict[str, Callable[[], Any]] = {"sdd_jax": job}
+    jobs |= _baselines(options, trained, pictures)
+    for name in list(jobs)[1:]:  # once without the clock
+        effects[name] = jobs[name]()
+    seconds = {name: math.inf for name in jobs}
+    for _ in range(options.repeats):
+        for name, run in jobs.items():
+            began = time.perf_counter()
+            run()
+            seconds[name] = min(seconds[name], time.perf_counter() - began)
+
+    rates = {name: options.images / value for name, value in seconds.items()}
+    shown = Table(title=f"{options.arch}, {options.dtype}: explain and evaluate")
+    for heading in ("", "images/s", "passes/s", "times as fast as it"):
+        shown.add_column(heading, justify="right" if heading else "left")
+    for name, rate in rates.items():
+        ratio = rates["sdd_jax"] / rate
+        shown.add_row(
+            name, f"{rate:.2f}", f"{num_passes(METHODS) * rate:.1f}", f"{ratio:.2f}"
+        )
+    setup.console.print(shown)
+    result = vars(options) | {
+        "images_per_second": rates["sdd_jax"],
+        "baseline_images_per_second": {
+            name: rate for name, rate in rates.items() if name != "sdd_jax"
+        },
+        "launches": len(launched),
+        "compilations": len(compiled),
+        "compile_seconds": sum(compiled),
+        "flops_ratio": flops_ratio(model, 4),
+        "peak_memory_mb": peak,
+        "effects": effects,
+    }
+    print(json.dumps(result))
+
+
+def _baselines(
+    options: argparse.Namespace, trained: FaceClassifier, pictures: np.ndarray
+) -> dict[str, Callable[[], Any]]:
+    """Return PyTorch's jobs; a note is printed where one cannot be had."""
+    if options.baseline == "none":
+        return {}
+    try:
+        import torch
+    except ImportError:
+        setup.console.print("no PyTorch: pip install torch==2.13.0 to measure it")
+        return {}
+    from benchmarks import grad_cam_baseline, torch_baseline
+    from benchmarks.torch_network import Folded, load, tensors_of
+    from sdd_jax.models.ir_resnet import ARCHITECTURES
+
+    stages = ARCHITECTURES[options.arch]
+    network = load(stages, options.identities, tensors_of(trained))
+
+    def job(explain_and_evaluate: Callable[..., Any], dtype: str) -> Any:
+        return functools.partial(
+            explain_and_evaluate,
+            Folded(network, size=drawn.SIZE, dtype=getattr(torch, dtype)),
+            torch.from_numpy(pictures),
+            batch_size=options.batch_size,
+        )
+
+    jobs = {"PyTorch by hand": job(torch_baseline.explain_and_evaluate, options.dtype)}
+    if options.baseline == "all" and grad_cam_baseline.can_be_imported():
+        jobs["pytorch-grad-cam"] = job(
+            grad_cam_baseline.explain_and_evaluate, options.dtype
+        )
+    elif options.baseline == "all":
+        setup.console.print(grad_cam_baseline.HOW_TO_GET_IT)
+    return jobs
+
+
+if __name__ == "__main__":
+    main()
