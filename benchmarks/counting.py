@@ -33,6 +33,7 @@ def launches() -> Iterator[list[str]]:
     Calls inside of another jitted function are traced into it and do not count.
     """
     called: list[str] = []
+    is_over = False
     jit = jax.jit
 
     def counting_jit(f: Any, *args: Any, **options: Any) -> Any:
@@ -40,7 +41,8 @@ def launches() -> Iterator[list[str]]:
 
         def call(*operands: Any, **named: Any) -> Any:
             leaves = jax.tree.leaves((operands, named))
-            if not any(isinstance(leaf, jax.core.Tracer) for leaf in leaves):
+            is_traced = any(isinstance(leaf, jax.core.Tracer) for leaf in leaves)
+            if not is_traced and not is_over:
                 called.append(f.__name__)
             return jitted(*operands, **named)
 
@@ -48,3 +50,4 @@ def launches() -> Iterator[list[str]]:
 
     with mock.patch.object(jax, "jit", counting_jit):
         yield called
+    is_over = True

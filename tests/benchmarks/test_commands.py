@@ -53,6 +53,7 @@ def test_explain_eval(baseline):
     result = result_of(
         *("explain_eval", "--arch=ir_tiny", "--images=9", "--batch_size=4"),
         *("--repeats=1", f"--baseline={baseline}", "--identities=7"),
+        f"--dtype={'bfloat16' if baseline == 'none' else 'float32'}",
     )
     assert result["launches"] == result["compilations"] == 1
     assert 1 < result["flops_ratio"] <= 1.02
@@ -69,29 +70,19 @@ def test_explain_eval(baseline):
                 assert abs(ours[scheme][metric] - hand[scheme][metric]) < 0.5
 
 
-def test_explain_eval_in_bfloat16():
-    result = result_of(
-        *("explain_eval", "--arch=ir_tiny", "--images=4", "--batch_size=4"),
-        *("--repeats=1", "--baseline=none", "--dtype=bfloat16"),
-    )
-    assert result["dtype"] == "bfloat16"
-
-
 def test_every_method_adds_its_masked_passes_and_nothing_else():
-    model = folding.folded(drawn.classifier("ir_tiny", "float32", 7))
+    trained = drawn.classifier("ir_tiny", "float32", 7)
+    # In the form with more arithmetic: a small network's is no match for its maps.
+    model = folding.folded(trained, platform="gpu")
     for methods in (("sdd",), ("sdd", "cam", "random_map", "random_pixels", "centre")):
         assert 1 < explain_eval.flops_ratio(model, 2, methods) <= 1.02
 
 
-@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
-def test_convolutions(dtype):
-    result = result_of("convolutions", "--images=1", "--repeats=1", f"--dtype={dtype}")
+def test_convolutions():
+    result = result_of("convolutions", "--images=1", "--repeats=1")
     assert len(result["gflops"]) == len(result["errors"]) + 1
     for name, error in result["errors"].items():
-        if dtype == "float32":
-            assert error < (2e-5 if name == "large tiles" else 2e-6)
-        else:
-            assert 1e-4 < error < 0.1
+        assert error < (2e-5 if name == "large tiles" else 2e-6)
 
 
 @needs_torch
