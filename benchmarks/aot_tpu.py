@@ -151,7 +151,7 @@ def lowered_eval(
     batches = batch_shapes(length, batch_size)
     count = shapes(jax.ShapeDtypeStruct((), jnp.int32), mesh)
     with jax.set_mesh(mesh):
-        program = whole_split.split_program(
+        program: Any = whole_split.split_program(
             one_batch, batch_size=batch_size, length=length
         )
         return program.lower(
