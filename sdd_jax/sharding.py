@@ -47,6 +47,11 @@ def num_devices() -> int:
     return _current_mesh().size
 
 
+def platform() -> str:
+    """Return what the current mesh's devices are: "cpu", "gpu" or "tpu"."""
+    return _current_mesh().devices.flat[0].platform
+
+
 def check_batch_size(batch_size: int, name: str) -> None:
     """Raise InputError where a batch cannot be divided among the devices.
 

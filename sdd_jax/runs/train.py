@@ -95,28 +95,11 @@ def _make_step(
     features: np.ndarray | None,
 ) -> Step:
     """Return the jitted step, on pictures or, for the head alone, on features."""
-    options = config["train"]
-    key = jax.random.key(config["seed"])
-    step = functools.partial(
-        train_step,
-        graphdef=graphdef,
-        tx=tx,
-        label_smoothing=options["label_smoothing"],
-        update_batch_stats=options["update_batch_stats"],
-        remat=options["remat"],
-    )
-
     if "backbone" in state.params:
-
-        def on_pictures(state: TrainState, batch: Batch) -> Any:
-            keys = step_keys(key, state.step, len(batch.images))
-            images = augment(batch.images, keys, **options["augmentation"])
-            return step(state, images, batch.labels, logits=_logits_of_pictures)
-
-        return jax.jit(
-            on_pictures, compiler_options=compiler_options(remat=options["remat"])
-        )
-
+        return step_on_pictures(config, graphdef, tx)
+    options = config["train"]
+    step = _bound_step(options, graphdef, tx)
+    key = jax.random.key(config["seed"])
     if features is None:
         model = merge(graphdef, state)
         features = pooled_features(model, train_set, batch_size=options["batch_size"])
@@ -130,6 +113,46 @@ def _make_step(
         return step(state, cells, batch.labels, logits=FaceClassifier.logits)
 
     return functools.partial(on_features, features=sharding.replicate(features))
+
+
+def step_on_pictures(
+    config: Mapping[str, Any], graphdef: nnx.GraphDef, tx: optax.GradientTransformation
+) -> Any:
+    """Return the jitted step that augments a batch of pictures and learns from it.
+
+    Args:
+        config: plain dict; its seed and train decide.
+        graphdef: the model's structure.
+        tx: the optimiser.
+
+    Returns:
+        A jitted function: state, batch -> the next state, metrics.
+    """
+    options = config["train"]
+    step = _bound_step(options, graphdef, tx)
+
+    def on_pictures(state: TrainState, batch: Batch) -> Any:
+        key = jax.random.key(config["seed"])
+        keys = step_keys(key, state.step, len(batch.images))
+        images = augment(batch.images, keys, **options["augmentation"])
+        return step(state, images, batch.labels, logits=_logits_of_pictures)
+
+    return jax.jit(
+        on_pictures, compiler_options=compiler_options(remat=options["remat"])
+    )
+
+
+def _bound_step(
+    options: Mapping[str, Any], graphdef: nnx.GraphDef, tx: optax.GradientTransformation
+) -> Callable[..., Any]:
+    return functools.partial(
+        train_step,
+        graphdef=graphdef,
+        tx=tx,
+        label_smoothing=options["label_smoothing"],
+        update_batch_stats=options["update_batch_stats"],
+        remat=options["remat"],
+    )
 
 
 def _logits_of_pictures(model: FaceClassifier, images: jax.Array) -> jax.Array:

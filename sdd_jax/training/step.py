@@ -10,6 +10,7 @@ from flax import nnx
 from jax import Array
 from jaxtyping import Key
 
+from sdd_jax import sharding
 from sdd_jax.errors import InputError
 from sdd_jax.models import FaceClassifier
 from sdd_jax.training.losses import cross_entropy
@@ -126,7 +127,7 @@ def compiler_options(*, remat: bool) -> dict[str, str]:
     computation of a unit early, then finds the two equal and keeps the first: all of
     the memory would be used after all.
     """
-    if remat and jax.default_backend() == "cpu":
+    if remat and sharding.platform() == "cpu":
         return {"xla_disable_hlo_passes": "cse_barrier_expander"}
     return {}
 
