@@ -162,8 +162,9 @@ def _fail(message: str, status: int = 1) -> int:
 
 if __name__ == "__main__":
     status = main(sys.argv)
-    if status == 130:
-        # A computation may still be running; taking its threads down crashes.
+    if status:
+        # A computation may still be running, and taking its threads down crashes; those
+        # of a library that failed write traces on their way out.
         sys.stdout.flush()
+        sys.stderr.flush()
         os._exit(status)
-    sys.exit(status)
