@@ -205,11 +205,12 @@ def sums_of_products(maps: np.ndarray, kernel: np.ndarray) -> np.ndarray:
     """Return the convolution in float64."""
     height, width = maps.shape[1:3]
     maps = np.pad(maps, ((0, 0), (1, 1), (1, 1), (0, 0)))
-    return sum(
+    products = [
         np.tensordot(maps[:, i : i + height, j : j + width], kernel[i, j], 1)
         for i in range(3)
         for j in range(3)
-    )
+    ]
+    return np.sum(products, axis=0)
 
 
 def main() -> None:
