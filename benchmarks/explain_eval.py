@@ -202,22 +202,30 @@ def _baselines(
 
     stages = ARCHITECTURES[options.arch]
     network = load(stages, options.identities, tensors_of(trained))
+    folded_dtype = getattr(torch, options.dtype)
 
-    def job(explain_and_evaluate: Callable[..., Any], dtype: str) -> Any:
+    def job(explain_and_evaluate: Callable[..., Any], network: Any) -> Any:
+        images = torch.from_numpy(pictures)
         return functools.partial(
-            explain_and_evaluate,
-            Folded(network, size=drawn.SIZE, dtype=getattr(torch, dtype)),
-            torch.from_numpy(pictures),
-            batch_size=options.batch_size,
+            explain_and_evaluate, network, images, batch_size=options.batch_size
         )
 
-    jobs = {"PyTorch by hand": job(torch_baseline.explain_and_evaluate, options.dtype)}
-    if options.baseline == "all" and grad_cam_baseline.can_be_imported():
-        jobs["pytorch-grad-cam"] = job(
-            grad_cam_baseline.explain_and_evaluate, options.dtype
-        )
-    elif options.baseline == "all":
+    def folded() -> Folded:
+        return Folded(network, size=drawn.SIZE, dtype=folded_dtype)
+
+    jobs = {"PyTorch by hand": job(torch_baseline.explain_and_evaluate, folded())}
+    if options.baseline != "all":
+        return jobs
+    if not grad_cam_baseline.can_be_imported():
         setup.console.print(grad_cam_baseline.HOW_TO_GET_IT)
+        return jobs
+    theirs = grad_cam_baseline.explain_and_evaluate
+    jobs["pytorch-grad-cam, tuned"] = job(theirs, folded())
+    if options.dtype == "float32":
+        # As the package's documentation shows it, without a memory format.
+        plain = load(stages, options.identities, tensors_of(trained))
+        plain.to(memory_format=torch.contiguous_format)
+        jobs["pytorch-grad-cam"] = job(theirs, plain.requires_grad_(True))
     return jobs
 
 

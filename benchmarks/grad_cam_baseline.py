@@ -1,9 +1,13 @@
 """The same job with pytorch-grad-cam, as somebody who knows the package would do it.
 
 Everything that the package has is the package's: Grad-CAM, the scaling of maps, the
-thresholds, the perturbed pictures and their confidences. Everything is batched, the
-gradient stops at the last unit's own bias, and no forward pass is taken that is not
-needed. Its masks are percentiles, so ties make them larger or smaller than a fifth.
+thresholds, the perturbed pictures and their confidences. Everything is batched, and no
+forward pass is taken that is not needed. Its masks are percentiles, so ties make them
+larger or smaller than a fifth.
+
+Given a `Folded`, it is tuned as the package allows: no batch norms, channels last, and
+a gradient that stops at the last unit's own bias. Given a `Network` it is what the
+package's documentation shows: the network as it was loaded, with gradients.
 """
 
 import contextlib
@@ -16,7 +20,7 @@ import torch
 from torch import Tensor
 
 from benchmarks.torch_baseline import SCHEMES, Effects
-from benchmarks.torch_network import Folded, normalised
+from benchmarks.torch_network import Folded, Network, normalised
 
 HOW_TO_GET_IT = (
     "no pytorch-grad-cam: pip install --no-deps grad-cam==1.5.7 "
@@ -36,7 +40,7 @@ def can_be_imported() -> bool:
 
 
 def explain_and_evaluate(
-    network: Folded,
+    network: Folded | Network,
     images: Tensor,
     *,
     batch_size: int,
@@ -63,11 +67,14 @@ def explain_and_evaluate(
     )
     rng = np.random.default_rng(seed)
     totals = Effects(("grad_cam", "random_map"))
-    # Grad-CAM needs a gradient that reaches the last maps, and none that goes deeper.
-    network.body[-1].conv2.bias.requires_grad_(True)
-    with GradCAM(model=network, target_layers=[network.maps]) as grad_cam:
+    layer, dtype = network.body[-1], torch.float32
+    if isinstance(network, Folded):
+        # A gradient must reach the last maps, and need not go deeper.
+        network.body[-1].conv2.bias.requires_grad_(True)
+        layer, dtype = network.maps, network.dtype
+    with GradCAM(model=network, target_layers=[layer]) as grad_cam:
         for batch in images.split(batch_size):
-            x = normalised(batch, network.dtype)
+            x = normalised(batch, dtype)
             cams = grad_cam(input_tensor=x, targets=None)
             scores = grad_cam.outputs.detach().softmax(1)
             confidence, prediction = scores.max(1)
@@ -91,7 +98,8 @@ def explain_and_evaluate(
                     metric(x, saliency, targets, recorded, return_diff=False)
                     masked = logits[0].softmax(1)
                     totals.add(method, scheme, confidence, prediction, masked)
-    network.body[-1].conv2.bias.requires_grad_(False)
+    if isinstance(network, Folded):
+        network.body[-1].conv2.bias.requires_grad_(False)
     return totals.means()
 
 

@@ -29,6 +29,7 @@ import numpy as np
 from rich.table import Table
 
 from sdd_jax import models
+from sdd_jax.models import folding
 from sdd_jax.models.classifier import with_variables
 from sdd_jax.models.heads import PooledHead
 from sdd_jax.runs import setup
@@ -97,7 +98,7 @@ def measure(
     batch_size: int,
 ) -> dict[str, Any]:
     """Return one row, measured in this process."""
-    model = random_model(arch, dtype, num_identities)
+    model = folding.folded(random_model(arch, dtype, num_identities))
     if way == "naive":
         # Inside this process only, which does nothing else.
         setattr(PooledHead, "ranking", rank_all_scores)  # noqa: B010

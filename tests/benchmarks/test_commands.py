@@ -10,7 +10,9 @@ import numpy as np
 import pytest
 
 from benchmarks import drawn, explain_eval
+from configs import smoke
 from sdd_jax.models import folding
+from sdd_jax.runs import train
 
 HEAD = "head only"
 ROOT = Path(__file__).parents[2]
@@ -18,6 +20,10 @@ HAS_TORCH = importlib.util.find_spec("torch") is not None
 needs_torch = pytest.mark.skipif(
     not HAS_TORCH, reason="PyTorch's side needs the extra [parity]"
 )
+
+
+def grad_cam_baseline_is_there() -> bool:
+    return importlib.util.find_spec("pytorch_grad_cam") is not None
 
 
 def result_of(name: str, *options: str) -> dict:
@@ -60,7 +66,10 @@ def test_explain_eval(baseline):
     assert result["images_per_second"] > 0
     assert 100 < result["peak_memory_mb"] < 10_000
     theirs = result["baseline_images_per_second"]
-    assert not theirs if baseline == "none" else theirs["PyTorch by hand"] > 0
+    names = {"PyTorch by hand"} if baseline == "all" else set()
+    if grad_cam_baseline_is_there() and baseline == "all":
+        names |= {"pytorch-grad-cam", "pytorch-grad-cam, tuned"}
+    assert set(theirs) == names
     if baseline == "all":
         ours, hand = (
             result["effects"][name]["sdd"] for name in ("sdd_jax", "PyTorch by hand")
@@ -76,6 +85,27 @@ def test_every_method_adds_its_masked_passes_and_nothing_else():
     model = folding.folded(trained, platform="gpu")
     for methods in (("sdd",), ("sdd", "cam", "random_map", "random_pixels", "centre")):
         assert 1 < explain_eval.flops_ratio(model, 2, methods) <= 1.02
+
+
+@pytest.mark.slow
+def test_growth(tmp_path):
+    plot = tmp_path / "growth.png"
+    result = result_of("growth", "--images=3,5", "--identities=10,20", f"--plot={plot}")
+    assert [point["images"] for point in result["images"]] == [3, 5]
+    assert [point["launches"] for point in result["images"]] == [1, 1]
+    assert [row["identities"] for row in result["identities"]] == [10, 10, 20, 20]
+    assert plot.read_bytes().startswith(b"\x89PNG")
+
+
+@pytest.mark.slow
+def test_precision(tmp_path):
+    train.run(smoke.get_config().to_dict(), tmp_path)
+    result = result_of("precision", f"--workdir={tmp_path}", "--config=smoke")
+    assert result["images"] == 12
+    assert 0.5 < result["smallest"] <= result["overlap"] < 1
+    values = result["black deletion drop"]
+    assert values["float32"] != values["bfloat16"]
+    assert abs(values["float32"] - values["bfloat16"]) < 5
 
 
 def test_convolutions():

@@ -1,0 +1,105 @@
+"""How time and memory grow with pictures and with identities, as a plot.
+
+    python -m benchmarks.growth [--arch=ir_tiny] [--dtype=float32]
+        [--images=64,256,1024,4096] [--identities=530,10000,100000,1000000]
+        [--plot=docs/growth.png]
+
+Every point is a process of its own: `explain_eval` without a baseline for the numbers
+of pictures, `identities` for those of identities. A small network shows what grows:
+beside a large one all the rest disappears. Last comes one JSON line.
+"""
+
+import argparse
+import json
+import subprocess
+import sys
+from typing import Any
+
+import matplotlib
+from rich.table import Table
+
+from benchmarks.identities import WAYS
+from sdd_jax.runs import setup
+
+matplotlib.use("Agg")
+from matplotlib import pyplot  # noqa: E402
+
+
+def result_of(name: str, *options: str) -> Any:
+    """Return what a benchmark's last line says."""
+    done = subprocess.run(
+        [sys.executable, "-m", f"benchmarks.{name}", *options],
+        stdout=subprocess.PIPE,
+        text=True,
+        check=True,
+    )
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+def with_images(num_images: int, *network: str) -> dict[str, float]:
+    """Return one point: seconds, memory, and how often it was launched."""
+    result = result_of(
+        *("explain_eval", "--baseline=none", "--repeats=1", f"--images={num_images}"),
+        *network,
+    )
+    return {
+        "images": num_images,
+        "seconds": num_images / result["images_per_second"],
+        "peak_mb": result["peak_memory_mb"],
+        "launches": result["launches"],
+        "compilations": result["compilations"],
+    }
+
+
+def draw(images: list[dict[str, Any]], rows: list[dict[str, Any]], path: str) -> None:
+    """Write the plot: pictures on the left, identities on the right."""
+    figure, axes = pyplot.subplots(1, 2, figsize=(9, 3.2), layout="constrained")
+    numbers = [point["images"] for point in images]
+    axes[0].loglog(numbers, [p["seconds"] for p in images], "o-", label="seconds")
+    axes[0].loglog(numbers, [p["peak_mb"] for p in images], "s--", label="peak MB")
+    axes[0].set_xlabel("pictures, one launch")
+    for way in WAYS:
+        mine = [row for row in rows if row["way"] == way and "ms_per_image" in row]
+        numbers = [row["identities"] for row in mine]
+        for name, style in (("ms_per_image", "o-"), ("compiled_mb", "s--")):
+            label = f"{name.replace('_', ' ')}, {way}"
+            axes[1].loglog(numbers, [row[name] for row in mine], style, label=label)
+    axes[1].set_xlabel("identities")
+    for one in axes:
+        one.legend(frameon=False, fontsize=8)
+        one.grid(alpha=0.3)
+    figure.savefig(path, dpi=110)
+
+
+def main() -> None:
+    """Measure all points."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--arch", default="ir_tiny")
+    parser.add_argument("--dtype", default="float32")
+    parser.add_argument("--images", default="64,256,1024,4096")
+    parser.add_argument("--identities", default="530,10000,100000,1000000")
+    parser.add_argument("--plot", default="docs/growth.png")
+    options = parser.parse_args()
+    network = (f"--arch={options.arch}", f"--dtype={options.dtype}")
+    images = [with_images(int(n), *network) for n in options.images.split(",")]
+    rows = result_of("identities", *network, f"--identities={options.identities}")
+    draw(images, rows, options.plot)
+    for title, points in (("pictures", images), ("identities", rows)):
+        shown = Table(title=f"{options.arch}, {options.dtype}: {title}")
+        for heading in points[0]:
+            shown.add_column(heading, justify="right")
+        for point in points:
+            shown.add_row(
+                *(
+                    f"{v:,.1f}" if isinstance(v, float) else str(v)
+                    for v in point.values()
+                )
+            )
+        setup.console.print(shown)
+    print(json.dumps({"images": images, "identities": rows}))
+
+
+if __name__ == "__main__":
+    main()

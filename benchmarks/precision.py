@@ -1,0 +1,117 @@
+"""What bfloat16 does to a trained workdir's explanations and figures.
+
+    python -m benchmarks.precision [--workdir=runs/orl] [--config=orl] [--images=200]
+
+The network's convolutions are computed in float32 and in bfloat16; all else is the
+same. Last comes one JSON line.
+
+    overlap        of the most salient fifths, intersection over union, mean
+    smallest       of these overlaps
+    same           share of the pictures with the same prediction, per cent
+    drop, change   SDD's deletion and retention under both fills, per cent
+"""
+
+import argparse
+import importlib
+import json
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+from rich.table import Table
+
+from sdd_jax.faithfulness import SCHEMES
+from sdd_jax.images import pipeline
+from sdd_jax.models import folding
+from sdd_jax.runs import setup
+from sdd_jax.runs.program import (
+    bind_methods,
+    explain_and_mask,
+    join_model,
+    split_model,
+)
+from sdd_jax.runs.whole_split import over_split
+from sdd_jax.types import Batch, ImageSet
+
+
+def measured(
+    config: dict[str, Any], folder: Path, image_set: ImageSet, dtype: str
+) -> dict[str, np.ndarray]:
+    """Return masks, predictions and effects of SDD, [pictures, ...]."""
+    model, _ = setup.load_model(folder, image_set.names, dtype)
+    graphdef, arrays = split_model(model)
+    options = config["eval"]
+
+    def one_batch(arrays: Any, batch: Batch) -> dict[str, Any]:
+        out = explain_and_mask(
+            join_model(graphdef, arrays),
+            batch,
+            methods=bind_methods(("sdd",), config["saliency"]),
+            sdd_options=config["saliency"]["sdd"],
+            fills=options["fills"],
+            fraction=options["fraction"],
+            seed=options["seed"],
+        )
+        effects = {
+            name: out["effects"][name][0].transpose(2, 0, 1)
+            for name in ("confidence_drop", "prediction_change")
+        }
+        kept = {"salient": out["salient"]["sdd"], "prediction": out["prediction"]}
+        return effects | kept | {"valid": batch.valid}
+
+    rows = over_split(one_batch, arrays, image_set, batch_size=options["batch_size"])
+    rows = {name: row.reshape(-1, *row.shape[2:]) for name, row in rows.items()}
+    return {name: row[rows["valid"]] for name, row in rows.items()}
+
+
+def main() -> None:
+    """Compare the two."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--workdir", default="runs/orl")
+    parser.add_argument("--config", default="orl")
+    parser.add_argument("--images", type=int, default=200)
+    options = parser.parse_args()
+    module = importlib.import_module(f"configs.{options.config}")
+    config = module.get_config().to_dict()
+    folder = Path(options.workdir)
+    splits = setup.load_splits(config, folder)
+    image_set = splits[config["eval"]["split"]]
+    image_set = pipeline.subset(image_set, range(min(options.images, len(image_set))))
+    by_dtype = {
+        dtype: measured(config, folder, image_set, dtype) for dtype in folding.DTYPES
+    }
+
+    ours, theirs = by_dtype.values()
+    both = (ours["salient"] & theirs["salient"]).sum((1, 2))
+    either = (ours["salient"] | theirs["salient"]).sum((1, 2))
+    result: dict[str, Any] = {
+        "images": len(image_set),
+        "overlap": float((both / either).mean()),
+        "smallest": float((both / either).min()),
+        "same": 100 * float((ours["prediction"] == theirs["prediction"]).mean()),
+    }
+    names = {"drop": "confidence_drop", "change": "prediction_change"}
+    shown = Table(title=f"{len(image_set)} pictures: {json.dumps(result)}")
+    for heading in ("SDD", *by_dtype):
+        shown.add_column(heading)
+    for f, fill in enumerate(config["eval"]["fills"]):
+        for s, scheme in enumerate(SCHEMES):
+            for short, name in names.items():
+                cells = {
+                    dtype: float(rows[name][:, f, s].mean())
+                    for dtype, rows in by_dtype.items()
+                }
+                result[f"{fill} {scheme} {short}"] = cells
+                shown.add_row(
+                    f"{fill}, {scheme}: {short}",
+                    *(f"{value:.2f}" for value in cells.values()),
+                )
+    setup.console.print(shown)
+    print(json.dumps(jax.tree.map(float, result)))
+
+
+if __name__ == "__main__":
+    main()
