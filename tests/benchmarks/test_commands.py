@@ -31,10 +31,10 @@ def test_every_method_adds_its_masked_passes_and_nothing_else():
 @pytest.mark.slow
 def test_growth(result_of, tmp_path):
     plot = tmp_path / "growth.png"
-    result = result_of("growth", "--images=3,5", "--identities=10,20", f"--plot={plot}")
-    assert [point["images"] for point in result["images"]] == [3, 5]
-    assert [point["launches"] for point in result["images"]] == [1, 1]
-    assert [row["identities"] for row in result["identities"]] == [10, 10, 20, 20]
+    result = result_of("growth", "--images=3", "--identities=10", f"--plot={plot}")
+    assert [point["images"] for point in result["images"]] == [3]
+    assert [point["launches"] for point in result["images"]] == [1]
+    assert [row["identities"] for row in result["identities"]] == [10, 10]
     assert plot.read_bytes().startswith(b"\x89PNG")
 
 
