@@ -94,7 +94,10 @@ def main() -> None:
         "same": 100 * float((ours["prediction"] == theirs["prediction"]).mean()),
     }
     names = {"drop": "confidence_drop", "change": "prediction_change"}
-    shown = Table(title=f"{len(image_set)} pictures: {json.dumps(result)}")
+    shown = Table(
+        title=f"{len(image_set)} pictures: {result['same']:.1f} % predicted alike, "
+        f"overlap {result['overlap']:.3f}, smallest {result['smallest']:.3f}"
+    )
     for heading in ("SDD", *by_dtype):
         shown.add_column(heading)
     for f, fill in enumerate(config["eval"]["fills"]):
