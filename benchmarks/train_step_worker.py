@@ -29,7 +29,6 @@ Step = Callable[[int], float]
 def write_files(folder: Path, options: Mapping[str, Any]) -> None:
     """Write the pictures, the labels and the weights that both sides use."""
     from benchmarks import drawn
-    from benchmarks.torch_network import tensors_of
     from sdd_jax.models.ir_resnet import ARCHITECTURES
 
     # A batch more than is timed: the first step compiles.
@@ -38,6 +37,8 @@ def write_files(folder: Path, options: Mapping[str, Any]) -> None:
     np.savez(folder / "pictures.npz", images=drawn.images(num_images), labels=labels)
     model = drawn.classifier(options["arch"], "float32", NUM_CLASSES)
     with contextlib.suppress(ImportError):  # where only JAX is measured
+        from benchmarks.torch_network import tensors_of
+
         np.savez(folder / "weights.npz", allow_pickle=False, **tensors_of(model))
     (folder / "stages.json").write_text(json.dumps(ARCHITECTURES[options["arch"]]))
 
