@@ -222,10 +222,13 @@ def _baselines(
     theirs = grad_cam_baseline.explain_and_evaluate
     jobs["pytorch-grad-cam, tuned"] = job(theirs, folded())
     if options.dtype == "float32":
-        # As the package's documentation shows it, without a memory format.
+        # A network as it comes, without a memory format; and with the metrics called
+        # as the package's documentation shows it.
         plain = load(stages, options.identities, tensors_of(trained))
-        plain.to(memory_format=torch.contiguous_format)
-        jobs["pytorch-grad-cam"] = job(theirs, plain.requires_grad_(True))
+        plain.to(memory_format=torch.contiguous_format).requires_grad_(True)
+        jobs["pytorch-grad-cam"] = job(theirs, plain)
+        with_clean_passes = functools.partial(theirs, return_diff=True)
+        jobs["pytorch-grad-cam, as documented"] = job(with_clean_passes, plain)
     return jobs
 
 

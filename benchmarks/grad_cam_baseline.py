@@ -1,13 +1,15 @@
 """The same job with pytorch-grad-cam, as somebody who knows the package would do it.
 
 Everything that the package has is the package's: Grad-CAM, the scaling of maps, the
-thresholds, the perturbed pictures and their confidences. Everything is batched, and no
-forward pass is taken that is not needed. Its masks are percentiles, so ties make them
-larger or smaller than a fifth.
+thresholds, the perturbed pictures and their confidences. Everything is batched. Its
+masks are percentiles, so ties make them larger or smaller than a fifth.
 
 Given a `Folded`, it is tuned as the package allows: no batch norms, channels last, and
 a gradient that stops at the last unit's own bias. Given a `Network` it is what the
 package's documentation shows: the network as it was loaded, with gradients.
+
+The package's metrics return a difference of confidences unless they are told not to,
+and for it each call passes the intact pictures through the network once more.
 """
 
 import contextlib
@@ -46,10 +48,19 @@ def explain_and_evaluate(
     batch_size: int,
     fraction: float = 0.2,
     seed: int = 0,
+    return_diff: bool = False,
 ) -> dict[str, Any]:
     """Return the mean effects of deletion and retention for grad_cam and random_map.
 
-    Arguments and result are those of `torch_baseline.explain_and_evaluate`.
+    Result and other arguments are those of `torch_baseline.explain_and_evaluate`.
+
+    Args:
+        network: a `Folded` or a `Network`.
+        images: uint8 RGB, [images, height, width, 3].
+        batch_size: pictures a forward pass.
+        fraction: the share of pixels that is masked.
+        seed: of the random maps.
+        return_diff: passed on to the package's metrics, whose default is True.
     """
     _ensure_torchvision()
     from pytorch_grad_cam import GradCAM
@@ -95,8 +106,8 @@ def explain_and_evaluate(
 
                     # It gives confidences only; the same pass has the predictions.
                     metric = PerturbationConfidenceMetric(perturbation)
-                    metric(x, saliency, targets, recorded, return_diff=False)
-                    masked = logits[0].softmax(1)
+                    metric(x, saliency, targets, recorded, return_diff=return_diff)
+                    masked = logits[-1].softmax(1)
                     totals.add(method, scheme, confidence, prediction, masked)
     if isinstance(network, Folded):
         network.body[-1].conv2.bias.requires_grad_(False)

@@ -32,7 +32,9 @@ def test_explain_eval(result_of):
     )
     names = {"PyTorch by hand"}
     if importlib.util.find_spec("pytorch_grad_cam"):
-        names |= {"pytorch-grad-cam", "pytorch-grad-cam, tuned"}
+        names |= {
+            f"pytorch-grad-cam{form}" for form in ("", ", tuned", ", as documented")
+        }
     assert set(result["baseline_images_per_second"]) == names
     ours, hand = (
         result["effects"][name]["sdd"] for name in ("sdd_jax", "PyTorch by hand")

@@ -157,3 +157,7 @@ def test_grad_cam_is_cam_and_its_effects_are_those_of_its_masks(folded, model, i
     deletion = found["grad_cam"]["deletion"]
     np.testing.assert_allclose(deletion["confidence_drop"], drops.mean(), rtol=1e-3)
     np.testing.assert_allclose(deletion["prediction_change"], changes.mean())
+    again = grad_cam_baseline.explain_and_evaluate(
+        folded, pictures, batch_size=4, return_diff=True
+    )
+    assert again == found
