@@ -13,7 +13,7 @@ import weights_conversion
 from sdd_jax import checkpoints, models, sharding
 from sdd_jax.errors import InputError
 from sdd_jax.images import pipeline
-from sdd_jax.models import FaceClassifier
+from sdd_jax.models import FaceClassifier, folding
 from sdd_jax.models.heads import FeatureStatistic
 from sdd_jax.runs.program import join_model, split_model
 from sdd_jax.types import ImageSet
@@ -98,7 +98,7 @@ def pooled_features(
 
     The result is float32, [2, num_images, features].
     """
-    graphdef, arrays = split_model(model)
+    graphdef, arrays = split_model(folding.folded(model))
 
     @jax.jit
     def program(arrays: Any, images: jax.Array) -> jax.Array:
