@@ -51,6 +51,12 @@ def main(arguments: list[str]) -> int:
             return _fail(message, 130)
         if isinstance(error, InputError):
             return _fail(str(error))
+        if "RESOURCE_EXHAUSTED" in str(error):
+            return _fail(
+                "the device's memory is full: choose a smaller batch_size of the mode "
+                "(--config.train.batch_size, --config.eval.batch_size and so on), or "
+                "train with --config.train.remat=True"
+            )
         if isinstance(error, OSError):
             return _fail(
                 f"cannot read or write {error.filename or 'a file'}: "

@@ -91,11 +91,9 @@ def main() -> None:
         for heading in points[0]:
             shown.add_column(heading, justify="right")
         for point in points:
+            cells = [point.get(heading, "failed") for heading in points[0]]
             shown.add_row(
-                *(
-                    f"{v:,.1f}" if isinstance(v, float) else str(v)
-                    for v in point.values()
-                )
+                *(f"{v:,.1f}" if isinstance(v, float) else str(v) for v in cells)
             )
         setup.console.print(shown)
     print(json.dumps({"images": images, "identities": rows}))

@@ -12,6 +12,7 @@ does, it does to all of them. Last comes one JSON line.
 
 import argparse
 import json
+import statistics
 import subprocess
 import sys
 import tempfile
@@ -85,10 +86,10 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
                 worker.stop()
     results = {}
     for name, taken in steps.items():
-        seconds = sorted(step["seconds"] for step in taken)
+        seconds = statistics.median(step["seconds"] for step in taken)
         results[name] = ends[name] | {
             # The median: other work on the machine only ever adds.
-            "images_per_second": options.batch_size / seconds[len(seconds) // 2],
+            "images_per_second": options.batch_size / seconds,
             "losses": [step["loss"] for step in taken],
         }
     return results
@@ -100,7 +101,9 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--arch", default="ir_101")
-    parser.add_argument("--images", type=int, default=32, help="steps * batch_size")
+    parser.add_argument(
+        "--images", type=int, default=32, help="rounded up to whole batches"
+    )
     parser.add_argument("--dtype", choices=("float32", "bfloat16"), default="float32")
     parser.add_argument("--batch_size", type=int, default=8)
     parser.add_argument("--sides", nargs="+", default=["JAX", "PyTorch"])

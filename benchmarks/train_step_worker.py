@@ -32,7 +32,8 @@ def write_files(folder: Path, options: Mapping[str, Any]) -> None:
     from sdd_jax.models.ir_resnet import ARCHITECTURES
 
     # A batch more than is timed: the first step compiles.
-    num_images = options["images"] + options["batch_size"]
+    num_steps = -(-options["images"] // options["batch_size"])
+    num_images = (num_steps + 1) * options["batch_size"]
     labels = np.random.default_rng(1).integers(0, NUM_CLASSES, num_images)
     np.savez(folder / "pictures.npz", images=drawn.images(num_images), labels=labels)
     model = drawn.classifier(options["arch"], "float32", NUM_CLASSES)
@@ -87,6 +88,7 @@ def jax_side(
             update_batch_stats=False,
             remat=variant["remat"],
         ),
+        donate_argnums=0,
         compiler_options=training.compiler_options(remat=variant["remat"]),
     )
     first = jnp.asarray(inputs[0]), jnp.asarray(batches[0][1])

@@ -5,8 +5,10 @@ program (`main.py`, or a library user); without one, everything stays on the def
 device. One device and many take the same path.
 """
 
+import contextlib
 import os
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, TypeVar
 
 import jax
@@ -18,6 +20,8 @@ from sdd_jax.errors import InputError
 
 Tree = TypeVar("Tree")
 
+_CONTAINER_LIMIT = Path("/sys/fs/cgroup/memory.max")
+
 
 def make_mesh(num_devices: int | None = None) -> Mesh:
     """Return a mesh over the first `num_devices` devices (default: all of them).
@@ -25,6 +29,11 @@ def make_mesh(num_devices: int | None = None) -> Mesh:
     Axis types are Auto: with Explicit ones, JAX's default, gathers by sharded
     indices are errors.
     """
+    if jax.process_count() > 1:
+        raise InputError(
+            f"{jax.process_count()} processes share the devices, but each would read "
+            f"all pictures: run it in one process, on one host's devices"
+        )
     devices = jax.devices()
     if num_devices is not None and not 1 <= num_devices <= len(devices):
         raise InputError(
@@ -73,8 +82,13 @@ def device_memory() -> int | None:
 
 
 def host_memory() -> int:
-    """Return the host's bytes for each of its devices, what a CPU's devices share."""
+    """Return the host's bytes for each of its devices, what a CPU's devices share.
+
+    In a container, of what it may take.
+    """
     total = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    with contextlib.suppress(OSError, ValueError):  # no container, or no limit: "max"
+        total = min(total, int(_CONTAINER_LIMIT.read_text()))
     return total // jax.local_device_count()
 
 

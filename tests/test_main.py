@@ -280,6 +280,28 @@ def test_the_papers_config_runs_on_a_small_network_and_drawn_faces(main, tmp_pat
     assert result["num_images"] == 3
 
 
+def test_a_full_device_is_one_line(environment, tmp_path):
+    code = f"""
+import sys
+import jax
+sys.argv = ["main.py", "{SMOKE}", "--workdir={tmp_path}"]
+import main
+def train(config, workdir):
+    raise jax.errors.JaxRuntimeError("RESOURCE_EXHAUSTED: Out of memory: 9 bytes.")
+main.RUNS["train"] = train
+sys.exit(main.main(sys.argv))
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=ROOT,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    assert_one_line(done, "memory is full: choose a smaller batch_size", "train.remat")
+
+
 def test_help_names_the_modes(main):
     done = main("--help")
     assert "train, explain, eval or all" in done.stdout

@@ -37,6 +37,22 @@ def test_as_many_devices_as_there_are_can_be_had(count):
         sharding.make_mesh(count)
 
 
+def test_several_processes_are_refused(monkeypatch):
+    monkeypatch.setattr(jax, "process_count", lambda: 4)
+    with pytest.raises(InputError, match="^4 processes share the devices, .* one host"):
+        sharding.make_mesh()
+
+
+@pytest.mark.parametrize(("limit", "share"), [("16000\n", 2000), ("max\n", None)])
+def test_a_containers_limit_is_the_hosts_memory(tmp_path, monkeypatch, limit, share):
+    machine = sharding.host_memory()
+    assert 2**26 < machine < 2**45
+    file = tmp_path / "memory.max"
+    file.write_text(limit)
+    monkeypatch.setattr(sharding, "_CONTAINER_LIMIT", file)
+    assert sharding.host_memory() == (share or machine)  # of each of eight devices
+
+
 def test_without_a_mesh_there_is_one_device():
     assert sharding.num_devices() == 1
     assert sharding.shard_batch(np.arange(3)).devices() == {jax.devices()[0]}

@@ -11,6 +11,8 @@ import numpy as np
 from jax import Array
 from jaxtyping import Bool, Float, Int, Num
 
+_DRAWS_AT_A_TIME = 2**24  # 128 MB
+
 METRICS = (
     "confidence_drop",
     "confidence_drop_signed",
@@ -74,10 +76,18 @@ def bootstrap_means(
         chapter 13 (the percentile interval).
     """
     num_images = len(values)
-    draws = np.random.default_rng(seed).multinomial(
-        num_images, np.full(num_images, 1 / num_images), size=num_resamples
+    rng = np.random.default_rng(seed)
+    shares = np.full(num_images, 1 / num_images)
+    # A few resamples at a time: all of a large split's draws are gigabytes.
+    block = max(1, _DRAWS_AT_A_TIME // num_images)
+    return np.concatenate(
+        [
+            rng.multinomial(num_images, shares, size=min(block, num_resamples - start))
+            @ values
+            / num_images
+            for start in range(0, num_resamples, block)
+        ]
     )
-    return draws @ values / num_images
 
 
 def estimate(

@@ -206,14 +206,19 @@ def folded(
 
 
 def _in_blocks(f: Callable[[Array], Array], x: Array, bytes_a_picture: int) -> Array:
-    """Return f(x), computed for as many pictures at a time as stay in the cache."""
+    """Return f(x), computed for as many pictures at a time as stay in the cache.
+
+    Blocks are as equal as can be; what the last one lacks is filled up with zeros.
+    """
     fitting = max(1, _BYTES_A_BLOCK // bytes_a_picture)
-    size = max(n for n in range(1, min(fitting, len(x)) + 1) if len(x) % n == 0)
-    if size == len(x):
+    num_blocks = -(-len(x) // fitting)
+    if num_blocks <= 1:
         return f(x)
-    blocks = x.reshape(len(x) // size, size, *x.shape[1:])
-    y = jax.lax.map(f, blocks)
-    return y.reshape(len(x), *y.shape[2:])
+    size = -(-len(x) // num_blocks)
+    missing = num_blocks * size - len(x)
+    blocks = jnp.pad(x, ((0, missing), *[(0, 0)] * (x.ndim - 1)))
+    y = jax.lax.map(f, blocks.reshape(num_blocks, size, *x.shape[1:]))
+    return y.reshape(num_blocks * size, *y.shape[2:])[: len(x)]
 
 
 def _kernel(conv: nnx.Conv) -> np.ndarray:

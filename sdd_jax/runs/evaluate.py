@@ -13,7 +13,7 @@ import numpy as np
 from sdd_jax import checkpoints, sharding
 from sdd_jax.faithfulness import SCHEMES, check_fills, metrics
 from sdd_jax.faithfulness.masks import num_masked
-from sdd_jax.faithfulness.summary import summarise
+from sdd_jax.faithfulness.summary import check_bootstrap, summarise
 from sdd_jax.models import FaceClassifier, folding
 from sdd_jax.reports import table
 from sdd_jax.runs import pictures, setup, workdir
@@ -36,6 +36,7 @@ def run(config: Mapping[str, Any], folder: Path) -> dict[str, Any]:
     check_fills(options["fills"])
     size = setup.image_size(config)
     num_masked(options["fraction"], size, size)
+    check_bootstrap(seed=options["seed"], num_resamples=options["num_resamples"])
     folding.check_dtype(config["compute_dtype"])
     sharding.check_batch_size(options["batch_size"], "eval.batch_size")
     checkpoints.latest_step(folder)  # raises where nothing was trained

@@ -64,6 +64,7 @@ def run(config: Mapping[str, Any], folder: Path) -> dict[str, Any]:
     else:
         description, graphdef, state, features = _start(config, splits["train"], tx)
         workdir.claim(folder, config, SECTIONS)
+    state = sharding.replicate(state)
     if int(state.step) < options["steps"]:
         step = _make_step(config, graphdef, state, tx, splits["train"], features)
         _train(config, folder, description, splits, graphdef, state, step)
@@ -72,8 +73,10 @@ def run(config: Mapping[str, Any], folder: Path) -> dict[str, Any]:
 
 def _start(
     config: Mapping[str, Any], train_set: ImageSet, tx: optax.GradientTransformation
-) -> tuple[dict[str, Any], nnx.GraphDef, TrainState, np.ndarray]:
-    """Return a description, the state before the first step, and the features."""
+) -> tuple[dict[str, Any], nnx.GraphDef, TrainState, np.ndarray | None]:
+    """Return a description, the state before the first step, and, for the head alone,
+    the features.
+    """
     names = train_set.names
     model_description, model = start_from(
         config["model"], len(names), seed=config["seed"]
@@ -83,7 +86,13 @@ def _start(
     )
     standardise(model, features)
     graphdef, state = init_state(model, tx, config["train"]["parts"])
-    return {"model": model_description, "names": names}, graphdef, state, features
+    description = {"model": model_description, "names": names}
+    return (
+        description,
+        graphdef,
+        state,
+        None if "backbone" in state.params else features,
+    )
 
 
 def _make_step(
@@ -105,7 +114,7 @@ def _make_step(
         features = pooled_features(model, train_set, batch_size=options["batch_size"])
     mirror = options["augmentation"]["mirror"]
 
-    @jax.jit
+    @functools.partial(jax.jit, donate_argnums=0)
     def on_features(state: TrainState, batch: Batch, features: jax.Array) -> Any:
         keys = step_keys(key, state.step, len(batch.labels))
         mirrored = jax.vmap(lambda k: jax.random.bernoulli(k, mirror))(keys)
@@ -137,8 +146,11 @@ def step_on_pictures(
         images = augment(batch.images, keys, **options["augmentation"])
         return step(state, images, batch.labels, logits=_logits_of_pictures)
 
+    # The state's memory is the next one's: Adam's moments are twice the parameters'.
     return jax.jit(
-        on_pictures, compiler_options=compiler_options(remat=options["remat"])
+        on_pictures,
+        donate_argnums=0,
+        compiler_options=compiler_options(remat=options["remat"]),
     )
 
 
@@ -171,7 +183,6 @@ def _train(
     """Take the steps that are left, validating and saving on the way."""
     options = config["train"]
     validate = jax.jit(functools.partial(validation_step, graphdef=graphdef))
-    state = sharding.replicate(state)
     start, end = int(state.step), options["steps"]
     train_set = splits["train"]
     if "backbone" not in state.params:

@@ -93,8 +93,9 @@ def run_program(
     """Return what `over_split` does, from a program that `split_program` returned."""
     num_batches = -(-len(image_set) // batch_size)
     done, running = [], None
-    for first, chunk in _chunks(image_set, batch_size, num_batches, length):
-        images, labels = sharding.shard_batches((chunk.images, chunk.labels))
+    chunks = _chunks(image_set, batch_size, num_batches, length)
+    for first in range(0, num_batches, length):
+        images, labels = sharding.shard_batches(next(chunks))
         if running is not None:
             done.append(_finished(running))
         counts = sharding.replicate((np.int32(first), np.int32(len(image_set))))
@@ -120,22 +121,22 @@ def batches_a_chunk(
 
 def _chunks(
     image_set: ImageSet, batch_size: int, num_batches: int, length: int
-) -> Iterator[tuple[int, Batch]]:
-    """Yield the number of each chunk's first batch, and its batches, stacked.
+) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Yield each chunk's pictures and labels, [length, batch, ...].
 
-    The last one is filled up with zeros, which are never looked at.
+    The last chunk is filled up with zeros, which are never looked at.
     """
+    picture = image_set.read(0)
     batches = pipeline.eval_batches(image_set, batch_size=batch_size)
     for first in range(0, num_batches, length):
-        taken = [next(batches) for _ in range(min(length, num_batches - first))]
-
-        def stacked(*parts: np.ndarray) -> np.ndarray:
-            whole = np.zeros((length, *parts[0].shape), parts[0].dtype)
-            for place, part in enumerate(parts):
-                whole[place] = part
-            return whole
-
-        yield first, jax.tree.map(stacked, *taken)
+        images = np.zeros((length, batch_size, *picture.shape), picture.dtype)
+        labels = np.zeros((length, batch_size), np.int32)
+        for place in range(min(length, num_batches - first)):
+            batch = next(batches)
+            images[place], labels[place] = batch.images, batch.labels
+        yield images, labels
+        # Only the devices' copies are left while the next chunk is read.
+        del images, labels
 
 
 def _finished(rows: Any) -> Any:

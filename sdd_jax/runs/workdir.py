@@ -14,6 +14,9 @@ import numpy as np
 
 from sdd_jax.errors import InputError
 
+# They trade memory for time, or say more or less on the way.
+_CHANGE_NO_RESULT = {"train.remat", "train.cache_images", "train.log_every"}
+
 
 def _flat(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     flat = {}
@@ -58,7 +61,7 @@ def check(workdir: Path, config: Mapping[str, Any], sections: tuple[str, ...]) -
     # What JSON cannot tell apart, such as a tuple and a list, is not a difference.
     plain = json.loads(json.dumps({name: config[name] for name in sections}))
     here = _flat(plain)
-    names = sorted(there.keys() | here.keys())
+    names = sorted((there.keys() | here.keys()) - _CHANGE_NO_RESULT)
     different = [name for name in names if there.get(name) != here.get(name)]
     if not different:
         return

@@ -3,6 +3,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from sdd_jax.faithfulness import metrics
 from sdd_jax.faithfulness.metrics import (
     METRICS,
     bootstrap_means,
@@ -119,6 +120,15 @@ def test_the_bootstrap_is_a_loop_over_drawn_pictures():
         pictures = [i for i in range(6) for _ in range(times[i])]
         assert len(pictures) == 6
         np.testing.assert_allclose(row, values[pictures].mean(0), rtol=1e-12)
+
+
+@pytest.mark.parametrize("at_a_time", [1, 13, 60])
+def test_a_large_split_is_drawn_a_few_resamples_at_a_time(monkeypatch, at_a_time):
+    values = np.random.default_rng(0).normal(0, 1, (6, 3))
+    whole = bootstrap_means(values, seed=5, num_resamples=20)
+    monkeypatch.setattr(metrics, "_DRAWS_AT_A_TIME", at_a_time)
+    parts = bootstrap_means(values, seed=5, num_resamples=20)
+    np.testing.assert_allclose(parts, whole, rtol=1e-12)
 
 
 def test_the_seed_decides_the_draws():

@@ -1,3 +1,5 @@
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -8,6 +10,8 @@ from sdd_jax import models, sharding
 from sdd_jax.errors import InputError
 from sdd_jax.models import folding
 from sdd_jax.models.ir_resnet import Unit
+from sdd_jax.runs.program import bind_methods, explain_and_mask
+from sdd_jax.types import Batch
 
 PLATFORMS = ["cpu", "gpu"]  # the sums' two formulations; both run anywhere
 
@@ -27,7 +31,7 @@ def randomise(module):
     return module
 
 
-def build(arch="ir_tiny", size=None):
+def build(arch="ir_tiny"):
     model = models.build(
         {
             "backbone": {"name": "ir_resnet", "arch": arch},
@@ -152,12 +156,38 @@ def test_an_unknown_dtype_is_refused(model):
             folding.folded(model, dtype=dtype)
 
 
-def test_blocks_change_nothing(model, images, monkeypatch):
+# One at a time, and two, so that the last block lacks one of the three.
+@pytest.mark.parametrize(("num_bytes", "number"), [(1, 4), (2 * 4 * 112 * 112 * 8, 3)])
+def test_blocks_change_nothing(model, images, monkeypatch, num_bytes, number):
+    images = images[:number]
     whole = folding.folded(model).feature_maps(images)
-    monkeypatch.setattr(folding, "_BYTES_A_BLOCK", 1)
+    monkeypatch.setattr(folding, "_BYTES_A_BLOCK", num_bytes)
     np.testing.assert_allclose(
         folding.folded(model).feature_maps(images), whole, rtol=1e-5, atol=1e-5
     )
+
+
+def test_the_clean_pass_is_shared_in_blocks_too(model, images, monkeypatch):
+    monkeypatch.setattr(folding, "_BYTES_A_BLOCK", 1)
+    folded = folding.folded(model, platform="cpu")
+    indices = jnp.arange(len(images))
+    batch = Batch(images, indices, indices, indices >= 0)
+    program = functools.partial(
+        explain_and_mask,
+        folded,
+        methods=bind_methods(("sdd", "cam"), {}),
+        sdd_options={},
+        fills=("black",),
+        fraction=0.2,
+        seed=0,
+    )
+    products = [
+        jax.jit(f).lower(x).compile().as_text().count(" dot(")
+        for f, x in ((folded.feature_maps, images), (program, batch))
+    ]
+    # One pass on the intact pictures, and one in the loop over the masks.
+    assert products[0] > 50
+    assert 2 * products[0] <= products[1] < 2.5 * products[0]
 
 
 def test_eight_devices_give_what_one_gives(model, images):

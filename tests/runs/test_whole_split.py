@@ -76,7 +76,14 @@ def test_eight_devices_give_what_one_gives(pictures):
     assert len(launched) == len(compiled) == 1
 
 
-def test_what_fits_is_a_share_of_the_devices_memory(pictures):
-    host = sharding.host_memory()
-    assert 2**26 < host < 2**45
-    assert batches_a_chunk(pictures, 4) == -(-len(pictures) // 4)
+def test_what_fits_is_an_eighth_of_the_devices_memory(pictures, monkeypatch):
+    assert batches_a_chunk(pictures, 8) == -(-len(pictures) // 8)
+    batch = 8 * 16 * 16 * 3  # bytes
+    monkeypatch.setattr(sharding, "device_memory", lambda: 8 * 2 * batch + 7)
+    assert batches_a_chunk(pictures, 8) == 2
+    with jax.set_mesh(sharding.make_mesh(2)):
+        assert batches_a_chunk(pictures, 8) == 4
+    # A CPU does not tell its memory: the host's is its.
+    monkeypatch.setattr(sharding, "device_memory", lambda: None)
+    monkeypatch.setattr(sharding, "host_memory", lambda: 8 * 3 * batch)
+    assert batches_a_chunk(pictures, 8) == 2  # of four at most three: two and two
