@@ -8,7 +8,7 @@ import pytest
 from sdd_jax import models, sharding
 from sdd_jax.models.classifier import FaceClassifier
 from sdd_jax.models.heads import PooledHead
-from sdd_jax.models.ranking import rank, rank_logits
+from sdd_jax.models.ranking import LOWEST, largest, rank, rank_logits
 from sdd_jax.runs.program import (
     bind_methods,
     explain_and_mask,
@@ -34,6 +34,20 @@ def layer(kind):
         kernel = np.zeros_like(kernel)
     offset = kernel[0] + (1000 if kind == "large" else 0)
     return jnp.asarray(features), jnp.asarray(kernel), jnp.asarray(offset)
+
+
+@pytest.mark.parametrize("num_top", [1, 2, 5])
+@pytest.mark.parametrize("num_classes", [5, 640, 641, 1000, 1280])
+@pytest.mark.parametrize("num_values", [1, 3, 400, 10**6])
+def test_the_largest_of_groups_are_the_largest_of_all(num_top, num_classes, num_values):
+    rng = np.random.default_rng(num_classes)
+    logits = rng.integers(0, num_values, (7, num_classes)).astype(np.float32)
+    logits[0] = LOWEST  # as classes that do not count have it
+    expected = jax.lax.top_k(logits, num_top)
+    for found, values in zip(
+        largest(jnp.asarray(logits), num_top), expected, strict=True
+    ):
+        np.testing.assert_array_equal(found, values)
 
 
 def check(ranking, logits, targets, num_top):
