@@ -70,7 +70,7 @@ def jax_side(
     if is_head:
         pictures = drawn.image_set(np.concatenate(inputs))
         size = options["batch_size"]
-        both, facts["features_seconds"] = _timed_twice(
+        both, facts["features_seconds"] = _timed(
             lambda: pooled_features(model, pictures, batch_size=size)
         )
         inputs = [x[:, None, None] for x in np.split(both[0], len(batches))]
@@ -131,7 +131,7 @@ def torch_side(
         size = batches[0][0].shape[1]
         folded = Folded(network, size=size, dtype=dtype)
         pictures = torch.cat([images for images, _ in batches])
-        features, facts["features_seconds"] = _timed_twice(
+        features, facts["features_seconds"] = _timed(
             lambda: torch_training.pooled_features(
                 folded, pictures, batch_size=options["batch_size"]
             )
@@ -172,9 +172,8 @@ def _batches(
     ]
 
 
-def _timed_twice(compute: Callable[[], Any]) -> tuple[Any, float]:
-    """Return a result and the seconds of the second time; the first one compiles."""
-    compute()
+def _timed(compute: Callable[[], Any]) -> tuple[Any, float]:
+    """Return a result and the seconds it took, compiling included."""
     began = time.perf_counter()
     return compute(), time.perf_counter() - began
 

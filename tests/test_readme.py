@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 import weights_conversion
+from benchmarks import choices
 from configs import finetune, orl
 from sdd_jax import saliency
 from sdd_jax.images import facescrub
@@ -44,6 +45,15 @@ def test_the_library_lines_print_what_the_readme_says(trained_folder):
     # The four names are a well-trained network's; the rest is the same for any.
     names = re.compile(r"^\[.*?\] ")
     assert names.sub("", done.stdout.strip()) == names.sub("", said)
+
+
+@pytest.mark.slow
+def test_a_row_of_the_choices_table_is_measured(trained_folder):
+    values = choices.measure({"scale": 50.0}, trained_folder / "runs" / "orl")
+    assert set(values) == {"black", "mean"}
+    for schemes in values.values():
+        assert 0 < schemes["deletion"]["confidence_drop"] < 100
+    assert not (trained_folder / "runs" / "orl" / "eval").exists()
 
 
 def test_every_flag_in_the_readme_exists():
