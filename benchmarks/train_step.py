@@ -3,11 +3,11 @@
     python -m benchmarks.train_step [--arch=ir_101] [--images=32] [--dtype=float32]
 
 All parameters, with and without rematerialisation, and the head alone on features that
-are computed once, which is timed apart, with compiling. Weights, pictures and labels are the same on
-both sides, and so are loss, clipping and AdamW; batch norms keep their statistics, and
-nothing is augmented. Each variant has a process of its own, so that its peak memory is
-its own, and they take their steps in turns, one at a time: whatever else the machine
-does, it does to all of them. Last comes one JSON line.
+are computed once, which is timed apart, with compiling. Weights, pictures and labels
+are the same on both sides, and so are loss, clipping and AdamW; batch norms keep their
+statistics, and nothing is augmented. Each variant has a process of its own, so that its
+peak memory is its own, and they take their steps in turns, one at a time: whatever else
+the machine does, it does to all of them. Last comes one JSON line.
 """
 
 import argparse
