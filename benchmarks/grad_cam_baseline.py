@@ -5,11 +5,10 @@ thresholds, the perturbed pictures and their confidences. Everything is batched.
 masks are percentiles, so ties make them larger or smaller than a fifth.
 
 Given a `Folded`, it is tuned as the package allows: no batch norms, channels last, and
-a gradient that stops at the last unit's own bias. Given a `Network` it is what the
-package's documentation shows: the network as it was loaded, with gradients.
-
-The package's metrics return a difference of confidences unless they are told not to,
-and for it each call passes the intact pictures through the network once more.
+a gradient that stops at the last unit's own bias. Given a `Network` it is as it was
+loaded, with gradients. The package's metrics return a difference of confidences unless
+they are told not to, and for it each call passes the intact pictures through the
+network once more: that, one picture at a time, is what its documentation shows.
 """
 
 import contextlib
@@ -56,10 +55,7 @@ def explain_and_evaluate(
 
     Args:
         network: a `Folded` or a `Network`.
-        images: uint8 RGB, [images, height, width, 3].
-        batch_size: pictures a forward pass.
-        fraction: the share of pixels that is masked.
-        seed: of the random maps.
+        images, batch_size, fraction, seed: as there.
         return_diff: passed on to the package's metrics, whose default is True.
     """
     _ensure_torchvision()

@@ -17,7 +17,7 @@ from sdd_jax.types import Ranking
 
 BLOCK = 16384  # classes; fewer are one product and one softmax
 
-_GROUP = 128  # classes; one of the largest is in one of the groups with large maxima
+_GROUP = 128  # classes, of which `largest` first looks at the maximum alone
 
 # Of what must not count. Not minus infinity: a difference of two of those is no number.
 LOWEST = float(jnp.finfo(jnp.float32).min)

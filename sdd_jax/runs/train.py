@@ -74,8 +74,9 @@ def run(config: Mapping[str, Any], folder: Path) -> dict[str, Any]:
 def _start(
     config: Mapping[str, Any], train_set: ImageSet, tx: optax.GradientTransformation
 ) -> tuple[dict[str, Any], nnx.GraphDef, TrainState, np.ndarray | None]:
-    """Return a description, the state before the first step, and, for the head alone,
-    the features.
+    """Return a description, the state before the first step, and the features.
+
+    The features only where the head alone is trained, on them.
     """
     names = train_set.names
     model_description, model = start_from(
@@ -87,12 +88,8 @@ def _start(
     standardise(model, features)
     graphdef, state = init_state(model, tx, config["train"]["parts"])
     description = {"model": model_description, "names": names}
-    return (
-        description,
-        graphdef,
-        state,
-        None if "backbone" in state.params else features,
-    )
+    kept = None if "backbone" in state.params else features
+    return description, graphdef, state, kept
 
 
 def _make_step(

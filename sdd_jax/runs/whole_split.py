@@ -6,6 +6,7 @@ program: while it works on one, the next is read and sent.
 """
 
 import functools
+import itertools
 import time
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -93,9 +94,10 @@ def run_program(
     """Return what `over_split` does, from a program that `split_program` returned."""
     num_batches = -(-len(image_set) // batch_size)
     done, running = [], None
-    chunks = _chunks(image_set, batch_size, num_batches, length)
+    batches = pipeline.eval_batches(image_set, batch_size=batch_size)
     for first in range(0, num_batches, length):
-        images, labels = sharding.shard_batches(next(chunks))
+        # No name for the host's copy: it goes as soon as the devices have theirs.
+        images, labels = sharding.shard_batches(_next_chunk(batches, length))
         if running is not None:
             done.append(_finished(running))
         counts = sharding.replicate((np.int32(first), np.int32(len(image_set))))
@@ -119,24 +121,18 @@ def batches_a_chunk(
     return -(-num_batches // num_chunks)
 
 
-def _chunks(
-    image_set: ImageSet, batch_size: int, num_batches: int, length: int
-) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """Yield each chunk's pictures and labels, [length, batch, ...].
+def _next_chunk(batches: Iterator[Batch], length: int) -> tuple[np.ndarray, np.ndarray]:
+    """Return the next pictures and labels, [length, batch, ...].
 
     The last chunk is filled up with zeros, which are never looked at.
     """
-    picture = image_set.read(0)
-    batches = pipeline.eval_batches(image_set, batch_size=batch_size)
-    for first in range(0, num_batches, length):
-        images = np.zeros((length, batch_size, *picture.shape), picture.dtype)
-        labels = np.zeros((length, batch_size), np.int32)
-        for place in range(min(length, num_batches - first)):
-            batch = next(batches)
-            images[place], labels[place] = batch.images, batch.labels
-        yield images, labels
-        # Only the devices' copies are left while the next chunk is read.
-        del images, labels
+    first = next(batches)
+    images = np.zeros((length, *first.images.shape), first.images.dtype)
+    labels = np.zeros((length, *first.labels.shape), first.labels.dtype)
+    rest = itertools.islice(batches, length - 1)
+    for place, batch in enumerate(itertools.chain([first], rest)):
+        images[place], labels[place] = batch.images, batch.labels
+    return images, labels
 
 
 def _finished(rows: Any) -> Any:

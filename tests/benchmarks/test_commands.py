@@ -32,13 +32,13 @@ def test_every_method_adds_its_masked_passes_and_nothing_else():
 def test_growth_runs_identities_in_both_ways(result_of, tmp_path):
     plot = tmp_path / "growth.png"
     result = result_of(
-        *("growth", "--images=3", "--identities=20000", f"--plot={plot}"),
+        *("growth", "--images=3", "--identities=10,20000", f"--plot={plot}"),
     )
     assert [point["images"] for point in result["images"]] == [3]
     assert [point["launches"] for point in result["images"]] == [1]
     rows = result["identities"]
     assert [(row["identities"], row["way"]) for row in rows] == [
-        *((20_000, "blocked"), (20_000, "naive")),
+        *((10, "blocked"), (10, "naive"), (20_000, "blocked"), (20_000, "naive")),
     ]
     for row in rows:
         assert row["ms_per_image"] > 0
