@@ -4,6 +4,8 @@ The package is imported inside the fixtures: array shapes are checked only in wh
 imported after pytest has read its command line.
 """
 
+import os
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -12,6 +14,16 @@ from flax import nnx
 
 # Then one process can show that eight devices compute what one does.
 jax.config.update("jax_num_cpu_devices", 8)
+
+
+@pytest.fixture(scope="session")
+def environment(tmp_path_factory):
+    """Return an environment in which what one process compiled serves the next."""
+    return os.environ | {
+        "JAX_COMPILATION_CACHE_DIR": str(tmp_path_factory.mktemp("compiled")),
+        "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
+        "XLA_FLAGS": "",
+    }
 
 
 @pytest.fixture(autouse=True)

@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import os
 import signal
 import subprocess
 import sys
@@ -17,16 +16,6 @@ from sdd_jax import checkpoints, models
 
 ROOT = Path(__file__).parents[1]
 SMOKE = "--config=configs/smoke.py"
-
-
-@pytest.fixture(scope="module")
-def environment(tmp_path_factory):
-    """Return an environment in which what one process compiled serves the next."""
-    return os.environ | {
-        "JAX_COMPILATION_CACHE_DIR": str(tmp_path_factory.mktemp("compiled")),
-        "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
-        "XLA_FLAGS": "",
-    }
 
 
 @pytest.fixture(scope="module")
