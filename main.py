@@ -20,10 +20,10 @@ import jax
 from absl import app, flags
 from ml_collections import config_flags
 
-from sdd_jax import sharding
+from sdd_jax import cli, files, screen, sharding
 from sdd_jax.errors import InputError
 from sdd_jax.reports import table
-from sdd_jax.runs import evaluate, explain, setup, train
+from sdd_jax.runs import evaluate, explain, train
 
 RUNS = {"train": train.run, "explain": explain.run, "eval": evaluate.run}
 
@@ -41,49 +41,29 @@ def main(arguments: list[str]) -> int:
     """Run the mode; return the exit status, after one line on what went wrong."""
     # Orbax logs, with many traces, what it raises as well.
     logging.getLogger("absl").setLevel(logging.CRITICAL)
-    interrupts = _listen_for_interrupts()
-    try:
-        _run(*_parse(arguments))
-    except BaseException as error:
-        signal.setitimer(signal.ITIMER_REAL, 0)
-        if interrupts:  # whatever a library made of it
-            message = "stopped; what was finished is kept, the same command goes on"
-            return _fail(message, 130)
-        if isinstance(error, InputError):
-            return _fail(str(error))
-        if "RESOURCE_EXHAUSTED" in str(error):
-            return _fail(
-                "the device's memory is full: choose a smaller batch_size of the mode "
-                "(--config.train.batch_size, --config.eval.batch_size and so on), or "
-                "train with --config.train.remat=True"
-            )
-        if isinstance(error, OSError):
-            return _fail(
-                f"cannot read or write {error.filename or 'a file'}: "
-                f"{error.strerror or error}; make room, or choose another --workdir"
-            )
-        raise
-    finally:
-        signal.setitimer(signal.ITIMER_REAL, 0)
-    return 0
+    return cli.run(
+        lambda: _run(*_parse(arguments)),
+        stopped="stopped; what was finished is kept, the same command goes on",
+        way_out="make room, or choose another --workdir",
+    )
 
 
 def _run(config: dict[str, Any], workdir: Path, modes: tuple[str, ...]) -> None:
     jax.set_mesh(sharding.make_mesh(_NUM_DEVICES.value))
     seconds = {}
-    for mode in modes:
-        began = time.monotonic()
-        RUNS[mode](config, workdir)
-        seconds[mode] = time.monotonic() - began
+    with files.lock(workdir / ".lock", of=workdir):
+        for mode in modes:
+            began = time.monotonic()
+            RUNS[mode](config, workdir)
+            seconds[mode] = time.monotonic() - began
     if len(modes) > 1:
         total = sum(seconds.values())
         shares = {
             mode: f"{value:.0f} s, {100 * value / total:.0f} %"
             for mode, value in seconds.items()
         }
-        setup.console.print(table.results(f"{total:.0f} s in all", shares))
-        page = workdir / "explain" / "index.html"
-        setup.console.print(f"open {page} in a browser", soft_wrap=True)
+        screen.console.print(table.results(f"{total:.0f} s in all", shares))
+        screen.say(f"open {workdir / 'explain' / 'index.html'} in a browser")
 
 
 def _parse(arguments: list[str]) -> tuple[dict[str, Any], Path, tuple[str, ...]]:
@@ -119,7 +99,7 @@ def _parse(arguments: list[str]) -> tuple[dict[str, Any], Path, tuple[str, ...]]
             f"unknown mode {mode!r}: expected one of {', '.join(RUNS)} or all"
         )
     name = Path(config_flags.get_config_filename(flags.FLAGS["config"])).stem
-    workdir = Path(_WORKDIR.value or f"runs/{name}")
+    workdir = files.expanded(_WORKDIR.value or f"runs/{name}")
     return config, workdir, tuple(RUNS) if mode == "all" else (mode,)
 
 
@@ -129,41 +109,6 @@ def _text_of(error: Exception) -> str:
         text = str(error.args[0]).strip("'\"").replace("\\n", " ")
         return text if " " in text else f"the config has no setting called {text}"
     return str(error)
-
-
-def _listen_for_interrupts() -> list[int]:
-    """Make Ctrl-C stop the program wherever it strikes; return the signals so far.
-
-    Raised inside a library's callback, such as JAX's at every garbage collection, the
-    exception is dropped or becomes another. So it is raised again until it is on its
-    way out, and from then on no second one disturbs the tidying up.
-    """
-    signals: list[int] = []
-
-    def interrupt(number: int, frame: Any) -> None:
-        signals.append(number)
-        handled = sys.exc_info()[1]
-        if handled and frame and frame.f_code is main.__code__:
-            return  # `main` has it, whatever it became on the way
-        while handled and not isinstance(handled, KeyboardInterrupt):
-            handled = handled.__cause__ or handled.__context__
-        if handled is None:
-            signal.setitimer(signal.ITIMER_REAL, 0.05)
-            raise KeyboardInterrupt
-
-    def report(dropped: Any) -> None:
-        if dropped.exc_type is not KeyboardInterrupt:
-            sys.__unraisablehook__(dropped)
-
-    signal.signal(signal.SIGINT, interrupt)
-    signal.signal(signal.SIGALRM, interrupt)
-    sys.unraisablehook = report
-    return signals
-
-
-def _fail(message: str, status: int = 1) -> int:
-    print(f"error: {message}", file=sys.stderr)
-    return status
 
 
 if __name__ == "__main__":

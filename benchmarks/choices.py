@@ -18,7 +18,8 @@ from rich.table import Table
 
 from benchmarks.seeds import values_of
 from configs import orl
-from sdd_jax.runs import evaluate, setup
+from sdd_jax import screen
+from sdd_jax.runs import evaluate
 
 CHOICES: dict[str, dict[str, Any]] = {
     "default": {},
@@ -46,9 +47,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--workdir", type=Path, default=Path("runs/orl"))
     options = parser.parse_args()
-    setup.console.quiet = True
+    screen.console.quiet = True
     results = {name: measure(c, options.workdir) for name, c in CHOICES.items()}
-    setup.console.quiet = False
+    screen.console.quiet = False
     shown = Table(title="SDD, deletion: confidence drop % / prediction change %")
     for heading in ("", "black", "mean"):
         shown.add_column(heading)
@@ -59,7 +60,7 @@ def main() -> None:
             for fill in ("black", "mean")
         ]
         shown.add_row(name, *cells)
-    setup.console.print(shown)
+    screen.console.print(shown)
     print(json.dumps(results))
 
 

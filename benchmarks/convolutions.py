@@ -31,8 +31,8 @@ import jax.numpy as jnp
 import numpy as np
 from rich.table import Table
 
+from sdd_jax import screen
 from sdd_jax.models import convolution
-from sdd_jax.runs import setup
 
 STAGES = ((56, 64), (28, 128), (14, 256), (7, 512))  # size, channels
 
@@ -256,7 +256,7 @@ def main() -> None:
     for name, values in rates.items():
         error = f"{errors[name]:.1e}" if name in errors else ""
         shown.add_row(name, *(f"{value:.0f}" for value in values), error)
-    setup.console.print(shown)
+    screen.console.print(shown)
     print(json.dumps(vars(options) | {"gflops": rates, "errors": errors}))
 
 

@@ -30,9 +30,10 @@ from rich.table import Table
 
 from benchmarks import drawn
 from benchmarks.counting import compilations, launches
+from sdd_jax import screen
 from sdd_jax.faithfulness import SCHEMES, metrics
 from sdd_jax.models import FaceClassifier, folding
-from sdd_jax.runs import evaluate, setup
+from sdd_jax.runs import evaluate
 from sdd_jax.runs.program import bind_methods, join_model, split_model
 from sdd_jax.runs.whole_split import batches_a_chunk, run_program, split_program
 from sdd_jax.types import Batch, ImageSet
@@ -169,7 +170,7 @@ def main() -> None:
         shown.add_row(
             name, f"{rate:.2f}", f"{num_passes(METHODS) * rate:.1f}", f"{ratio:.2f}"
         )
-    setup.console.print(shown)
+    screen.console.print(shown)
     result = vars(options) | {
         "images_per_second": rates["sdd_jax"],
         "baseline_images_per_second": {
@@ -194,7 +195,7 @@ def _baselines(
     try:
         import torch
     except ImportError:
-        setup.console.print("no PyTorch: pip install torch==2.13.0 to measure it")
+        screen.console.print("no PyTorch: pip install torch==2.13.0 to measure it")
         return {}
     from benchmarks import grad_cam_baseline, torch_baseline
     from benchmarks.torch_network import Folded, load, tensors_of
@@ -217,7 +218,7 @@ def _baselines(
     if options.baseline != "all":
         return jobs
     if not grad_cam_baseline.can_be_imported():
-        setup.console.print(grad_cam_baseline.HOW_TO_GET_IT)
+        screen.console.print(grad_cam_baseline.HOW_TO_GET_IT)
         return jobs
     theirs = grad_cam_baseline.explain_and_evaluate
     jobs["pytorch-grad-cam, tuned"] = job(theirs, folded())

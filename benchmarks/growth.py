@@ -19,7 +19,7 @@ import matplotlib
 from rich.table import Table
 
 from benchmarks.identities import WAYS
-from sdd_jax.runs import setup
+from sdd_jax import screen
 
 matplotlib.use("Agg")
 from matplotlib import pyplot  # noqa: E402
@@ -95,7 +95,7 @@ def main() -> None:
             shown.add_row(
                 *(f"{v:,.1f}" if isinstance(v, float) else str(v) for v in cells)
             )
-        setup.console.print(shown)
+        screen.console.print(shown)
     print(json.dumps({"images": images, "identities": rows}))
 
 

@@ -28,11 +28,10 @@ import jax.numpy as jnp
 import numpy as np
 from rich.table import Table
 
-from sdd_jax import models
+from sdd_jax import models, screen
 from sdd_jax.models import folding
 from sdd_jax.models.classifier import with_variables
 from sdd_jax.models.heads import PooledHead
-from sdd_jax.runs import setup
 from sdd_jax.runs.program import (
     bind_methods,
     explain_and_mask,
@@ -194,7 +193,7 @@ def main() -> None:
     for row in rows:
         cells = [f"{row[name]:,.1f}" if name in row else "failed" for name in names]
         shown.add_row(f"{row['identities']:,}", row["way"], *cells)
-    setup.console.print(shown)
+    screen.console.print(shown)
     print(json.dumps(rows))
 
 

@@ -21,6 +21,7 @@ import jax
 import numpy as np
 from rich.table import Table
 
+from sdd_jax import screen
 from sdd_jax.faithfulness import SCHEMES
 from sdd_jax.images import pipeline
 from sdd_jax.models import folding
@@ -112,7 +113,7 @@ def main() -> None:
                     f"{fill}, {scheme}: {short}",
                     *(f"{value:.2f}" for value in cells.values()),
                 )
-    setup.console.print(shown)
+    screen.console.print(shown)
     print(json.dumps(jax.tree.map(float, result)))
 
 

@@ -14,8 +14,9 @@ import numpy as np
 from rich.table import Table
 
 from configs import orl
+from sdd_jax import screen
 from sdd_jax.faithfulness import METRICS, SCHEMES
-from sdd_jax.runs import evaluate, setup, train
+from sdd_jax.runs import evaluate, train
 
 _SHOWN = ("confidence_drop", "prediction_change")
 
@@ -84,7 +85,7 @@ def main() -> None:
         for seed in options.seeds
     ]
     names = [f"seed {seed}" for seed in options.seeds]
-    setup.console.print(table([*results, mean(results)], [*names, "mean"]))
+    screen.console.print(table([*results, mean(results)], [*names, "mean"]))
     print(json.dumps(mean(results)))
 
 

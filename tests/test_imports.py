@@ -7,13 +7,16 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
-BASE = {"types", "errors", "keys"}
+BASE = {"types", "errors", "keys", "files", "screen", "cli"}
 # Which parts of sdd_jax each part may import, besides itself.
 MAY_IMPORT = {
     "__init__": set(),
     "types": set(),
     "errors": set(),
     "keys": set(),
+    "screen": set(),
+    "files": {"errors"},
+    "cli": {"errors", "screen"},
     "sharding": BASE,
     "checkpoints": BASE,
     "images": BASE,

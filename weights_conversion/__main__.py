@@ -5,8 +5,11 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from sdd_jax import cli
 from sdd_jax.errors import InputError
+from sdd_jax.files import expanded
 from sdd_jax.models.ir_resnet import ARCHITECTURES
+from sdd_jax.screen import say
 from weights_conversion.convert import convert, locate, save
 from weights_conversion.export import export
 from weights_conversion.new_head import num_classes_of, with_pooled_head
@@ -31,20 +34,18 @@ exit status:
 def main(arguments: list[str] | None = None) -> int:
     """Convert or export, print the card, and return the exit status."""
     options = _parser().parse_args(arguments)
-    try:
+
+    def work() -> None:
+        options.output = expanded(options.output)
         done = _export(options) if options.to else _convert(options)
-    except InputError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
-    except OSError as error:
-        print(f"error: cannot write {options.output}: {error}", file=sys.stderr)
-        return 1
-    except KeyboardInterrupt:
-        print("error: stopped; run the same command again", file=sys.stderr)
-        return 130
-    for name, value in done.items():
-        print(f"{name:>16}  {value}")
-    return 0
+        for name, value in done.items():
+            say(f"{name:>16}  {value}")
+
+    return cli.run(
+        work,
+        stopped="stopped; run the same command again",
+        way_out="make room, or choose another OUTPUT",
+    )
 
 
 def _convert(options: argparse.Namespace) -> dict[str, Any]:
@@ -72,7 +73,7 @@ def _export(options: argparse.Namespace) -> dict[str, Any]:
             f"found {', '.join(given)} beside --to=torch, but an export goes by the "
             f"checkpoint alone: leave it out"
         )
-    return export(Path(options.source), options.output) | {"file": options.output}
+    return export(expanded(options.source), options.output) | {"file": options.output}
 
 
 def _parser() -> argparse.ArgumentParser:

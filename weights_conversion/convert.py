@@ -8,8 +8,9 @@ from typing import Any
 
 import jax
 
-from sdd_jax import checkpoints
+from sdd_jax import checkpoints, files
 from sdd_jax.errors import InputError
+from sdd_jax.files import expanded
 from weights_conversion import adaface, dlib, kinds
 
 _PACKAGE = "package:"
@@ -28,7 +29,7 @@ class Converted:
 
 def exists(source: str) -> bool:
     """Return False for a path without a file; packages are looked for by `locate`."""
-    return source.startswith(_PACKAGE) or Path(source).expanduser().exists()
+    return source.startswith(_PACKAGE) or files.exists(expanded(source))
 
 
 def locate(source: str) -> Path:
@@ -42,8 +43,8 @@ def locate(source: str) -> Path:
         InputError: there is no such file or package.
     """
     if not source.startswith(_PACKAGE):
-        path = Path(source).expanduser()
-        if not path.exists():
+        path = expanded(source)
+        if not files.exists(path):
             raise InputError(
                 f"no weights at {source}: expected a published file or a converted "
                 f"checkpoint directory"

@@ -29,44 +29,39 @@ from collections.abc import Callable, Generator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from rich.console import Console
-from rich.progress import track
-
+from sdd_jax import cli
 from sdd_jax.errors import InputError
+from sdd_jax.files import expanded, line_of, lock
 from sdd_jax.images.alignment import aligned_folder, crops
 from sdd_jax.images.alignment.aligned_folder import Row
 from sdd_jax.images.alignment.detectors import load_mtcnn
 from sdd_jax.images.alignment.similarity import SIZE
 from sdd_jax.images.alignment.wanted_faces import wanted_faces
+from sdd_jax.screen import progress, say
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Align a folder; return the exit status, after one line on what went wrong."""
     options = _parser().parse_args(arguments)
-    stop = threading.Event()
-    before = signal.signal(signal.SIGINT, lambda *_: stop.set())
-    try:
+
+    def work() -> None:
+        stop = threading.Event()
+        # Pictures in the works are finished; `cli.run` puts its own handler back.
+        signal.signal(signal.SIGINT, lambda *_: stop.set())
         align(
-            options.source.expanduser(),
-            options.output.expanduser(),
+            expanded(options.source),
+            expanded(options.output),
             size=options.size,
             min_score=options.min_score,
-            boxes=options.boxes and options.boxes.expanduser(),
+            boxes=options.boxes and expanded(options.boxes),
             stop=stop,
         )
-    except KeyboardInterrupt:
-        message = "stopped; what was finished is kept, the same command goes on"
-        return _fail(message, 130)
-    except InputError as error:
-        return _fail(str(error))
-    except OSError as error:
-        return _fail(
-            f"cannot read or write {error.filename or options.output}: "
-            f"{error.strerror or error}; make room, or choose another OUTPUT"
-        )
-    finally:
-        signal.signal(signal.SIGINT, before)
-    return 0
+
+    return cli.run(
+        work,
+        stopped="stopped; what was finished is kept, the same command goes on",
+        way_out="make room, or choose another OUTPUT",
+    )
 
 
 def align(
@@ -104,36 +99,39 @@ def align(
     options = {"detector": "mtcnn", "size": size, "min_score": min_score}
     options |= {"boxes": wanted.sha256, "source": str(source.resolve())}
     aligned_folder.begin(output, options)
-    good, bad = output / "alignment.jsonl", output / "skipped.jsonl"
-    done, skipped = aligned_folder.resume(good), aligned_folder.resume(bad)
-    names = aligned_folder.names(
-        wanted.paths, {row["path"]: row["output"] for row in done}
-    )
-    known = {row["path"] for row in done + skipped}
-    todo = [path for path in wanted.paths if path not in known]
+    with lock(output / ".lock", of=output):
+        good, bad = output / "alignment.jsonl", output / "skipped.jsonl"
+        done, skipped = aligned_folder.resume(good), aligned_folder.resume(bad)
+        names = aligned_folder.names(
+            wanted.paths, {row["path"]: row["output"] for row in done}
+        )
+        known = {row["path"] for row in done + skipped}
+        todo = [path for path in wanted.paths if path not in known]
 
-    def work(number: int, path: str) -> Row:
-        try:
-            pixels, box = wanted.read(path)
-            crop, row = crops.aligned(
-                pixels, detect, size=size, min_score=min_score, box=box
-            )
-        except InputError as error:
-            return {"path": path, "reason": str(error)}
-        aligned_folder.save(crop, output / names[path], number)
-        return {"path": path, "output": names[path]} | row
+        def work(number: int, path: str) -> Row:
+            try:
+                pixels, box = wanted.read(path)
+                crop, row = crops.aligned(
+                    pixels, detect, size=size, min_score=min_score, box=box
+                )
+            except InputError as error:
+                return {"path": path, "reason": str(error)}
+            aligned_folder.save(crop, output / names[path], number)
+            return {"path": path, "output": names[path]} | row
 
-    with (
-        contextlib.closing(_results(work, todo, stop or threading.Event())) as results,
-        good.open("a", **aligned_folder.TEXT) as good_lines,
-        bad.open("a", **aligned_folder.TEXT) as bad_lines,
-    ):
-        for row in results:
-            is_bad = "reason" in row
-            (skipped if is_bad else done).append(row)
-            lines = bad_lines if is_bad else good_lines
-            lines.write(aligned_folder.line_of(row))
-            lines.flush()  # what is finished stays finished, whatever comes next
+        with (
+            contextlib.closing(
+                _results(work, todo, stop or threading.Event())
+            ) as results,
+            good.open("a", encoding="utf-8") as good_lines,
+            bad.open("a", encoding="utf-8") as bad_lines,
+        ):
+            for row in results:
+                is_bad = "reason" in row
+                (skipped if is_bad else done).append(row)
+                lines = bad_lines if is_bad else good_lines
+                lines.write(line_of(row))
+                lines.flush()  # what is finished stays finished, whatever comes next
     total = len(done) + len(skipped)
     if not done:
         raise InputError(
@@ -141,7 +139,7 @@ def align(
             f"{bad}; the first: {skipped[0]['reason']}"
         )
     where = f", see {bad}" if skipped else ""
-    Console(soft_wrap=True, markup=False).print(
+    say(
         f"faces aligned: {len(done)} of {total} pictures "
         f"({len(todo)} looked at in this run){where}"
     )
@@ -151,18 +149,11 @@ def _results(
     work: Callable[[int, str], Row], todo: list[str], stop: threading.Event
 ) -> Generator[Row]:
     """Yield what becomes of each picture, in order."""
-    console = Console()
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         try:
-            rows = track(
-                pool.map(work, range(len(todo)), todo),
-                "aligning faces",
-                total=len(todo),
-                console=console,
-                transient=True,
-                disable=not console.is_terminal,
-            )
-            for number, row in enumerate(rows, 1):
+            rows = pool.map(work, range(len(todo)), todo)
+            shown = progress(rows, "aligning faces", total=len(todo))
+            for number, row in enumerate(shown, 1):
                 yield row
                 if stop.is_set() and number < len(todo):
                     raise KeyboardInterrupt
@@ -194,11 +185,6 @@ def _parser() -> argparse.ArgumentParser:
         "[x1, y1, x2, y2]}, or the folder with FaceScrub's published lists",
     )
     return parser
-
-
-def _fail(message: str, status: int = 1) -> int:
-    print(f"error: {message}", file=sys.stderr)
-    return status
 
 
 if __name__ == "__main__":

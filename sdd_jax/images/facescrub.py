@@ -21,14 +21,15 @@ from typing import NoReturn
 
 import numpy as np
 from jaxtyping import UInt8
-from rich.console import Console
 
 from sdd_jax.errors import InputError
+from sdd_jax.files import expanded
 from sdd_jax.images import facescrub_files, preprocess
 from sdd_jax.images.collection import Picture
 from sdd_jax.images.facescrub_lists import Face, read_lists
 from sdd_jax.images.folder import picture_of
 from sdd_jax.images.splitting import splits_of
+from sdd_jax.screen import say
 from sdd_jax.types import ImageSet
 
 WHERE = facescrub_files.WHERE
@@ -64,7 +65,7 @@ def splits(
     Raises:
         InputError: There are no pictures, or they cannot be split.
     """
-    folder = Path(root).expanduser()
+    folder = expanded(root)
     listed = read_lists(folder)
     sets = splits_of(
         _pictures(folder, listed, margin),
@@ -167,6 +168,4 @@ def _report_missing(
     who = f"missing: {', '.join(missing)}"
     if not missing:
         who = "its lists, put beside the pictures, would tell who is missing"
-    Console(soft_wrap=True).print(
-        f"warning: {len(have)} identities, FaceScrub has {num_identities}; {who}"
-    )
+    say(f"warning: {len(have)} identities, FaceScrub has {num_identities}; {who}")

@@ -12,6 +12,7 @@ import numpy as np
 from jaxtyping import UInt8
 
 from sdd_jax.errors import InputError
+from sdd_jax.files import expanded
 from sdd_jax.images import preprocess
 from sdd_jax.images.collection import Picture
 from sdd_jax.images.splitting import splits_of
@@ -39,7 +40,7 @@ def splits(
         InputError: There are not two identities with two pictures each to tell apart.
     """
     return splits_of(
-        pictures(Path(root).expanduser()),
+        pictures(expanded(root)),
         image_size=image_size,
         seed=seed,
         validation_fraction=validation_fraction,

@@ -20,6 +20,7 @@ import numpy as np
 from jaxtyping import UInt8
 
 from sdd_jax.errors import InputError
+from sdd_jax.files import expanded
 from sdd_jax.images import folder, preprocess, tfds
 from sdd_jax.images.collection import Picture
 from sdd_jax.images.splitting import splits_of
@@ -78,7 +79,7 @@ def splits(
             "folder or TFDS's, leave one of them empty"
         )
     if root:
-        found = pictures(Path(root).expanduser(), crop=crop)
+        found = pictures(expanded(root), crop=crop)
     else:
         found = tfds.pictures("lfw", data_dir=data_dir, image=partial(_face, crop))
     return splits_of(
@@ -143,7 +144,7 @@ def pairs(path: Path) -> list[Pair]:
         InputError: A line is not as it should be; the message has its number.
     """
     try:
-        lines = path.read_text(encoding="utf-8").rstrip().split("\n")
+        lines = path.read_bytes().decode("utf-8-sig").rstrip().split("\n")
     except (OSError, UnicodeDecodeError) as error:
         reason = getattr(error, "strerror", None) or error
         raise InputError(f"{path}: {reason}; expected LFW's pairs.txt") from error

@@ -18,24 +18,24 @@ is done when the set is read, with the seed and the shares of the config.
 import argparse
 import contextlib
 import hashlib
-import json
 import os
 import shutil
 import sys
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 from array_record.python.array_record_module import ArrayRecordWriter
-from rich.console import Console
-from rich.progress import track
 
+from sdd_jax import cli, files
 from sdd_jax.errors import InputError
+from sdd_jax.files import expanded
 from sdd_jax.images import facescrub, folder, lfw, preprocess
 from sdd_jax.images.collection import Picture, fingerprint
 from sdd_jax.images.prepared import INDEX, MANIFEST, PICTURES
+from sdd_jax.screen import progress, say
 
 # name -> function: a root -> every picture there is; a new source is one line.
 LISTINGS: dict[str, Callable[[Path], list[Picture]]] = {
@@ -66,31 +66,26 @@ def main(arguments: list[str] | None = None) -> int:
         help="the largest share that may be left out as damaged; 0.05 by default",
     )
     options = parser.parse_args(arguments)
-    try:
+
+    def work() -> None:
         manifest = prepare(
-            options.root.expanduser(),
-            options.output.expanduser(),
+            expanded(options.root),
+            expanded(options.output),
             source=options.source,
             size=options.size,
             max_skipped=options.max_skipped,
         )
-    except InputError as error:
-        return _fail(str(error))
-    except OSError as error:
-        return _fail(
-            f"cannot read or write {error.filename or options.output}: "
-            f"{error.strerror or error}; make room, or choose another OUTPUT"
+        say(
+            f"pictures prepared: {manifest['num_pictures']} of "
+            f"{manifest['num_identities']} identities, left out: "
+            f"{manifest['num_skipped']}, {options.output}"
         )
-    except KeyboardInterrupt:
-        return _fail(
-            f"stopped; {options.output} was not made, run the same command again", 130
-        )
-    print(
-        f"pictures prepared: {manifest['num_pictures']} of "
-        f"{manifest['num_identities']} identities, left out: "
-        f"{manifest['num_skipped']}, {options.output}"
+
+    return cli.run(
+        work,
+        stopped=f"stopped; {options.output} was not made, run the same command again",
+        way_out="make room, or choose another OUTPUT",
     )
-    return 0
 
 
 def prepare(
@@ -118,11 +113,11 @@ def prepare(
         )
     listed = LISTINGS[source](root)
     pictures = sorted(listed, key=lambda picture: (picture.identity, picture.file))
-    with _new_folder(output) as fresh:
+    beside = output.with_name(f".{output.name}.lock")
+    with files.lock(beside, of=output), _new_folder(output) as fresh:
         rows, skipped = _write_pictures(fresh / PICTURES, pictures, size, max_skipped)
-        index = _lines(rows)
-        (fresh / INDEX).write_bytes(index)
-        (fresh / "skipped.jsonl").write_bytes(_lines(skipped))
+        files.write_rows(fresh / INDEX, rows)
+        files.write_rows(fresh / "skipped.jsonl", skipped)
         manifest = {
             "size": size,
             "num_pictures": len(rows),
@@ -131,9 +126,9 @@ def prepare(
             "source": source,
             "root": str(root.absolute()),
             "max_skipped": max_skipped,
-            "index_sha256": hashlib.sha256(index).hexdigest(),
+            "index_sha256": hashlib.sha256((fresh / INDEX).read_bytes()).hexdigest(),
         }
-        (fresh / MANIFEST).write_text(json.dumps(manifest, indent=2) + "\n")
+        files.write_json(fresh / MANIFEST, manifest)
     return manifest
 
 
@@ -166,13 +161,8 @@ def _decoded(
     pictures: Sequence[Picture], size: int
 ) -> Iterator[tuple[Picture, tuple[str, bytes] | str]]:
     """Yield each picture with its fingerprint and pixels, or what is wrong with it."""
-    console = Console()
-    numbers = track(
-        range(len(pictures)),
-        "decoding every picture once",
-        console=console,
-        transient=True,
-        disable=not console.is_terminal,
+    numbers = progress(
+        range(len(pictures)), "decoding every picture once", total=len(pictures)
     )
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         results: list[tuple[str, bytes] | str] = []
@@ -218,16 +208,6 @@ def _new_folder(output: Path) -> Iterator[Path]:
         os.replace(fresh, output)
     finally:
         shutil.rmtree(fresh, ignore_errors=True)
-
-
-def _lines(rows: Iterable[Mapping[str, Any]]) -> bytes:
-    lines = (json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
-    return "".join(lines).encode()
-
-
-def _fail(message: str, status: int = 1) -> int:
-    print(f"error: {message}", file=sys.stderr)
-    return status
 
 
 if __name__ == "__main__":

@@ -16,6 +16,7 @@ from array_record.python.array_record_data_source import ArrayRecordDataSource
 from jaxtyping import UInt8
 
 from sdd_jax.errors import InputError
+from sdd_jax.files import expanded, read_text, rows_of
 from sdd_jax.images.collection import Picture
 from sdd_jax.images.splitting import splits_of
 from sdd_jax.types import ImageSet
@@ -39,7 +40,7 @@ def splits(
     Raises:
         InputError: There is no whole prepared set, or its pictures are too small.
     """
-    folder = Path(root).expanduser()
+    folder = expanded(root)
     size = _read_manifest(folder)["size"]
     if size < image_size:
         raise InputError(
@@ -76,7 +77,7 @@ def pictures(root: Path) -> list[Picture]:
         raise InputError(
             f"{root / INDEX} is not as it was written: remove {root} and {_MAKE}"
         )
-    rows = [json.loads(line) for line in index.decode().splitlines()]
+    rows = rows_of(index.decode())
     if len(rows) != len(source):
         raise InputError(
             f"{root / PICTURES} has {len(source)} pictures, but {INDEX} {len(rows)}: "
@@ -96,7 +97,7 @@ def pictures(root: Path) -> list[Picture]:
 def _read_manifest(root: Path) -> dict:
     path = root / MANIFEST
     try:
-        manifest = json.loads(path.read_text())
+        manifest = json.loads(read_text(path))
         if manifest["size"] < 1 or len(manifest["index_sha256"]) != 64:
             raise ValueError("a value is not as it was written")
     except OSError as error:

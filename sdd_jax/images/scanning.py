@@ -6,18 +6,17 @@ but one good picture is left out: nobody could be both trained on and tested wit
 
 import collections
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, NamedTuple
 
 import numpy as np
 from jaxtyping import UInt8, UInt64
 from PIL import Image
-from rich.console import Console
-from rich.progress import track
 
 from sdd_jax.errors import InputError
 from sdd_jax.images.collection import Picture, fingerprint
+from sdd_jax.screen import progress
 
 NEAR = 3  # of 64 bits: a copy saved again differs in about so many
 Row = dict[str, str]
@@ -50,7 +49,8 @@ def scan(pictures: Sequence[Picture]) -> Scan:
 
     ordered = sorted(pictures, key=lambda picture: (picture.identity, picture.file))
     with ThreadPoolExecutor(os.cpu_count()) as pool:
-        found = list(_with_progress(pool.map(look, ordered), len(ordered)))
+        looked = pool.map(look, ordered)
+        found = list(progress(looked, "reading every picture once", total=len(ordered)))
     rows, damaged, hashes = [], [], {}
     for picture, result in zip(ordered, found, strict=True):
         if isinstance(result, str):
@@ -124,18 +124,6 @@ def _without_lonely(rows: Sequence[Row]) -> tuple[list[Row], list[Row]]:
         if counts[row["identity"]] == 1
     ]
     return kept, skipped
-
-
-def _with_progress(results: Iterable[Any], total: int) -> Iterable[Any]:
-    console = Console()
-    return track(
-        results,
-        "reading every picture once",
-        total=total,
-        console=console,
-        transient=True,
-        disable=not console.is_terminal,
-    )
 
 
 def small_hash(image: UInt8[np.ndarray, "height width 3"]) -> np.uint64:

@@ -14,20 +14,19 @@ checked against its fingerprint when it is read.
 
 import collections
 import functools
-import json
-import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from jaxtyping import UInt8
-from rich.console import Console
 
+from sdd_jax import files
 from sdd_jax.errors import InputError
 from sdd_jax.images import preprocess
 from sdd_jax.images.collection import Picture, fingerprint
 from sdd_jax.images.scanning import Row, check_enough, near_duplicates, scan
+from sdd_jax.screen import say
 from sdd_jax.types import ImageSet
 
 SPLITS = ("train", "validation", "test")
@@ -78,14 +77,14 @@ def splits_of(
         found = scan(pictures)
         if record:  # for whoever mends the pictures, also if too few are left
             record.mkdir(parents=True, exist_ok=True)
-            _write_rows(record / "skipped.jsonl", found.skipped)
+            files.write_rows(record / "skipped.jsonl", found.skipped)
         listed = f", see {record / 'skipped.jsonl'}" if record else ""
         check_enough(found, max_skipped, listed)
         rows = _assigned(found.good, seed, validation_fraction, test_fraction)
         near = near_duplicates(rows, found.hashes)
         if record:
-            _write_rows(record / "near_duplicates.jsonl", near)
-            _write_rows(record / "split.jsonl", rows)  # last: it says all is there
+            files.write_rows(record / "near_duplicates.jsonl", near)
+            files.write_rows(record / "split.jsonl", rows)  # last: it says all is there
         _report(rows, found.skipped, near, record)
     check_leakage(rows, path)
     return _image_sets(rows, pictures, image_size, path)
@@ -103,7 +102,9 @@ def _assigned(
         num_test = min(max(round(test_fraction * len(rows)), 1), len(rows) - 1)
         num_rest = len(rows) - num_test
         num_validation = min(round(validation_fraction * len(rows)), num_rest - 1)
-        order = np.random.default_rng([seed, *name.encode()]).permutation(len(rows))
+        order = np.random.default_rng(
+            [seed, *name.encode("utf-8", "surrogateescape")]
+        ).permutation(len(rows))
         split_of = {}
         for rank, place in enumerate(order):
             later = (rank >= num_test) + (rank >= num_test + num_validation)
@@ -132,16 +133,13 @@ def _report(
     record: Path | None,
 ) -> None:
     """Say what was left out, where there is anything to say."""
-    console = Console(soft_wrap=True)
     where = f", see {record / 'skipped.jsonl'}" if record else ""
     if skipped:
-        console.print(
-            f"pictures left out: {len(skipped)} of {len(skipped) + len(rows)}{where}"
-        )
+        say(f"pictures left out: {len(skipped)} of {len(skipped) + len(rows)}{where}")
     if near:
         num_test = sum(row["split"] == "test" for row in rows)
         where = f", see {record / 'near_duplicates.jsonl'}" if record else ""
-        console.print(
+        say(
             f"test pictures that look like a training picture: {len(near)} of "
             f"{num_test}{where}"
         )
@@ -190,7 +188,7 @@ def _read(
 
 def _read_rows(path: Path) -> list[Row]:
     try:
-        rows = [json.loads(line) for line in path.read_text().splitlines()]
+        rows = files.rows_of(files.read_text(path))
         if not rows or not all(
             row["split"] in SPLITS
             and all(isinstance(row[name], str) for name in ("identity", "file"))
@@ -204,10 +202,3 @@ def _read_rows(path: Path) -> list[Row]:
             "and sha256 for each picture, take another --workdir"
         ) from error
     return rows
-
-
-def _write_rows(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:
-    fresh = path.with_name(f".{path.name}-new")
-    lines = (json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
-    fresh.write_text("".join(lines))
-    os.replace(fresh, path)

@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 
 from sdd_jax.errors import InputError
+from sdd_jax.files import expanded
 from sdd_jax.images import preprocess
 from sdd_jax.images.collection import Picture
 from sdd_jax.images.splitting import splits_of
@@ -160,7 +161,7 @@ def _package() -> Any:
 
 def _builder(tfds: Any, name: str, data_dir: str | None) -> Any:
     """Return what reads a prepared set, without running the set's own code."""
-    folder = str(Path(data_dir).expanduser()) if data_dir else None
+    folder = str(expanded(data_dir)) if data_dir else None
     where = f", data_dir={folder!r}" if folder else ""
     command = (
         'python -c "import tensorflow_datasets as tfds; '

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from sdd_jax import checkpoints, sharding
+from sdd_jax import checkpoints, files, screen, sharding
 from sdd_jax.faithfulness import SCHEMES, check_fills, metrics
 from sdd_jax.faithfulness.masks import num_masked
 from sdd_jax.faithfulness.summary import check_bootstrap, summarise
@@ -48,7 +48,7 @@ def run(config: Mapping[str, Any], folder: Path) -> dict[str, Any]:
     )
     workdir.claim(folder, config, SECTIONS)
 
-    setup.console.print(
+    screen.say(
         f"evaluating {len(methods)} methods on {len(image_set)} "
         f"{options['split']} pictures"
     )
@@ -71,13 +71,13 @@ def run(config: Mapping[str, Any], folder: Path) -> dict[str, Any]:
         ("schemes", SCHEMES),
     ):
         per_sample[axis] = np.array(names)
-    with workdir.replaced_folder(folder / "eval") as fresh:
-        workdir.write_arrays(fresh / "per_sample.npz", per_sample)
-        workdir.write_json(fresh / "metrics.json", result)
-    setup.console.print(table.table_1(result))
+    with files.replaced_folder(folder / "eval") as fresh:
+        files.write_arrays(fresh / "per_sample.npz", per_sample)
+        files.write_json(fresh / "metrics.json", result)
+    screen.console.print(table.table_1(result))
     if result.get("difference_to_sdd"):
-        setup.console.print(table.differences(result))
-    setup.console.print(f"written: {folder / 'eval' / 'metrics.json'}", soft_wrap=True)
+        screen.console.print(table.differences(result))
+    screen.say(f"written: {folder / 'eval' / 'metrics.json'}")
     return result
 
 

@@ -7,7 +7,6 @@ file's hash.
 """
 
 import hashlib
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -16,7 +15,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from sdd_jax import checkpoints, sharding
+from sdd_jax import checkpoints, files, screen, sharding
 from sdd_jax.faithfulness import FILLS, SCHEMES
 from sdd_jax.faithfulness.masks import num_masked
 from sdd_jax.images import SQUARES, pipeline
@@ -52,9 +51,9 @@ def run(config: Mapping[str, Any], folder: Path) -> dict[str, Any]:
     workdir.claim(folder, config, SECTIONS)
     square = SQUARES[config["data"]["source"]]
     image_set, skipped = pictures.chosen(options, splits, square)
-    setup.console.print(f"pictures to explain: {len(image_set)}")
+    screen.say(f"pictures to explain: {len(image_set)}")
     explained = _explain(config, model, image_set)
-    with workdir.replaced_folder(folder / "explain") as fresh:
+    with files.replaced_folder(folder / "explain") as fresh:
         records = [
             record(
                 one,
@@ -67,14 +66,12 @@ def run(config: Mapping[str, Any], folder: Path) -> dict[str, Any]:
             | {"files": _write_pictures(fresh, one)}
             for one in explained
         ]
-        lines = [json.dumps(line, ensure_ascii=False) + "\n" for line in records]
-        workdir.write_bytes(fresh / "records.jsonl", "".join(lines).encode())
-        lines = [json.dumps(line, ensure_ascii=False) + "\n" for line in skipped]
-        workdir.write_bytes(fresh / "skipped.jsonl", "".join(lines).encode())
+        files.write_rows(fresh / "records.jsonl", records)
+        files.write_rows(fresh / "skipped.jsonl", skipped)
         arrays = _arrays(explained, image_set)
-        workdir.write_arrays(fresh / "explanations.npz", arrays)
+        files.write_arrays(fresh / "explanations.npz", arrays)
         html = _page(fresh, records, splits["train"], options["fraction"], provenance)
-        workdir.write_bytes(fresh / "index.html", html.encode())
+        files.write_bytes(fresh / "index.html", html.encode())
         manifest = {
             "num_images": len(records),
             **provenance,
@@ -82,14 +79,12 @@ def run(config: Mapping[str, Any], folder: Path) -> dict[str, Any]:
             "versions": workdir.versions(),
             "files": _hashes(fresh),
         }
-        workdir.write_json(fresh / "manifest.json", manifest)
+        files.write_json(fresh / "manifest.json", manifest)
     if skipped:
         listed = folder / "explain" / "skipped.jsonl"
-        setup.console.print(
-            f"pictures left out: {len(skipped)}, see {listed}", soft_wrap=True
-        )
+        screen.say(f"pictures left out: {len(skipped)}, see {listed}")
     index = folder / "explain" / "index.html"
-    setup.console.print(f"pictures explained: {len(records)}, {index}", soft_wrap=True)
+    screen.say(f"pictures explained: {len(records)}, {index}")
     return manifest
 
 
@@ -149,11 +144,11 @@ def _write_pictures(folder: Path, one: Mapping[str, Any]) -> dict[str, str]:
     colours = {
         fill: np.asarray(colour_of(image))[0, 0, 0] for fill, colour_of in FILLS.items()
     }
-    files = {}
+    names = {}
     for key, picture in drawn(one, colours).items():
-        files[key] = f"{one['index']:04d}_{key}.png"
-        workdir.write_bytes(folder / files[key], overlay.png(picture))
-    return files
+        names[key] = f"{one['index']:04d}_{key}.png"
+        files.write_bytes(folder / names[key], overlay.png(picture))
+    return names
 
 
 def _arrays(

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from sdd_jax.errors import InputError
+from sdd_jax.files import exists, expanded
 from sdd_jax.images import pipeline
 from sdd_jax.images.folder import SUFFIXES
 from sdd_jax.images.preprocess import decode, resize
@@ -35,7 +36,7 @@ def chosen(
     images = options["images"]
     if images:
         # A file's own name may hold a comma.
-        is_one = Path(images).expanduser().exists()
+        is_one = exists(expanded(images))
         return _asked_for([images] if is_one else images.split(","), splits, square)
     split = named_split(splits, options["split"], "explain.split")
     num_images = min(options["num_images"] or len(split), len(split))
@@ -79,8 +80,8 @@ def _asked_for(
         reads.append(read)
 
     for name in (name.strip() for name in wanted if name.strip()):
-        path = Path(name).expanduser()
-        if path.exists():
+        path = expanded(name)
+        if exists(path):
             for file in _files_in(path):
                 try:
                     decode(file)

@@ -5,18 +5,15 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
-
 import weights_conversion
-from sdd_jax import checkpoints, images, models
+from sdd_jax import checkpoints, images, models, screen
 from sdd_jax.errors import InputError
+from sdd_jax.files import expanded
 from sdd_jax.images import facescrub
 from sdd_jax.models import FaceClassifier, folding
 from sdd_jax.runs.workdir import planned_steps
 from sdd_jax.types import ImageSet
 from weights_conversion import adaface
-
-console = Console()
 
 
 def image_size(config: Mapping[str, Any]) -> int:
@@ -28,12 +25,12 @@ def require_files(config: Mapping[str, Any]) -> None:
     """Raise one error that names all of the user's own files that are not there."""
     root = config["data"].get("root")
     weights = config["model"]["pretrained"]
-    if root and Path(root).expanduser().is_file():
+    if root and expanded(root).is_file():
         raise InputError(
             f"data.root is {root}, a file; expected the folder that the pictures are in"
         )
     missing = []
-    if root and not Path(root).expanduser().is_dir():
+    if root and not expanded(root).is_dir():
         missing.append(
             f"pictures in {root} (data.root): {_how_to_get_pictures(config)}"
         )
@@ -136,7 +133,7 @@ def load_model(
     model = models.load(workdir, step=step)
     last, planned = checkpoints.latest_step(workdir), planned_steps(workdir)
     if last < planned:
-        console.print(f"step {last} of {planned}: training is not finished")
+        screen.say(f"step {last} of {planned}: training is not finished")
     return folding.folded(model, dtype=compute_dtype), {
         "compute_dtype": compute_dtype or "as trained",
         "checkpoint": str(checkpoints.path(workdir, step)),

@@ -18,7 +18,7 @@ import numpy as np
 import optax
 from flax import nnx
 
-from sdd_jax import checkpoints, sharding
+from sdd_jax import checkpoints, screen, sharding
 from sdd_jax.errors import InputError
 from sdd_jax.images import pipeline
 from sdd_jax.images.augmentation import augment
@@ -59,7 +59,7 @@ def run(config: Mapping[str, Any], folder: Path) -> dict[str, Any]:
         setup.check_names(description, splits["train"].names, folder)
         workdir.claim(folder, config, SECTIONS)
         graphdef, state = resume.restore(folder, step, tx, options["parts"])
-        setup.console.print(f"going on from step {step} in {folder}", soft_wrap=True)
+        screen.say(f"going on from step {step} in {folder}")
         features = None
     else:
         description, graphdef, state, features = _start(config, splits["train"], tx)
@@ -195,7 +195,7 @@ def _train(
     unchecked: dict[int, Any] = {}
     with open_log(
         folder,
-        setup.console,
+        screen.console,
         num_steps=end,
         start_step=start,
         batch_size=options["batch_size"],
@@ -276,5 +276,5 @@ def _report(folder: Path) -> dict[str, Any]:
         **{f"validation_{name}": value for name, value in validation.items()},
         "checkpoint": str(checkpoints.path(folder, step)),
     }
-    setup.console.print(table.results("Training", result))
+    screen.console.print(table.results("Training", result))
     return result

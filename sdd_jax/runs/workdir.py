@@ -1,18 +1,13 @@
-"""A run's folder: whose it is, and how results get into it whole or not at all."""
+"""A run's folder: whose it is, and with what it was made."""
 
-import contextlib
 import importlib.metadata
-import io
 import json
-import os
-import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from sdd_jax.errors import InputError
+from sdd_jax.files import read_text, write_json
 
 # They trade memory for time, or say more or less on the way.
 _CHANGE_NO_RESULT = {"train.remat", "train.cache_images", "train.log_every"}
@@ -52,7 +47,7 @@ def check(workdir: Path, config: Mapping[str, Any], sections: tuple[str, ...]) -
     if not path.exists():
         return
     try:
-        stored = json.loads(path.read_text())
+        stored = json.loads(read_text(path))
         there = _flat({name: stored.get(name) for name in sections})
     except (ValueError, AttributeError) as error:
         raise InputError(
@@ -83,63 +78,9 @@ def check(workdir: Path, config: Mapping[str, Any], sections: tuple[str, ...]) -
 def planned_steps(workdir: Path) -> int:
     """Return how many steps the folder is to be trained for, 0 where nobody says."""
     try:
-        return int(json.loads((workdir / "config.json").read_text())["train"]["steps"])
+        return int(json.loads(read_text(workdir / "config.json"))["train"]["steps"])
     except (OSError, ValueError, LookupError, TypeError):
         return 0
-
-
-def write_bytes(path: Path, content: bytes) -> None:
-    """Write a file that is either the old one or whole."""
-    fresh = path.with_name(f".{path.name}-new")
-    try:
-        with fresh.open("wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(fresh, path)
-    finally:
-        fresh.unlink(missing_ok=True)
-
-
-def write_json(path: Path, value: Any) -> None:
-    """Write JSON for people and programs; NaN, which JSON lacks, is an error."""
-    text = json.dumps(value, indent=2, allow_nan=False, ensure_ascii=False)
-    write_bytes(path, (text + "\n").encode())
-
-
-def write_arrays(path: Path, arrays: Mapping[str, Any]) -> None:
-    """Write NumPy arrays as a compressed .npz file."""
-    buffer = io.BytesIO()
-    np.savez_compressed(buffer, **dict(arrays))
-    write_bytes(path, buffer.getvalue())
-
-
-@contextlib.contextmanager
-def replaced_folder(folder: Path) -> Iterator[Path]:
-    """Give an empty folder that takes `folder`'s place once all is in it.
-
-    Until then, and if anything goes wrong, what was there stays.
-    """
-    fresh, old = (folder.with_name(f".{folder.name}-{x}") for x in ("new", "old"))
-    _put_back(old, folder)
-    for leftover in (fresh, old):
-        shutil.rmtree(leftover, ignore_errors=True)
-    fresh.mkdir(parents=True)
-    try:
-        yield fresh
-        if folder.exists():
-            os.replace(folder, old)
-        os.replace(fresh, folder)
-    finally:
-        _put_back(old, folder)
-        for leftover in (fresh, old):
-            shutil.rmtree(leftover, ignore_errors=True)
-
-
-def _put_back(old: Path, folder: Path) -> None:
-    """Undo a replacement that was cut short between its two moves."""
-    if old.exists() and not folder.exists():
-        os.replace(old, folder)
 
 
 def versions() -> dict[str, str]:

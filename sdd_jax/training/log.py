@@ -16,6 +16,8 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from tensorboardX import SummaryWriter
 
+from sdd_jax import files
+
 
 class TrainingLog:
     """Writes each number to the screen, to JSON lines and to TensorBoard."""
@@ -72,15 +74,13 @@ class TrainingLog:
 def _keep_until(path: Path, step: int) -> None:
     """Drop the lines after a step, and a last line that was cut short."""
     kept = []
-    for line in path.read_text().splitlines() if path.exists() else []:
+    for line in files.read_text(path).split("\n") if path.exists() else []:
         try:
             if json.loads(line)["step"] <= step:
                 kept.append(line + "\n")
-        except ValueError:
+        except (ValueError, KeyError, TypeError):
             continue
-    fresh = path.with_name(f".{path.name}-new")
-    fresh.write_text("".join(kept))
-    fresh.replace(path)
+    files.write_bytes(path, "".join(kept).encode())
 
 
 @contextmanager

@@ -1,6 +1,5 @@
 import json
 import os
-import stat
 
 import numpy as np
 import pytest
@@ -36,10 +35,6 @@ def refusal_of(folder, config) -> str:
     message = str(caught.value)
     assert "\n" not in message
     return message
-
-
-def fail(*arguments, **options):
-    raise OSError(28, "No space left on device")
 
 
 def test_a_new_folder_becomes_the_configs(tmp_path):
@@ -113,111 +108,6 @@ def test_a_damaged_config_is_refused(tmp_path, content):
     (tmp_path / "config.json").write_text(content, encoding="latin-1")
     message = refusal_of(tmp_path, CONFIG)
     assert message.startswith(f"{tmp_path / 'config.json'} is damaged")
-
-
-def test_a_file_is_written_whole_and_readable_by_others(tmp_path):
-    path = tmp_path / "picture.png"
-    for content in (b"old", b"new"):
-        workdir.write_bytes(path, content)
-        assert path.read_bytes() == content
-    assert os.listdir(tmp_path) == ["picture.png"]
-    assert stat.S_IMODE(path.stat().st_mode) == 0o644
-
-
-@pytest.mark.parametrize("function", ["fsync", "replace"])
-def test_a_write_that_fails_leaves_the_old_file_and_nothing_else(
-    tmp_path, monkeypatch, function
-):
-    path = tmp_path / "metrics.json"
-    workdir.write_json(path, {"value": 1})
-    monkeypatch.setattr(os, function, fail)
-    with pytest.raises(OSError, match="No space left"):
-        workdir.write_json(path, {"value": 2})
-    monkeypatch.undo()
-    assert os.listdir(tmp_path) == ["metrics.json"]
-    assert json.loads(path.read_text()) == {"value": 1}
-
-
-@pytest.mark.parametrize("number", [float("nan"), float("inf")])
-def test_json_has_no_nan_and_the_old_file_stays(tmp_path, number):
-    path = tmp_path / "metrics.json"
-    workdir.write_json(path, {"value": 1})
-    with pytest.raises(ValueError, match="JSON"):
-        workdir.write_json(path, {"value": [number]})
-    assert os.listdir(tmp_path) == ["metrics.json"]
-    assert json.loads(path.read_text()) == {"value": 1}
-
-
-def test_names_are_written_as_they_are_spelt(tmp_path):
-    workdir.write_json(tmp_path / "names.json", ["Zoë", "李"])
-    assert "Zoë" in (tmp_path / "names.json").read_text(encoding="utf-8")
-
-
-def test_arrays_come_back(tmp_path):
-    arrays = {"a": np.arange(6).reshape(2, 3), "names": np.array(["Zoë", "李"])}
-    workdir.write_arrays(tmp_path / "arrays.npz", arrays)
-    with np.load(tmp_path / "arrays.npz") as loaded:
-        assert set(loaded) == {"a", "names"}
-        for name, value in arrays.items():
-            np.testing.assert_array_equal(loaded[name], value)
-
-
-def test_a_folder_is_there_once_all_is_in_it(tmp_path):
-    folder = tmp_path / "runs" / "eval"
-    with workdir.replaced_folder(folder) as fresh:
-        (fresh / "a.txt").write_text("a")
-        assert not folder.exists()
-    assert os.listdir(tmp_path / "runs") == ["eval"]
-    assert os.listdir(folder) == ["a.txt"]
-    assert stat.S_IMODE(folder.stat().st_mode) == 0o755
-
-
-def test_a_new_folder_takes_the_place_of_the_old_with_all_that_was_in_it(tmp_path):
-    folder = tmp_path / "eval"
-    (folder / "deep").mkdir(parents=True)
-    (folder / "deep" / "old.txt").write_text("old")
-    with workdir.replaced_folder(folder) as fresh:
-        assert os.listdir(fresh) == []
-        (fresh / "new.txt").write_text("new")
-        assert os.listdir(folder) == ["deep"]
-    assert os.listdir(tmp_path) == ["eval"]
-    assert os.listdir(folder) == ["new.txt"]
-
-
-@pytest.mark.parametrize("error", [ValueError, KeyboardInterrupt])
-def test_an_error_on_the_way_keeps_the_old_folder_and_leaves_nothing_else(
-    tmp_path, error
-):
-    folder = tmp_path / "eval"
-    folder.mkdir()
-    (folder / "old.txt").write_text("old")
-    with pytest.raises(error), workdir.replaced_folder(folder) as fresh:
-        (fresh / "new.txt").write_text("new")
-        raise error
-    assert os.listdir(tmp_path) == ["eval"]
-    assert os.listdir(folder) == ["old.txt"]
-
-
-def test_a_folder_that_cannot_be_exchanged_stays(tmp_path, monkeypatch):
-    folder = tmp_path / "eval"
-    folder.mkdir()
-    (folder / "old.txt").write_text("old")
-    replace = os.replace
-
-    def fails_for_the_new(source, target):
-        if str(target) == str(folder) and not (tmp_path / "failed").exists():
-            (tmp_path / "failed").touch()
-            fail()
-        replace(source, target)
-
-    monkeypatch.setattr(os, "replace", fails_for_the_new)
-    with (
-        pytest.raises(OSError, match="No space left"),
-        workdir.replaced_folder(folder) as fresh,
-    ):
-        (fresh / "new.txt").write_text("new")
-    assert sorted(os.listdir(tmp_path)) == ["eval", "failed"]
-    assert os.listdir(folder) == ["old.txt"]
 
 
 def test_versions_are_of_what_the_numbers_depend_on():

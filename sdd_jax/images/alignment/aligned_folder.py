@@ -16,11 +16,9 @@ from jaxtyping import Float, UInt8
 from PIL import Image
 
 from sdd_jax.errors import InputError
+from sdd_jax.files import line_of, read_text, write_bytes, write_json
 from sdd_jax.images.folder import SUFFIXES, visible
 
-# Names of files that are text in no encoding come back as they went in.
-TEXT: Any = {"encoding": "utf-8", "errors": "surrogateescape", "newline": "\n"}
-_READ: Any = {"encoding": "utf-8", "errors": "surrogateescape"}
 Row = dict[str, Any]
 
 
@@ -98,7 +96,7 @@ def read_boxes(
         InputError: The file is missing or damaged, or fits none of the pictures.
     """
     try:
-        lines = path.read_text(**_READ).split("\n")
+        lines = read_text(path).split("\n")
     except OSError as error:
         raise InputError(
             f"{path}: {error.strerror or error}; expected a file of boxes"
@@ -143,9 +141,9 @@ def begin(output: Path, options: Mapping[str, Any]) -> None:
                 "folder or one to go on with, choose another OUTPUT"
             )
         output.mkdir(parents=True, exist_ok=True)
-        _replace(path, json.dumps(options) + "\n")
+        write_json(path, dict(options))
     try:
-        before = json.loads(path.read_text(**_READ))
+        before = json.loads(read_text(path))
         changed = [
             f"{name}={before[name]} and not {value}"
             for name, value in options.items()
@@ -169,7 +167,7 @@ def resume(path: Path) -> list[Row]:
     Raises:
         InputError: Another line is damaged.
     """
-    text = path.read_text(**_READ) if path.exists() else ""
+    text = read_text(path) if path.exists() else ""
     rows = []
     for number, line in enumerate(text.split("\n")[:-1], 1):
         try:
@@ -186,13 +184,8 @@ def resume(path: Path) -> list[Row]:
             rows.append(row)
     whole = "".join(line_of(row) for row in rows)
     if whole != text:
-        _replace(path, whole)
+        write_bytes(path, whole.encode())
     return rows
-
-
-def line_of(row: Row) -> str:
-    """Return a row as a line of a record."""
-    return json.dumps(row, ensure_ascii=False) + "\n"
 
 
 def sha256(path: Path | None) -> str | None:
@@ -215,9 +208,3 @@ def save(crop: UInt8[np.ndarray, "size size 3"], path: Path, number: int) -> Non
         os.replace(fresh, path)
     finally:
         fresh.unlink(missing_ok=True)
-
-
-def _replace(path: Path, text: str) -> None:
-    fresh = path.with_name(f".{path.name}-new")
-    fresh.write_text(text, **TEXT)
-    os.replace(fresh, path)

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from sdd_jax import files
 from sdd_jax.errors import InputError
 from sdd_jax.images.alignment import aligned_folder
 
@@ -185,8 +186,7 @@ def test_a_damaged_line_of_a_record_is_refused_by_number(tmp_path, line):
 def test_any_name_comes_back_from_a_record(tmp_path, name):
     path = tmp_path / "skipped.jsonl"
     row = {"path": name, "reason": "no face"}
-    with path.open("a", **aligned_folder.TEXT) as stream:
-        stream.write(aligned_folder.line_of(row))
+    files.write_rows(path, [row])
     before = path.read_bytes()
     assert aligned_folder.resume(path) == [row]
     assert path.read_bytes() == before
@@ -195,11 +195,11 @@ def test_any_name_comes_back_from_a_record(tmp_path, name):
 def test_a_record_loses_its_torn_line_and_rows_without_a_crop(tmp_path):
     path = tmp_path / "alignment.jsonl"
     kept, gone = ({"path": name, "output": name} for name in ("a.png", "b.png"))
-    lines = aligned_folder.line_of(kept) + aligned_folder.line_of(gone)
+    lines = files.line_of(kept) + files.line_of(gone)
     path.write_text(lines + '{"path": "c.png", "out')
     (tmp_path / "a.png").touch()
     assert aligned_folder.resume(path) == [kept]
-    assert path.read_text() == aligned_folder.line_of(kept)
+    assert path.read_text() == files.line_of(kept)
     assert aligned_folder.resume(tmp_path / "none.jsonl") == []
     assert not (tmp_path / "none.jsonl").exists()
 

@@ -1,0 +1,95 @@
+"""What every command does with errors and with Ctrl-C: one line, and an exit status.
+
+0 done, 1 refused or failed, 130 stopped with Ctrl-C. What nobody foresaw keeps its
+traceback.
+"""
+
+import signal
+import sys
+from collections.abc import Callable
+from typing import Any
+
+from sdd_jax.errors import InputError
+from sdd_jax.screen import printable
+
+_MEMORY = (
+    "the device's memory is full: choose a smaller batch_size of the mode "
+    "(--config.train.batch_size, --config.eval.batch_size and so on), or train with "
+    "--config.train.remat=True"
+)
+
+
+def run(work: Callable[[], Any], *, stopped: str, way_out: str) -> int:
+    """Do the work; return the exit status, after one line on what went wrong.
+
+    Args:
+        work: it all.
+        stopped: the line after Ctrl-C.
+        way_out: the end of the line where a file cannot be read or written.
+    """
+    for stream in (sys.stdout, sys.stderr):
+        # A name that the terminal cannot show must not end the program.
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="backslashreplace")
+    handlers = {number: signal.getsignal(number) for number in _SIGNALS}
+    hook = sys.unraisablehook
+    interrupts = _listen_for_interrupts()
+    try:
+        work()
+    except BaseException as error:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        if interrupts or isinstance(error, KeyboardInterrupt):
+            return _fail(stopped, 130)  # whatever a library made of it
+        if isinstance(error, InputError):
+            return _fail(str(error))
+        if "RESOURCE_EXHAUSTED" in str(error):
+            return _fail(_MEMORY)
+        if isinstance(error, OSError):
+            reason = error.strerror or str(error) or type(error).__name__
+            file = error.filename or "a file"
+            return _fail(f"cannot read or write {file}: {reason}; {way_out}")
+        raise
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        sys.unraisablehook = hook
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
+    return 0
+
+
+_SIGNALS = (signal.SIGINT, signal.SIGALRM)
+
+
+def _listen_for_interrupts() -> list[int]:
+    """Make Ctrl-C stop the program wherever it strikes; return the signals so far.
+
+    Raised inside a library's callback, such as JAX's at every garbage collection, the
+    exception is dropped or becomes another. So it is raised again until it is on its
+    way out, and from then on no second one disturbs the tidying up.
+    """
+    signals: list[int] = []
+
+    def interrupt(number: int, frame: Any) -> None:
+        signals.append(number)
+        handled = sys.exc_info()[1]
+        if handled and frame and frame.f_code is run.__code__:
+            return  # `run` has it, whatever it became on the way
+        while handled and not isinstance(handled, KeyboardInterrupt):
+            handled = handled.__cause__ or handled.__context__
+        if handled is None:
+            signal.setitimer(signal.ITIMER_REAL, 0.05)
+            raise KeyboardInterrupt
+
+    def report(dropped: Any) -> None:
+        if dropped.exc_type is not KeyboardInterrupt:
+            sys.__unraisablehook__(dropped)
+
+    for number in _SIGNALS:
+        signal.signal(number, interrupt)
+    sys.unraisablehook = report
+    return signals
+
+
+def _fail(message: str, status: int = 1) -> int:
+    print(f"error: {printable(message)}", file=sys.stderr)
+    return status

@@ -1,0 +1,42 @@
+"""What a person reads while a program runs: lines, tables, progress.
+
+Whatever a name or a path holds, such as [brackets], :colons:, the end of a line or
+bytes that are no text, it is shown as it is or escaped: never taken for a command.
+"""
+
+from collections.abc import Iterable
+from typing import TypeVar
+
+from rich.console import Console
+from rich.progress import track
+
+Item = TypeVar("Item")
+
+console = Console(markup=False, emoji=False, highlight=False)
+
+
+def printable(text: str) -> str:
+    """Return a text on one line, with what cannot be shown written as an escape."""
+    return "".join(
+        character
+        if character.isprintable()
+        else character.encode("unicode_escape", "surrogatepass").decode("ascii")
+        for character in text
+    )
+
+
+def say(text: str) -> None:
+    """Print one line, of any length."""
+    console.print(printable(text), soft_wrap=True)
+
+
+def progress(items: Iterable[Item], text: str, *, total: int) -> Iterable[Item]:
+    """Return the items, with a bar on a terminal that moves as they are taken."""
+    return track(
+        items,
+        text,
+        total=total,
+        console=console,
+        transient=True,
+        disable=not console.is_terminal,
+    )
