@@ -9,7 +9,6 @@ import signal
 # makes of Ctrl-C is a trace, or nothing.
 signal.signal(signal.SIGINT, signal.SIG_DFL)
 
-import logging
 import os
 import sys
 import time
@@ -39,8 +38,6 @@ _NUM_DEVICES = flags.DEFINE_integer("num_devices", None, "How many; all by defau
 
 def main(arguments: list[str]) -> int:
     """Run the mode; return the exit status, after one line on what went wrong."""
-    # Orbax logs, with many traces, what it raises as well.
-    logging.getLogger("absl").setLevel(logging.CRITICAL)
     return cli.run(
         lambda: _run(*_parse(arguments)),
         stopped="stopped; what was finished is kept, the same command goes on",

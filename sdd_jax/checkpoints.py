@@ -4,12 +4,18 @@ The only file that imports Orbax. A directory holds `checkpoints/<step>/`; each 
 appears whole or not at all. Fine-tuned workdirs and converted weights look the same:
 the latter hold the one step 0. Files name arrays by their path, not by any class, and
 come back as NumPy arrays, whatever devices they were saved from.
+
+With a step goes its record: the shape, the dtype and the SHA-256 of every array, the
+description and the score, and a SHA-256 of all that. What is read is compared with it,
+so what comes back is to the bit what was saved, or an error that names what is not.
 """
 
 import hashlib
+import json
 import math
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+import os
+import shutil
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -17,9 +23,245 @@ import jax
 import numpy as np
 from orbax.checkpoint import v1 as ocp
 
+from sdd_jax import files
 from sdd_jax.errors import InputError
 
 _FOLDER = "checkpoints"
+_UNFINISHED = ".orbax-checkpoint-tmp"  # in the names of what Orbax has not finished
+_REMOVED = ".removed-"  # what such a name begins with is on its way out
+_WAY_OUT = "remove that folder to use an earlier one, or train or convert it again"
+
+
+def save(
+    directory: str | Path,
+    step: int,
+    trees: Mapping[str, Any],
+    description: Any,
+    score: float,
+) -> None:
+    """Save a step, and keep only it and the best one; on return it is on disk.
+
+    What was written is read again and compared before an earlier step is removed.
+
+    Args:
+        directory: where `checkpoints/` lies or is made.
+        step: the number of steps taken.
+        trees: name -> nested dict of arrays.
+        description: anything JSON can say.
+        score: larger is better.
+
+    Raises:
+        InputError: the disk is full, cannot be written or does not keep what it is
+            given.
+    """
+    folder = _folder(directory)
+    _make_room(folder)
+    trees = {name: _names_as_text(tree) for name, tree in trees.items()}
+    record = {
+        "step": step,
+        "score": None if math.isnan(score) else float(score),
+        "description": description,
+        "arrays": {name: _facts(tree) for name, tree in trees.items()},
+    }
+    metadata = record | {"sha256": _record_sha256(record)}
+    try:
+        with files.plain_path(folder) as plain:
+            ocp.save_checkpointables(
+                str(plain / str(step)), trees, overwrite=True, custom_metadata=metadata
+            )
+    except (OSError, ValueError) as error:
+        # The storage below Orbax reports the system's errors as values.
+        if not isinstance(error, OSError) and "os_error_code" not in str(error):
+            raise
+        reason = str(error).split(" [os_error_code")[0].split(": ")[-1]
+        raise InputError(
+            f"cannot save step {step} in {folder}: {reason}; what was saved before is "
+            f"whole: free the disk and run the same command again"
+        ) from error
+    try:
+        _read(directory, step, list(trees))
+    except InputError as error:
+        _remove(folder / str(step))
+        raise InputError(
+            f"cannot save step {step} in {folder}: what was written does not come back "
+            f"({error}); what was saved before is whole: use another disk"
+        ) from error
+    _keep_last_and_best(directory, step)
+
+
+def _make_room(folder: Path) -> None:
+    """Make the folder, without what an interrupted program left in it."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for path in folder.iterdir():
+        if _UNFINISHED in path.name or path.name.startswith(_REMOVED):
+            shutil.rmtree(path, ignore_errors=True)
+
+
+def _keep_last_and_best(directory: str | Path, last: int) -> None:
+    scores = {}
+    for step in _steps(directory):
+        try:
+            scores[step] = _score(_record(directory, step))
+        except InputError:
+            continue  # damaged: whoever needs it is told, and it is nobody's to remove
+    best = max(scores, key=lambda step: (scores[step], step))
+    for step in scores.keys() - {last, best}:
+        _remove(path(directory, step))
+
+
+def _remove(path: Path) -> None:
+    """Remove a step, so that it is never seen in parts."""
+    gone = path.with_name(f"{_REMOVED}{path.name}")
+    os.replace(path, gone)
+    shutil.rmtree(gone, ignore_errors=True)
+
+
+def _folder(directory: str | Path) -> Path:
+    return Path(directory).absolute() / _FOLDER
+
+
+def _score(record: Mapping[str, Any]) -> float:
+    return -math.inf if record["score"] is None else record["score"]
+
+
+def _steps(directory: str | Path) -> list[int]:
+    """Return the saved steps, in order; InputError where there is none."""
+    folder = _folder(directory)
+    if not folder.is_dir() or not any(folder.iterdir()):
+        raise InputError(
+            f"no checkpoint in {directory}: train first (python main.py --workdir="
+            f"{directory} ...) or convert published weights (python -m "
+            f"weights_conversion SOURCE {directory})"
+        )
+    steps = [
+        int(path.name)
+        for path in folder.iterdir()
+        # One that holds no file is what an interrupted removal left.
+        if path.name.isdecimal() and any(x.is_file() for x in path.rglob("*"))
+    ]
+    if not steps:
+        raise InputError(
+            f"no finished checkpoint in {directory}: it was interrupted before its "
+            f"first save; run the same command again"
+        )
+    return sorted(steps)
+
+
+def exists(directory: str | Path) -> bool:
+    """Return whether the directory holds a whole checkpoint."""
+    try:
+        latest_step(directory)
+    except InputError:
+        return False
+    return True
+
+
+def latest_step(directory: str | Path) -> int:
+    """Return the last saved step; InputError where there is none."""
+    return _steps(directory)[-1]
+
+
+def best_step(directory: str | Path) -> int:
+    """Return the step of the highest score, the later one of equals."""
+    scores = {step: _score(_record(directory, step)) for step in _steps(directory)}
+    return max(scores, key=lambda step: (scores[step], step))
+
+
+def path(directory: str | Path, step: int) -> Path:
+    """Return the folder of a step."""
+    return Path(directory) / _FOLDER / str(step)
+
+
+def description(directory: str | Path, step: int) -> Any:
+    """Return what `save` was told of a step; InputError where it is damaged."""
+    return _record(directory, step)["description"]
+
+
+def load(
+    directory: str | Path, step: int, examples: Mapping[str, Any]
+) -> dict[str, Any]:
+    """Return saved trees as NumPy arrays, each compared with its hash.
+
+    Args:
+        directory: where `checkpoints/` lies.
+        step: which step.
+        examples: the trees to load, with the shapes and dtypes they must have.
+
+    Raises:
+        InputError: the checkpoint does not hold such arrays, or is damaged.
+    """
+    found = _record(directory, step)["arrays"]
+    wanted = {name: _shapes(tree) for name, tree in examples.items()}
+    _check_shapes(found, wanted, directory)
+    trees = _read(directory, step, list(examples))
+    return {name: _names_like(trees[name], tree) for name, tree in examples.items()}
+
+
+def _read(directory: str | Path, step: int, names: list[str]) -> dict[str, Any]:
+    """Return trees as the step's record describes them."""
+    record = _record(directory, step)
+    empty = {
+        name: _nested(
+            {
+                key: np.empty(facts["shape"], _dtype(facts["dtype"]))
+                for key, facts in record["arrays"][name].items()
+            }
+        )
+        for name in names
+    }
+    place = path(directory, step)
+    try:
+        with files.plain_path(_folder(directory)) as plain:
+            trees = ocp.load_checkpointables(str(plain / str(step)), empty)
+    except Exception as error:  # Orbax answers damage with any exception
+        raise _damaged(place, _reason(error)) from error
+    for name in names:
+        recorded = record["arrays"][name]
+        for key, facts in _facts(trees[name]).items():
+            if facts != recorded.get(key):
+                raise _damaged(place, f"the array {name}/{key} is not what was saved")
+    return trees
+
+
+def _record(directory: str | Path, step: int) -> dict[str, Any]:
+    """Return a step's record, once it is known to be what was saved."""
+    steps = _steps(directory)
+    if step not in steps:
+        raise InputError(
+            f"no checkpoint of step {step} in {directory}: expected one of "
+            f"{', '.join(map(str, steps))}"
+        )
+    place = path(directory, step)
+    try:
+        with files.plain_path(_folder(directory)) as plain:
+            metadata = ocp.checkpointables_metadata(str(plain / str(step)))
+        found = dict(metadata.custom_metadata)
+    except Exception as error:  # as above
+        raise _damaged(place, f"its record: {_reason(error)}") from error
+    if "sha256" not in found:
+        raise InputError(
+            f"the checkpoint {place} has no hash of what was saved: an earlier version "
+            f"of sdd_jax made it, or it is damaged; {_WAY_OUT}"
+        )
+    sha256 = found.pop("sha256")
+    if _record_sha256(found) != sha256 or found["step"] != step:
+        raise _damaged(place, "its record is not what was saved")
+    return found
+
+
+def _damaged(place: Path, what: str) -> InputError:
+    return InputError(f"the checkpoint {place} is damaged ({what}): {_WAY_OUT}")
+
+
+def _reason(error: Exception) -> str:
+    """Return an exception's text, short and on one line."""
+    text = " ".join(str(error).split()) or type(error).__name__
+    return text if len(text) <= 200 else text[:200] + "..."
+
+
+def _record_sha256(record: Mapping[str, Any]) -> str:
+    text = json.dumps(record, sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()
 
 
 def _names_as_text(tree: Any) -> Any:
@@ -38,154 +280,53 @@ def _names_like(tree: Any, example: Any) -> Any:
     return tree
 
 
-def save(
-    directory: str | Path,
-    step: int,
-    trees: Mapping[str, Any],
-    description: Any,
-    score: float,
-) -> None:
-    """Save a step, and keep only it and the best one; on return it is on disk.
-
-    Args:
-        directory: where `checkpoints/` lies or is made.
-        step: the number of steps taken.
-        trees: name -> nested dict of arrays.
-        description: anything JSON can say.
-        score: larger is better.
-
-    Raises:
-        InputError: the disk is full or cannot be written.
-    """
-    policies = ocp.training.preservation_policies
-    # Typed as any policy because its own annotations leave out this combination.
-    keep: Any = policies.AnyPreservationPolicy(
-        [policies.LatestN(1), policies.BestN(get_metric_fn=_score, n=1)]
-    )
-    path = _folder(directory)
-    path.mkdir(parents=True, exist_ok=True)
-    try:
-        with ocp.training.Checkpointer(
-            str(path), preservation_policy=keep, cleanup_tmp_directories=True
-        ) as checkpointer:
-            checkpointer.save_checkpointables(
-                step,
-                {name: _names_as_text(tree) for name, tree in trees.items()},
-                custom_metadata=description,
-                metrics={"score": score},
-            )
-    except (OSError, ValueError) as error:
-        # The storage below Orbax reports the system's errors as values.
-        if not isinstance(error, OSError) and "os_error_code" not in str(error):
-            raise
-        reason = str(error).split(" [os_error_code")[0].split(": ")[-1]
-        raise InputError(
-            f"cannot save step {step} in {path}: {reason}; what was saved before is "
-            f"whole: free the disk and run the same command again"
-        ) from error
-
-
-def _folder(directory: str | Path) -> Path:
-    return Path(directory).absolute() / _FOLDER
-
-
-def _score(metrics: Any) -> float:
-    # None where a step's removal was cut short, NaN where the network overflowed.
-    score = metrics["score"] if metrics else math.nan
-    return -math.inf if math.isnan(score) else score
-
-
-@contextmanager
-def _reader(
-    directory: str | Path, step: int | None = None
-) -> Iterator[ocp.training.Checkpointer]:
-    path = _folder(directory)
-    if not path.is_dir() or not any(path.iterdir()):
-        raise InputError(
-            f"no checkpoint in {directory}: train first (python main.py --workdir="
-            f"{directory} ...) or convert published weights (python -m "
-            f"weights_conversion SOURCE {directory})"
-        )
-    with ocp.training.Checkpointer(str(path)) as checkpointer:
-        if checkpointer.latest is None:
-            raise InputError(
-                f"no finished checkpoint in {directory}: it was interrupted before its "
-                f"first save; run the same command again"
-            )
-        steps = [checkpoint.step for checkpoint in checkpointer.checkpoints]
-        if step is not None and step not in steps:
-            raise InputError(
-                f"no checkpoint of step {step} in {directory}: expected one of "
-                f"{', '.join(map(str, sorted(steps)))}"
-            )
-        yield checkpointer
-
-
-def exists(directory: str | Path) -> bool:
-    """Return whether the directory holds a whole checkpoint."""
-    try:
-        latest_step(directory)
-    except InputError:
-        return False
-    return True
-
-
-def latest_step(directory: str | Path) -> int:
-    """Return the last saved step; InputError where there is none."""
-    with _reader(directory) as checkpointer:
-        return max(checkpoint.step for checkpoint in checkpointer.checkpoints)
-
-
-def best_step(directory: str | Path) -> int:
-    """Return the step of the highest score, the later one of equals."""
-    with _reader(directory) as checkpointer:
-        best = max(checkpointer.checkpoints, key=lambda c: (_score(c.metrics), c.step))
-        return best.step
-
-
-def path(directory: str | Path, step: int) -> Path:
-    """Return the folder of a step."""
-    return Path(directory) / _FOLDER / str(step)
-
-
-def description(directory: str | Path, step: int) -> Any:
-    """Return what `save` was told of a step."""
-    with _reader(directory, step) as checkpointer:
-        return checkpointer.checkpointables_metadata(step).custom_metadata
-
-
-def load(
-    directory: str | Path, step: int, examples: Mapping[str, Any]
-) -> dict[str, Any]:
-    """Return saved trees as NumPy arrays.
-
-    Args:
-        directory: where `checkpoints/` lies.
-        step: which step.
-        examples: the trees to load, with the shapes and dtypes they must have.
-
-    Raises:
-        InputError: the checkpoint does not hold such arrays.
-    """
-    wanted = {
-        name: jax.tree.map(lambda x: np.empty(x.shape, x.dtype), _names_as_text(tree))
-        for name, tree in examples.items()
+def _flat(tree: Any) -> dict[str, Any]:
+    """Return each array by its name, such as head/kernel."""
+    return {
+        jax.tree_util.keystr(path, simple=True, separator="/"): leaf
+        for path, leaf in jax.tree_util.tree_flatten_with_path(tree)[0]
     }
-    with _reader(directory, step) as checkpointer:
-        found = checkpointer.checkpointables_metadata(step).metadata
-        _check_shapes(found, wanted, directory)
-        trees = checkpointer.load_checkpointables(step, wanted)
-    return {name: _names_like(trees[name], tree) for name, tree in examples.items()}
+
+
+def _nested(flat: Mapping[str, Any]) -> dict[str, Any]:
+    """Undo `_flat`."""
+    tree: dict[str, Any] = {}
+    for name, leaf in flat.items():
+        *folders, last = name.split("/")
+        inner = tree
+        for folder in folders:
+            inner = inner.setdefault(folder, {})
+        inner[last] = leaf
+    return tree
+
+
+def _facts(tree: Any) -> dict[str, Any]:
+    """Return each array's shape, dtype and SHA-256 by its name."""
+    facts = {}
+    for name, leaf in _flat(tree).items():
+        array = np.asarray(leaf)
+        facts[name] = {
+            "shape": list(array.shape),
+            "dtype": array.dtype.name,
+            "sha256": hashlib.sha256(_bytes_of(array)).hexdigest(),
+        }
+    return facts
+
+
+def _bytes_of(array: np.ndarray) -> memoryview:
+    """Return an array's bytes; not a copy, where they lie in order."""
+    return np.ascontiguousarray(array).reshape(-1).view(np.uint8).data
+
+
+def _dtype(name: str) -> np.dtype:
+    return np.dtype(jax.numpy.dtype(name))  # NumPy alone knows no bfloat16
 
 
 def _shapes(tree: Any) -> dict[str, str]:
     """Return each array's shape and dtype by its name."""
-    leaves = jax.tree_util.tree_flatten_with_path(tree)[0]
     return {
-        jax.tree_util.keystr(
-            path, simple=True, separator="/"
-        ): f"{tuple(leaf.shape)} {np.dtype(leaf.dtype).name}"
-        for path, leaf in leaves
+        name: f"{tuple(leaf.shape)} {np.dtype(leaf.dtype).name}"
+        for name, leaf in _flat(tree).items()
     }
 
 
@@ -193,8 +334,11 @@ def _check_shapes(
     found: Mapping[str, Any], wanted: Mapping[str, Any], directory: str | Path
 ) -> None:
     """Raise one error that lists every array that is missing or of another shape."""
-    for name, tree in wanted.items():
-        have, want = _shapes(found.get(name, {})), _shapes(tree)
+    for name, want in wanted.items():
+        have = {
+            key: f"{tuple(facts['shape'])} {facts['dtype']}"
+            for key, facts in found.get(name, {}).items()
+        }
         wrong = [
             f"{key} is {have.get(key, 'missing')}, expected {want.get(key, 'nothing')}"
             for key in sorted(have.keys() | want.keys())
@@ -208,12 +352,31 @@ def _check_shapes(
             )
 
 
+def require_finite(trees: Mapping[str, Any], what: str) -> None:
+    """Raise InputError where a number is NaN or infinite.
+
+    Args:
+        trees: name -> nested dict of arrays.
+        what: what the error calls the whole, and what to do about it.
+    """
+    for name, tree in trees.items():
+        for key, leaf in _flat(tree).items():
+            if not jax.numpy.issubdtype(leaf.dtype, jax.numpy.inexact):
+                continue
+            num_bad = int((~np.isfinite(np.asarray(leaf))).sum())
+            if num_bad:
+                raise InputError(
+                    f"{name}/{key} has {num_bad} of {leaf.size} values that are NaN or "
+                    f"infinite: {what}"
+                )
+
+
 def sha256(tree: Any) -> str:
     """Return a hash of a tree's names, shapes, dtypes and bytes."""
     digest = hashlib.sha256()
     leaves = jax.tree_util.tree_flatten_with_path(_names_as_text(tree))[0]
     for name, leaf in leaves:
-        array = np.ascontiguousarray(leaf)
+        array = np.asarray(leaf)
         digest.update(f"{name} {array.shape} {array.dtype.name}\n".encode())
-        digest.update(array.reshape(-1).view(np.uint8).data)  # not a copy
+        digest.update(_bytes_of(array))
     return digest.hexdigest()

@@ -4,6 +4,7 @@
 traceback.
 """
 
+import logging
 import signal
 import sys
 from collections.abc import Callable
@@ -31,6 +32,8 @@ def run(work: Callable[[], Any], *, stopped: str, way_out: str) -> int:
         # A name that the terminal cannot show must not end the program.
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="backslashreplace")
+    # Orbax logs, with many traces, what it raises as well.
+    logging.getLogger("absl").setLevel(logging.CRITICAL)
     handlers = {number: signal.getsignal(number) for number in _SIGNALS}
     hook = sys.unraisablehook
     interrupts = _listen_for_interrupts()

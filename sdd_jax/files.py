@@ -12,9 +12,11 @@ import fcntl
 import io
 import json
 import os
+import re
 import shutil
 import socket
 import sys
+import tempfile
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -22,6 +24,9 @@ from typing import Any
 import numpy as np
 
 from sdd_jax.errors import InputError
+
+# What a library may take for a pattern or for an address, and what is no text.
+_SPECIAL = re.compile(r"[][{}*?:\\\x00-\x1f\ud800-\udfff]")
 
 
 def expanded(path: str | Path) -> Path:
@@ -134,6 +139,32 @@ def _put_back(old: Path, folder: Path) -> None:
     """Undo a replacement that was cut short between its two moves."""
     if old.exists() and not folder.exists():
         os.replace(old, folder)
+
+
+@contextlib.contextmanager
+def plain_path(folder: Path) -> Iterator[Path]:
+    """Give a path to a folder that libraries in C++ can take, whatever it is called.
+
+    They look for patterns and addresses in a path, [a-z], gs: and the like, and want it
+    to be text. A folder that is called so is reached through a link.
+
+    Raises:
+        InputError: the folder for temporary files is called so as well.
+    """
+    folder = folder.absolute()
+    if not _SPECIAL.search(str(folder)):
+        yield folder
+        return
+    with tempfile.TemporaryDirectory(prefix="sdd_jax-") as temporary:
+        link = Path(temporary).absolute() / "link"
+        if _SPECIAL.search(str(link)):
+            raise InputError(
+                f"{folder} and the folder for temporary files, {link.parent.parent}, "
+                f"have signs in their names that a library takes for a pattern: rename "
+                f"one, or set TMPDIR to a folder without any of [ ] {{ }} * ? : \\"
+            )
+        link.symlink_to(folder, target_is_directory=True)
+        yield link
 
 
 @contextlib.contextmanager

@@ -307,3 +307,167 @@ def test_the_hash_survives_saving_and_loading(tmp_path):
     checkpoints.save(tmp_path, 1, {"model": tree}, {}, 0.0)
     loaded = checkpoints.load(tmp_path, 1, {"model": tree})["model"]
     assert checkpoints.sha256(loaded) == checkpoints.sha256(tree)
+
+
+def damaged_copies(path, rng, number: int):
+    """Yield a file's contents with a flipped bit, a zeroed block or a cut, by turns."""
+    content = path.read_bytes()
+    for i in range(number if content else 0):
+        place = int(rng.integers(len(content)))
+        changed = bytearray(content)
+        if i % 3 == 0:
+            changed[place] ^= 1 << int(rng.integers(8))
+        elif i % 3 == 1:
+            end = min(place + int(rng.integers(1, 64)), len(content))
+            changed[place:end] = bytes(end - place)
+        else:
+            changed = changed[:place]
+        yield bytes(changed)
+
+
+def test_damage_gives_what_was_saved_or_an_error_and_never_other_values(tmp_path):
+    rng = np.random.default_rng(0)
+    trees = {
+        "model": {"a": rng.normal(size=50).astype(np.float32), "b": np.int32([[1, 2]])}
+    }
+    known = {"names": ["ann", "ben"], "model": {"name": "tiny"}}
+    checkpoints.save(tmp_path, 3, trees, known, 0.25)
+    paths = [path for path in (tmp_path / "checkpoints").rglob("*") if path.is_file()]
+    num_refused = 0
+    for path in paths:
+        whole = path.read_bytes()
+        for content in damaged_copies(path, rng, 3):
+            path.write_bytes(content)
+            try:
+                assert checkpoints.description(tmp_path, 3) == known
+                found = checkpoints.load(tmp_path, 3, trees)["model"]
+                for name, array in trees["model"].items():
+                    assert found[name].tobytes() == array.tobytes()
+            except InputError as error:
+                assert f"{tmp_path / 'checkpoints' / '3'} " in str(error)
+                assert "\n" not in str(error)
+                assert "remove that folder" in str(error)
+                num_refused += 1
+        path.write_bytes(whole)
+    np.testing.assert_array_equal(
+        checkpoints.load(tmp_path, 3, trees)["model"]["a"], trees["model"]["a"]
+    )
+    assert num_refused > len(paths)
+
+
+def test_an_array_of_other_values_is_named(tmp_path):
+    """The files are all in order, but of another checkpoint of the same shapes."""
+    for name, value in (("one", 1), ("two", 2)):
+        trees = {"model": {"a": array(0), "b": {"c": array(value)}}}
+        checkpoints.save(tmp_path / name, 1, trees, {"of": name}, 0.0)
+    shutil.rmtree(tmp_path / "one" / "checkpoints" / "1" / "model")
+    shutil.copytree(
+        tmp_path / "two" / "checkpoints" / "1" / "model",
+        tmp_path / "one" / "checkpoints" / "1" / "model",
+    )
+    message = refusal_of(checkpoints.load, tmp_path / "one", 1, trees)
+    assert "damaged (the array model/b/c is not what was saved)" in message
+
+
+@pytest.mark.parametrize("name", ["_CHECKPOINT_METADATA", "model"])
+def test_a_missing_file_is_one_line(tmp_path, name):
+    save_scores(tmp_path, 1.0)
+    place = tmp_path / "checkpoints" / "1" / name
+    shutil.rmtree(place) if place.is_dir() else place.unlink()
+    assert "is damaged" in refusal_of(load_model, tmp_path, 1)
+
+
+def test_a_step_under_another_number_is_refused(tmp_path):
+    save_scores(tmp_path, 1.0)
+    os.rename(tmp_path / "checkpoints" / "1", tmp_path / "checkpoints" / "9")
+    assert "its record is not what was saved" in refusal_of(load_model, tmp_path, 9)
+
+
+def test_a_checkpoint_without_hashes_is_refused(tmp_path):
+    from orbax.checkpoint import v1 as ocp
+
+    place = tmp_path / "checkpoints" / "1"
+    ocp.save_checkpointables(str(place), {"model": {"a": array(1)}})
+    assert "is damaged" in refusal_of(load_model, tmp_path, 1)
+    shutil.rmtree(place)
+    ocp.save_checkpointables(
+        str(place), {"model": {"a": array(1)}}, custom_metadata={"names": []}
+    )
+    message = refusal_of(checkpoints.best_step, tmp_path)
+    assert "has no hash of what was saved (an earlier version" in message
+
+
+def test_a_disk_that_loses_what_it_is_given_keeps_the_step_before(
+    tmp_path, monkeypatch
+):
+    save_scores(tmp_path, 1.0)
+    read = checkpoints.ocp.load_checkpointables
+
+    def forgetful(*arguments):
+        trees = read(*arguments)
+        trees["model"]["a"][7] = 0
+        return trees
+
+    monkeypatch.setattr(checkpoints.ocp, "load_checkpointables", forgetful)
+    message = refusal_of(
+        checkpoints.save, tmp_path, 2, {"model": {"a": array(2)}}, {}, 2.0
+    )
+    assert message.startswith("cannot save step 2 in ")
+    assert "does not come back" in message and "model/a" in message
+    monkeypatch.undo()
+    assert steps_on_disk(tmp_path) == {"1"}
+    np.testing.assert_array_equal(load_model(tmp_path, 1), array(1))
+
+
+def test_a_damaged_earlier_step_is_neither_removed_nor_in_the_way(tmp_path):
+    save_scores(tmp_path, 1.0)
+    (tmp_path / "checkpoints" / "1" / "_CHECKPOINT_METADATA").write_bytes(b"{")
+    checkpoints.save(tmp_path, 2, {"model": {"a": array(2)}}, {}, 2.0)
+    checkpoints.save(tmp_path, 3, {"model": {"a": array(3)}}, {}, 3.0)
+    assert steps_on_disk(tmp_path) == {"1", "3"}
+    assert "it is damaged" in refusal_of(checkpoints.best_step, tmp_path)
+
+
+ODD_NAMES = [
+    "a[b]c", "a[0]", "[!x]", "a\\b", "a*b", "a?b", "a{b,c}", "gs:", "s3:", "a b",
+    "a%20b", "zo\u00eb", "a\udcffb", "a\nb", "a\u2028b", "~x", "a'b", 'a"b', "$HOME",
+    "a@2", ".hidden", "1",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("name", ODD_NAMES)
+def test_a_folder_may_be_called_anything(tmp_path, name, monkeypatch):
+    directory = tmp_path / name / name
+    # What a pattern would find instead.
+    for other in ("abc", "a0", "ab", "aXb", "y"):
+        (tmp_path / other).mkdir()
+    save_scores(directory, 0.5, 0.9)
+    assert steps_on_disk(directory) == {"2"}
+    assert checkpoints.best_step(directory) == 2
+    monkeypatch.chdir(directory.parent)
+    np.testing.assert_array_equal(load_model(name, 2), array(2))
+
+
+def test_where_even_the_temporary_folder_has_such_a_name_is_said(tmp_path, monkeypatch):
+    (tmp_path / "t[1]").mkdir()
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "t[1]"))
+    message = refusal_of(
+        checkpoints.save, tmp_path / "a[b]", 1, {"model": {"a": array(1)}}, {}, 1.0
+    )
+    assert "set TMPDIR to a folder without any of [ ]" in message
+    assert not checkpoints.exists(tmp_path / "a[b]")
+
+
+def test_names_that_are_no_text_come_back(tmp_path):
+    names = ["a\udcffb", "a\u2028b", "a\nb", "[red]"]
+    checkpoints.save(tmp_path, 1, {"model": {"a": array(0)}}, {"names": names}, 0.0)
+    assert checkpoints.description(tmp_path, 1) == {"names": names}
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64, ml_dtypes.bfloat16])
+@pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
+def test_numbers_that_are_none_are_counted_and_named(dtype, bad):
+    tree = {"a": array(0), "b": {0: np.array([1, bad, bad], dtype)}, "n": np.int32(3)}
+    message = refusal_of(checkpoints.require_finite, {"model": tree}, "do this")
+    assert message == "model/b/0 has 2 of 3 values that are NaN or infinite: do this"
+    checkpoints.require_finite({"model": {"a": array(3e38), "n": np.int32(3)}}, "")

@@ -137,16 +137,28 @@ def save(converted: Converted, output: Path) -> None:
     """Write a checkpoint that `models.load` reads; it appears whole or not at all.
 
     Raises:
-        InputError: there is a checkpoint or a file already.
+        InputError: there is a checkpoint or a file already, another process is writing
+            one, or a weight is NaN or infinite.
     """
     if output.is_file():
         raise InputError(
             f"{output} is a file; expected a folder to make, choose another name"
         )
-    if checkpoints.exists(output):
-        raise InputError(
-            f"{output} holds a checkpoint already: choose another folder or remove it"
-        )
+    source = converted.card["source"]
+    checkpoints.require_finite(
+        {"model": converted.variables},
+        f"{source} is damaged or its training overflowed: get it again",
+    )
+    with files.lock(output / ".lock", of=output):
+        if checkpoints.exists(output):
+            raise InputError(
+                f"{output} holds a checkpoint already: choose another folder or remove "
+                f"it"
+            )
+        _save(converted, output)
+
+
+def _save(converted: Converted, output: Path) -> None:
     description = {"model": converted.description, "card": converted.card}
     trees = {"model": converted.variables}
     if converted.training_head:

@@ -243,10 +243,16 @@ def load(
         divide_head: see `placed`.
 
     Raises:
-        InputError: there is no checkpoint, or it does not fit the model it describes.
+        InputError: there is no checkpoint, it is damaged, does not fit the model it
+            describes, or has weights that are NaN or infinite.
     """
     step = checkpoints.best_step(directory) if step is None else step
     description = checkpoints.description(directory, step)["model"]
     expected = nnx.eval_shape(lambda: variables(build(description)))
-    arrays = checkpoints.load(directory, step, {"model": expected})["model"]
+    trees = checkpoints.load(directory, step, {"model": expected})
+    place = checkpoints.path(directory, step)
+    checkpoints.require_finite(
+        trees, f"the checkpoint {place} answers nothing: train or convert it again"
+    )
+    arrays = trees["model"]
     return placed(with_variables(description, arrays), divide_head=divide_head)

@@ -55,6 +55,8 @@ def run(config: Mapping[str, Any], folder: Path) -> dict[str, Any]:
     one_batch, arrays = batch_program(model, methods, config)
     out = over_split(one_batch, arrays, image_set, batch_size=options["batch_size"])
     sums, per_sample = _joined(*out)
+    for name in ("confidence", "masked_confidence"):
+        setup.require_finite(per_sample[name], image_set.files, folder)
     result = summarise(
         sums,
         per_sample,

@@ -53,6 +53,9 @@ def run(config: Mapping[str, Any], folder: Path) -> dict[str, Any]:
     image_set, skipped = pictures.chosen(options, splits, square)
     screen.say(f"pictures to explain: {len(image_set)}")
     explained = _explain(config, model, image_set)
+    for name in ("confidence", "masked_confidence"):
+        values = np.stack([one[name] for one in explained], axis=-1)
+        setup.require_finite(values, image_set.files, folder)
     with files.replaced_folder(folder / "explain") as fresh:
         records = [
             record(

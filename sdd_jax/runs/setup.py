@@ -5,6 +5,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 import weights_conversion
 from sdd_jax import checkpoints, images, models, screen
 from sdd_jax.errors import InputError
@@ -112,6 +114,24 @@ def check_names(
             f"the checkpoint in {folder} knows {len(known)} identities, but the data "
             f"have {len(names)} (for example {', '.join(different) or 'another order'} "
             f"differ): use the data it was trained on, or train in another --workdir"
+        )
+
+
+def require_finite(confidence: Any, files: Sequence[str], folder: Path) -> None:
+    """Raise InputError where the network's answer for an image is no number.
+
+    Args:
+        confidence: float, [..., images].
+        files: what a person calls each image.
+        folder: the workdir.
+    """
+    bad = ~np.isfinite(np.asarray(confidence, np.float32))
+    bad = bad.reshape(-1, bad.shape[-1]).any(0)
+    if bad.any():
+        raise InputError(
+            f"the network's answer is NaN for {bad.sum()} of {len(files)} images (the "
+            f"first: {files[int(bad.argmax())]}): its activations overflow; use "
+            f"--config.compute_dtype=float32, or train or convert {folder} again"
         )
 
 

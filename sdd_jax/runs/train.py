@@ -217,6 +217,7 @@ def _train(
                     log.validation(number, numbers)
                 known = description | {"validation": numbers}
                 trees = resume.trees(graphdef, state)
+                _require_finite_weights(trees, number, folder)
                 checkpoints.save(folder, number, trees, known, score)
 
 
@@ -235,16 +236,29 @@ def _require_finite(
 ) -> None:
     # The loss first: with it, everything else overflows too.
     for name, value in sorted(numbers.items(), key=lambda item: item[0] != "loss"):
-        if math.isfinite(value):
-            continue
-        kept = "no checkpoint was saved yet"
-        if checkpoints.exists(folder):
-            last = checkpoints.path(folder, checkpoints.latest_step(folder))
-            kept = f"the last good checkpoint is {last}"
-        raise InputError(
-            f"the {kind}{name} is {value} at step {step}, expected a finite number; "
-            f"{kept}; lower the learning rates and use another --workdir"
-        )
+        if not math.isfinite(value):
+            raise InputError(
+                f"the {kind}{name} is {value} at step {step}, expected a finite "
+                f"number; {_what_is_kept(folder)}"
+            )
+
+
+def _require_finite_weights(trees: Mapping[str, Any], step: int, folder: Path) -> None:
+    """Raise InputError where the last step before a save went wrong.
+
+    Its loss was still good: that is of the weights before the step.
+    """
+    checkpoints.require_finite(
+        trees, f"step {step} overflowed and is not saved; {_what_is_kept(folder)}"
+    )
+
+
+def _what_is_kept(folder: Path) -> str:
+    kept = "no checkpoint was saved yet"
+    if checkpoints.exists(folder):
+        last = checkpoints.path(folder, checkpoints.latest_step(folder))
+        kept = f"the last good checkpoint is {last}"
+    return f"{kept}; lower the learning rates and use another --workdir"
 
 
 def _validate(

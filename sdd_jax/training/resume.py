@@ -28,7 +28,9 @@ def restore(
     folder: Path, step: int, tx: optax.GradientTransformation, parts: str
 ) -> tuple[nnx.GraphDef, TrainState]:
     """Return the structure and the state as they were when `step` was saved."""
-    graphdef, state = init_state(models.load(folder, step=step), tx, parts)
+    # Whole, as it was trained: a head divided among the devices has other shapes.
+    model = models.load(folder, step=step, divide_head=False)
+    graphdef, state = init_state(model, tx, parts)
     wanted = {"optimizer": _numbered(state.opt_state)}
     leaves = checkpoints.load(folder, step, wanted)["optimizer"]
     opt_state = jax.tree.unflatten(

@@ -206,3 +206,18 @@ def test_the_gradient_by_the_picture_is_taken_after_normalising(classifier, imag
     )
     gradient = jax.grad(lambda x: classifier.logits(classifier.backbone(x)).sum())
     assert np.abs(gradient(pixels)).max() > 0
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_a_weight_that_is_no_number_is_refused_by_name(arrays, tmp_path, value):
+    bad = copy.deepcopy(arrays)
+    kernel = np.array(bad["head"]["kernel"])
+    kernel[3, 1] = value
+    bad["head"]["kernel"] = kernel
+    save(tmp_path, 0, bad, 0.0)
+    with pytest.raises(
+        InputError,
+        match=r"^model/head/kernel has 1 of 96 values that are NaN or infinite: the "
+        r"checkpoint .*/checkpoints/0 answers nothing: train or convert it again$",
+    ):
+        models.load(tmp_path)

@@ -164,6 +164,24 @@ def test_the_last_good_checkpoint_is_named_and_kept(make_config, tmp_path):
     assert checkpoints.latest_step(tmp_path) == 1
 
 
+def test_weights_that_overflow_in_the_last_step_are_not_saved(make_config, tmp_path):
+    """The loss of that step is finite: it is of the weights before it."""
+    config = make_config(
+        {
+            "train.steps": 2,
+            "train.backbone_learning_rate": 1e38,
+            "train.weight_decay": 1e30,
+            "train.warmup_fraction": 0.5,  # the first step has rate 0
+            "train.validate_every": 1,
+        }
+    )
+    with pytest.raises(InputError) as error:
+        train.run(config, tmp_path)
+    message = str(error.value)
+    assert "step 2 overflowed and is not saved; the last good checkpoint" in message
+    assert checkpoints.latest_step(tmp_path) == 1
+
+
 def test_a_workdir_of_another_config_is_refused_by_name(workdir_copy, make_config):
     other = make_config({"train.weight_decay": 0.5})
     with pytest.raises(

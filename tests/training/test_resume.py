@@ -117,3 +117,12 @@ def test_any_parts_come_back_with_every_moment_in_its_place(model, tmp_path, par
 def test_a_run_that_trained_other_parts_is_refused(stopped):
     with pytest.raises(InputError, match="does not fit its model"):
         resume.restore(stopped[0], 3, TX, "head")
+
+
+def test_a_head_that_would_be_divided_is_restored_whole(stopped, monkeypatch):
+    """Divided, it has another number of columns than the optimiser's arrays."""
+    folder, graphdef, state, _ = stopped
+    jax.set_mesh(sharding.make_mesh(8))
+    monkeypatch.setattr(sharding, "device_memory", lambda: 100)  # bytes
+    assert models.load(folder, step=3).head.is_divided
+    assert_same_bits(resume.restore(folder, 3, TX, PARTS)[1], state)
