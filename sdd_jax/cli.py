@@ -84,7 +84,7 @@ def _listen_for_interrupts() -> list[int]:
             raise KeyboardInterrupt
 
     def report(dropped: Any) -> None:
-        if dropped.exc_type is not KeyboardInterrupt:
+        if not signals:  # what was begun and broken off may not even tidy up
             sys.__unraisablehook__(dropped)
 
     for number in _SIGNALS:

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -12,7 +13,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from sdd_jax import checkpoints, models
+from sdd_jax import checkpoints, files, models
 
 ROOT = Path(__file__).parents[1]
 SMOKE = "--config=configs/smoke.py"
@@ -233,6 +234,38 @@ def test_a_wrong_command_is_one_line(main, tmp_path, arguments, parts):
     done = main(*arguments, f"--workdir={tmp_path / 'workdir'}")
     assert_one_line(done, *parts)
     assert not (tmp_path / "workdir").exists()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("mode", ["train", "explain", "eval"])
+def test_a_workdir_that_another_command_uses_is_one_line_and_stays(
+    main, finished, mode
+):
+    workdir, _ = finished
+    before = {path: path.read_bytes() for path in workdir.rglob("*") if path.is_file()}
+    with files.lock(workdir / ".lock", of=workdir):
+        done = main(SMOKE, f"--workdir={workdir}", f"--mode={mode}")
+    assert_one_line(done, f"{workdir} is in use by process {os.getpid()} on ", "wait")
+    after = {path: path.read_bytes() for path in workdir.rglob("*") if path.is_file()}
+    assert after == before
+
+
+def test_a_tilde_in_a_workdir_is_the_home_and_nobodys_is_one_line(
+    environment, tmp_path
+):
+    for workdir, part in (
+        ("~/x", f"no checkpoint in {tmp_path}/x: "),
+        ("~nobody_here/x", "no home folder for ~nobody_here"),
+    ):
+        done = subprocess.run(
+            [sys.executable, "main.py", SMOKE, f"--workdir={workdir}", "--mode=eval"],
+            cwd=ROOT,
+            env=environment | {"HOME": str(tmp_path)},
+            capture_output=True,
+            text=True,
+        )
+        assert_one_line(done, part)
+    assert not (tmp_path / "x").exists()
 
 
 @pytest.mark.slow
