@@ -7,6 +7,7 @@ traceback.
 import logging
 import signal
 import sys
+import warnings
 from collections.abc import Callable
 from typing import Any
 
@@ -32,8 +33,11 @@ def run(work: Callable[[], Any], *, stopped: str, way_out: str) -> int:
         # A name that the terminal cannot show must not end the program.
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="backslashreplace")
-    # Orbax logs, with many traces, what it raises as well.
-    logging.getLogger("absl").setLevel(logging.CRITICAL)
+    # Orbax logs, with many traces, what it raises as well, and leaves what it had begun
+    # to Python to complain about.
+    for name in ("absl", "asyncio"):
+        logging.getLogger(name).setLevel(logging.CRITICAL)
+    warnings.filterwarnings("ignore", "coroutine .* was never awaited")
     handlers = {number: signal.getsignal(number) for number in _SIGNALS}
     hook = sys.unraisablehook
     interrupts = _listen_for_interrupts()
