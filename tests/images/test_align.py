@@ -98,13 +98,16 @@ def test_every_picture_is_in_one_of_the_two_records(source, output, capsys):
         assert (row["num_faces"], row["residual"]) == (2, 0)
         assert np.shape(row["landmarks"]) == (5, 2)
     bad = {row["path"]: row["reason"] for row in rows(output / "skipped.jsonl")}
-    assert bad.keys() == {"bea/empty.jpg", "bea/nobody.png"}
+    assert bad.keys() == {"bea/empty.jpg", "bea/nobody.png", "bea/notes.txt"}
+    assert bad["bea/notes.txt"] == "no image, by its suffix and its first bytes"
     assert "the file is empty" in bad["bea/empty.jpg"]
     assert bad["bea/nobody.png"] == "no face found with a score of at least 0.9"
     crops = {row["output"] for row in good}
     records = {"alignment.jsonl", "skipped.jsonl", "options.json"}
     assert files(output).keys() == crops | records
     assert capsys.readouterr().out == (
+        f"files left out: 1 (bea/notes.txt): {bad['bea/notes.txt']}, see "
+        f"{output / 'skipped.jsonl'}\n"
         f"faces aligned: 3 of 5 pictures (5 looked at in this run), see "
         f"{output / 'skipped.jsonl'}\n"
     )
@@ -120,7 +123,7 @@ def test_a_finished_run_does_nothing_again(source, output, monkeypatch, capsys):
     monkeypatch.setattr(program, "load_mtcnn", lambda: refuse)
     align(source, output)
     assert files(output) == before
-    first, second = capsys.readouterr().out.splitlines()
+    _, first, _, second = capsys.readouterr().out.splitlines()
     assert second == first.replace("(5 looked at", "(0 looked at")
 
 
@@ -142,7 +145,7 @@ def test_a_picture_that_came_later_is_added(source, output, capsys):
     assert [row["path"] for row in rows(output / "alignment.jsonl")][-1] == "ann/0.png"
     assert len(rows(output / "alignment.jsonl")) == 4
     lines = capsys.readouterr().out.splitlines()
-    assert "faces aligned: 4 of 6 pictures (1 looked at in this run)," in lines[1]
+    assert "faces aligned: 4 of 6 pictures (1 looked at in this run)," in lines[3]
 
 
 def test_a_skipped_picture_is_tried_again_once_its_line_is_removed(source, output):
@@ -153,7 +156,8 @@ def test_a_skipped_picture_is_tried_again_once_its_line_is_removed(source, outpu
     (output / "skipped.jsonl").unlink()
     align(source, output)
     assert (output / "bea" / "nobody.png").exists()
-    assert [row["path"] for row in rows(output / "skipped.jsonl")] == ["bea/empty.jpg"]
+    skipped = [row["path"] for row in rows(output / "skipped.jsonl")]
+    assert skipped == ["bea/notes.txt", "bea/empty.jpg"]
 
 
 def test_ctrl_c_keeps_what_is_finished_and_the_same_command_goes_on(

@@ -220,4 +220,5 @@ def test_a_margin_below_nothing_is_refused(published):
 
 
 def test_pictures_lists_all_there_is(published):
-    assert len(facescrub.pictures(published)) == 24
+    found = facescrub.pictures(published)
+    assert len(found.pictures) == 24 and found.others == []

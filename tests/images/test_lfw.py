@@ -187,7 +187,7 @@ def test_pairs_of_the_development_sets_are_one_fold(write):
 
 def test_pairs_name_the_pictures_of_the_folder(root, write):
     text = "1\nAnn_Example 1 4\nBea_Example 3 Cem_Example 2\n"
-    files = {picture.file for picture in lfw.pictures(root)}
+    files = {picture.file for picture in lfw.pictures(root).pictures}
     for pair in lfw.pairs(write(text)):
         assert {pair.first, pair.second} < files
 

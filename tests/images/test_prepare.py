@@ -13,7 +13,7 @@ from PIL import Image
 
 from sdd_jax.errors import InputError
 from sdd_jax.images import folder, prepare, preprocess
-from sdd_jax.images.collection import Picture
+from sdd_jax.images.collection import Collection, Picture
 
 ROOT = Path(__file__).parents[2]
 
@@ -90,11 +90,12 @@ def test_the_manifest_says_what_the_set_is_and_what_it_was_made_from(root, outpu
 
 
 def test_a_source_plugs_in_by_one_line(root, output, monkeypatch):
-    def pictures(root: Path) -> list[Picture]:
-        return [
+    def pictures(root: Path) -> Collection:
+        drawn = [
             Picture("ann", f"{n}", lambda n=n: bytes([n]), image, detail=f"box {n}")
             for n in range(3)
         ]
+        return Collection(drawn)
 
     def image(contents: bytes) -> np.ndarray:
         return np.full((5, 5, 3), contents[0], np.uint8)
@@ -182,14 +183,14 @@ def test_bad_input_is_one_line_and_a_status(tmp_path, root, output, capsys):
 
 
 def test_ctrl_c_is_one_line_and_nothing_is_left(root, output, monkeypatch, capsys):
-    def interrupted(root: Path) -> list[Picture]:
-        first, second, *rest = folder.pictures(root)
+    def interrupted(root: Path) -> Collection:
+        first, second, *rest = folder.pictures(root).pictures
 
         def interrupt(contents: bytes) -> np.ndarray:
             raise KeyboardInterrupt
 
         broken = Picture(second.identity, second.file, second.contents, interrupt)
-        return [first, broken, *rest]
+        return Collection([first, broken, *rest])
 
     monkeypatch.setitem(prepare.LISTINGS, "folder", interrupted)
     assert prepare.main([str(root), str(output)]) == 130

@@ -118,7 +118,10 @@ def test_a_folder_gives_its_pictures_at_any_depth_in_order(splits, tmp_path):
     for value, name in enumerate(["b.png", "a.PNG", "deep/er/c.jpg"]):
         write_grey(tmp_path / name, value)
     (tmp_path / "notes.txt").write_text("no picture")
-    found = chosen(splits, images=str(tmp_path))
+    options = FROM_SPLIT | {"images": str(tmp_path)}
+    found, skipped = pictures.chosen(options, splits, square_crop)
+    reason = "no image, by its suffix and its first bytes"
+    assert skipped == [{"path": str(tmp_path / "notes.txt"), "reason": reason}]
     expected = ["a.PNG", "b.png", "deep/er/c.jpg"]
     assert found.files == tuple(str(tmp_path / name) for name in expected)
     assert grey_values(found) == [1, 0, 2]
