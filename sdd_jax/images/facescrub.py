@@ -24,7 +24,7 @@ from jaxtyping import UInt8
 
 from sdd_jax.errors import InputError
 from sdd_jax.files import expanded
-from sdd_jax.images import facescrub_files, preprocess
+from sdd_jax.images import facescrub_files, formats, preprocess
 from sdd_jax.images.collection import NO_PICTURES, Collection, Picture
 from sdd_jax.images.facescrub_lists import Face, check_root, lists_in
 from sdd_jax.images.folder import picture_of
@@ -111,6 +111,7 @@ def _found(root: Path, margin: float) -> tuple[Collection, list[Face]]:
         crops = facescrub_files.crops(names, root)
         found = [_whole(path, name, root) for path, name in crops.items()]
     taken = {picture.file for picture in found}
+    gone = set(names.values()) - {picture.identity for picture in found}
     others = [row for row in files.others if row["path"] not in lists]
     others += [{"path": folder, "reason": NO_PICTURES} for folder in absent]
     others += [
@@ -118,7 +119,7 @@ def _found(root: Path, margin: float) -> tuple[Collection, list[Face]]:
         for file in files.images
         if file not in taken
     ]
-    return Collection(found, others, list(absent.values()), notes), listed
+    return Collection(found, others, [*absent.values(), *gone], notes), listed
 
 
 def _whole(path: Path, name: str, root: Path) -> Picture:
@@ -161,6 +162,7 @@ def photograph_and_box(
     Raises:
         InputError: No list has it, its bytes are not the list's, or it is damaged.
     """
+    formats.check(str(path), contents)
     if face is None:
         raise InputError(f"{path}: no list has it; expected a line with its face's box")
     sha256 = hashlib.sha256(contents).hexdigest()

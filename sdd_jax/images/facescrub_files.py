@@ -4,6 +4,7 @@ Where a download has both photographs (images/) and faces cut from them (faces/)
 one kind is taken, or the same face would come twice.
 """
 
+import collections
 import hashlib
 import re
 from collections.abc import Mapping, Sequence
@@ -94,8 +95,16 @@ def _written_name(file: Path) -> str:
 
 
 def crops(files: Mapping[Path, str], root: Path) -> dict[Path, str]:
-    """Return the files that are faces, not the photographs they were cut from."""
-    return _without("images", "faces", files, root)
+    """Return the files that are faces, not the photographs they were cut from.
+
+    Whoever has photographs alone keeps them.
+    """
+    own = collections.defaultdict(dict)
+    for path, name in files.items():
+        own[loose(name)][path] = name
+    kept = [_without("images", "faces", some, root) for some in own.values()]
+    taken = {path for some in kept for path in some}
+    return {path: name for path, name in files.items() if path in taken}
 
 
 def photographs(

@@ -8,6 +8,8 @@ cannot be read, never "no image": whoever left them out in silence would lose pe
 import re
 from pathlib import PurePath
 
+from sdd_jax.errors import InputError
+
 # Of the formats that are read.
 SUFFIXES = frozenset(
     ".apng .avif .avifs .bmp .dib .gif .j2c .j2k .jfif .jif .jp2 .jpc .jpe .jpeg .jpf "
@@ -15,10 +17,10 @@ SUFFIXES = frozenset(
 )
 HEAD = 512  # So many bytes tell the format.
 
-_HEIC = "is a HEIC image, as iPhones make them"
-_RAW = "is a camera's raw file"
-_TIFF = "begins as TIFF does, and so do cameras' raw files"
-_OTHER = "is in an image format"
+_HEIC = "a HEIC image, as iPhones make them"
+_RAW = "a camera's raw file"
+_TIFF = "a TIFF or a camera's raw file, which begin alike"
+_OTHER = "an image of another format than the known ones"
 _UNREAD_SUFFIXES: dict[str, str] = {
     suffix: format
     for format, suffixes in {
@@ -77,8 +79,8 @@ def is_image(head: bytes) -> bool:
     return bool(_READ_SIGNATURES.match(head) or _is_avif(head) or _unread(head))
 
 
-def refusal(name: str, contents: bytes) -> str:
-    """Return why a file is not read and the way out; "" where it may well be.
+def check(name: str, contents: bytes) -> None:
+    """Raise InputError where an image is of a format that is not read.
 
     The first bytes count, since many a HEIC image is called .jpg and many a JPEG .heic.
     The suffix counts where they say nothing.
@@ -87,6 +89,13 @@ def refusal(name: str, contents: bytes) -> str:
         name: The file's name, or its path.
         contents: All of them, or the first.
     """
+    format = _refused(name, contents)
+    if format:
+        raise InputError(f"{name}: {format}: it cannot be read; {_WAYS_OUT[format]}")
+
+
+def _refused(name: str, contents: bytes) -> str:
+    """Return the format of an image that is not read; "" where it may well be."""
     head = contents[:HEAD]
     if _READ_SIGNATURES.match(head) or _is_avif(head):
         return ""
@@ -95,8 +104,8 @@ def refusal(name: str, contents: bytes) -> str:
     if format == _TIFF:
         if suffix in SUFFIXES or not suffix:
             return ""
-        format = _UNREAD_SUFFIXES.get(suffix, _TIFF)
-    return f"{format}, which is not read; {_WAYS_OUT[format]}" if format else ""
+        return _UNREAD_SUFFIXES.get(suffix, _TIFF)
+    return format
 
 
 def _unread(head: bytes) -> str:

@@ -39,9 +39,7 @@ def decode(source: Path | bytes, name: str = "") -> UInt8[np.ndarray, "height wi
         raise InputError(
             f"{name}: the file is empty; expected a picture, replace or remove it"
         )
-    refusal = formats.refusal(name, source)
-    if refusal:
-        raise InputError(f"{name}: {refusal}")
+    formats.check(name, source)
     try:
         # Pillow would take the second byte of the line's end for the first pixel.
         if source[:4] in (b"P5\r\n", b"P6\r\n"):

@@ -82,7 +82,7 @@ def run(config: Mapping[str, Any], folder: Path) -> dict[str, Any]:
         files.write_json(fresh / "manifest.json", manifest)
     if skipped:
         listed = folder / "explain" / "skipped.jsonl"
-        screen.say(f"pictures left out: {len(skipped)}, see {listed}")
+        screen.say(f"files left out: {len(skipped)}, see {listed}")
     index = folder / "explain" / "index.html"
     screen.say(f"pictures explained: {len(records)}, {index}")
     return manifest
