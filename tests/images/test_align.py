@@ -15,6 +15,7 @@ from PIL import Image
 
 from sdd_jax.errors import InputError
 from sdd_jax.images import align as program
+from sdd_jax.images import folder
 from sdd_jax.images.align import align, main
 from sdd_jax.images.alignment import detectors, similarity
 from sdd_jax.images.alignment.detectors import Faces
@@ -158,6 +159,39 @@ def test_a_skipped_picture_is_tried_again_once_its_line_is_removed(source, outpu
     assert (output / "bea" / "nobody.png").exists()
     skipped = [row["path"] for row in rows(output / "skipped.jsonl")]
     assert skipped == ["bea/notes.txt", "bea/empty.jpg"]
+
+
+def test_what_was_no_picture_is_looked_at_once_it_is_one(source, output):
+    align(source, output)
+    row = rows(output / "skipped.jsonl")[0]
+    assert row["path"] == "bea/notes.txt" and row["looked_at"] is False
+    picture(60).save(source / "bea" / "notes.txt", "PNG")
+    align(source, output)
+    assert rows(output / "alignment.jsonl")[-1]["path"] == "bea/notes.txt"
+    assert (output / "bea" / "notes.png").exists()
+    skipped = [row["path"] for row in rows(output / "skipped.jsonl")]
+    assert skipped == ["bea/empty.jpg", "bea/nobody.png"]
+
+
+ODD = ["a\nb", "a\u2028b", "a\x85b", "caf\udce9", "[red]", "Zoe\u0308", "Zo\xeb"]
+
+
+def test_any_name_is_aligned_and_gone_on_with(source, tmp_path):
+    output = tmp_path / "out caf\udce9"
+    for number, name in enumerate(ODD):
+        (source / name).mkdir()
+        picture(100 + number).save(source / name / name, "PNG")
+        (source / name / "a.txt").write_text("no image")
+    align(source, output)
+    before = files(output)
+    paths = {row["path"] for row in rows(output / "alignment.jsonl")}
+    assert paths > {f"{name}/{name}" for name in ODD}
+    align(source, output)
+    assert files(output) == before
+    found = folder.pictures(output)
+    assert {one.identity for one in found.pictures} > {"Zo\xeb", "caf\udce9", "a\nb"}
+    # The records beside the crops are no noise.
+    assert [row["path"] for row in found.others] == ["top.png"]
 
 
 def test_ctrl_c_keeps_what_is_finished_and_the_same_command_goes_on(

@@ -172,6 +172,19 @@ def test_identities_with_too_few_pictures_are_left_out():
     ]
 
 
+def test_identities_with_too_few_pictures_are_named():
+    [note] = tfds.with_enough(of({"ann": 3, "bea": 2, "cem": 1}), 3).notes
+    assert note == (
+        "people left out, with fewer than 3 pictures each (data.min_images): 2 of 3: "
+        "bea, cem"
+    )
+    assert tfds.with_enough(of({"ann": 3}), 3).notes == ()
+
+
+def test_a_label_that_is_no_text_is_a_name_all_the_same():
+    assert tfds._identity(object(), b"caf\xe9", "text") == "caf\udce9"
+
+
 def test_nobody_with_enough_pictures_is_an_error():
     message = "nobody has data.min_images=4 pictures; the most is 3, lower data.min_im"
     with pytest.raises(InputError, match=message):
