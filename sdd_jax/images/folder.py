@@ -114,20 +114,19 @@ def _first(file: str) -> str:
 
 def _check_level(root: Path, files: list[str]) -> None:
     """Raise InputError where the folders in ROOT are no people's: people lie deeper."""
-    inner = collections.defaultdict(set)
-    for file in files:
-        first, *folders, _ = file.split("/")
-        inner[first].update(folders[:1])
-    deeper = [name for name, folders in inner.items() if folders]
+    total = collections.Counter(map(_first, files))
+    deep = collections.Counter(_first(file) for file in files if file.count("/") > 1)
+    # A picture or two beside the folders make nobody of train.
+    deeper = [name for name, count in deep.items() if 2 * count > total[name]]
     kinds = [name for name in deeper if _is_kind(name)]
-    if kinds and (len(kinds) > 1 or len(inner) == 1):
+    if kinds and (len(kinds) > 1 or len(total) == 1):
         raise InputError(
             f"{root} holds {' and '.join(kinds[:3])} with folders in them, so that "
             f"every person would be called {kinds[0]}; expected people's folders, give "
             f"{root / kinds[0]} as the root (for a mixture: bring all people's folders "
             "into one)"
         )
-    if len(inner) == 1 and deeper:
+    if len(total) == 1 and deeper:
         raise InputError(
             f"{root} holds one folder, {deeper[0]}, with folders in it; {_LAYOUT} of "
             f"two people or more, give {root / deeper[0]} as the root if the people "

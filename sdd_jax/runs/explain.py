@@ -1,8 +1,8 @@
 """Mode explain: why the network answers as it does, picture by picture.
 
 Writes `explain/`: a page for people, `index.html`; the pictures on it as PNG files;
-`records.jsonl` and `explanations.npz` for programs; `skipped.jsonl`, the pictures that
-could not be read; `manifest.json`, last, with what all of it was made from and each
+`records.jsonl` and `explanations.npz` for programs; `skipped.jsonl`, the files that
+were left out and why; `manifest.json`, last, with what all of it was made from and each
 file's hash.
 """
 

@@ -271,6 +271,21 @@ def test_one_folder_around_all_people_is_refused(tmp_path):
         folder.pictures(tmp_path)
 
 
+def test_a_picture_beside_the_folders_of_train_makes_it_nobody(tmp_path):
+    for name in ("train", "test"):
+        fill(tmp_path / name, {"ann": 2, "bea": 2})
+        shutil.copy(tmp_path / name / "ann" / "00.png", tmp_path / name / "cover.png")
+    with pytest.raises(InputError, match="would be called test"):
+        folder.pictures(tmp_path)
+
+
+def test_people_may_be_told_apart_as_kinds(tmp_path):
+    fill(tmp_path, {"female": 4, "male": 4})
+    for name in ("female", "male"):
+        fill(tmp_path / name, {"more": 2})
+    assert len(folder.pictures(tmp_path).pictures) == 12
+
+
 def test_somebody_may_be_called_val_or_train(tmp_path):
     fill(tmp_path, {"Val": 2, "train": 2, "ann": 2})
     (tmp_path / "Val" / "2001").mkdir()
