@@ -39,6 +39,7 @@ from sdd_jax.images.alignment.detectors import load_mtcnn
 from sdd_jax.images.alignment.similarity import SIZE
 from sdd_jax.images.alignment.wanted_faces import wanted_faces
 from sdd_jax.images.facescrub_files import OTHER_KIND
+from sdd_jax.images.identities import some
 from sdd_jax.images.scanning import say_others
 from sdd_jax.screen import progress, say
 
@@ -156,6 +157,20 @@ def align(
         f"faces aligned: {len(done)} of {total} pictures "
         f"({len(todo)} looked at in this run){where}"
     )
+    # People, as a rule: who has no crop is nobody for whatever comes next.
+    looked_at = {_folder(path) for path in wanted.paths}
+    outer = {_folder(folder) for folder in listed.folders}
+    empty = set(listed.folders) - outer - {_folder(path) for path in listed.images}
+    without = sorted((looked_at | empty) - {_folder(row["path"]) for row in done})
+    if without:
+        say(
+            f"folders without any aligned face: {len(without)} of "
+            f"{len(looked_at | empty)}: {some(without)}"
+        )
+
+
+def _folder(path: str) -> str:
+    return path.rpartition("/")[0] or "."
 
 
 def _results(

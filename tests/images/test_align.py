@@ -111,6 +111,7 @@ def test_every_picture_is_in_one_of_the_two_records(source, output, capsys):
         f"{output / 'skipped.jsonl'}\n"
         f"faces aligned: 3 of 5 pictures (5 looked at in this run), see "
         f"{output / 'skipped.jsonl'}\n"
+        "folders without any aligned face: 1 of 4: bea\n"
     )
 
 
@@ -124,7 +125,8 @@ def test_a_finished_run_does_nothing_again(source, output, monkeypatch, capsys):
     monkeypatch.setattr(program, "load_mtcnn", lambda: refuse)
     align(source, output)
     assert files(output) == before
-    _, first, _, second = capsys.readouterr().out.splitlines()
+    lines = capsys.readouterr().out.splitlines()
+    first, second = [line for line in lines if line.startswith("faces aligned")]
     assert second == first.replace("(5 looked at", "(0 looked at")
 
 
@@ -145,8 +147,8 @@ def test_a_picture_that_came_later_is_added(source, output, capsys):
     align(source, output)
     assert [row["path"] for row in rows(output / "alignment.jsonl")][-1] == "ann/0.png"
     assert len(rows(output / "alignment.jsonl")) == 4
-    lines = capsys.readouterr().out.splitlines()
-    assert "faces aligned: 4 of 6 pictures (1 looked at in this run)," in lines[3]
+    out = capsys.readouterr().out
+    assert "faces aligned: 4 of 6 pictures (1 looked at in this run)," in out
 
 
 def test_a_skipped_picture_is_tried_again_once_its_line_is_removed(source, output):
@@ -159,6 +161,13 @@ def test_a_skipped_picture_is_tried_again_once_its_line_is_removed(source, outpu
     assert (output / "bea" / "nobody.png").exists()
     skipped = [row["path"] for row in rows(output / "skipped.jsonl")]
     assert skipped == ["bea/notes.txt", "bea/empty.jpg"]
+
+
+def test_who_is_left_without_a_crop_is_named(source, output, capsys):
+    (source / "cid" / "2001").mkdir(parents=True)
+    align(source, output)
+    line = "folders without any aligned face: 2 of 5: bea, cid/2001\n"
+    assert capsys.readouterr().out.endswith(line)
 
 
 def test_what_was_no_picture_is_looked_at_once_it_is_one(source, output):
