@@ -5,7 +5,8 @@ face where AdaFace and ArcFace expect it, in the same folder below OUTPUT:
 
     <folder>/<name>.png   uint8 RGB; black where the photograph ends
     alignment.jsonl       path, output, box, landmarks, score, num_faces and residual
-    skipped.jsonl         path and reason of every picture without a crop
+    skipped.jsonl         path and reason of every picture without a crop, and of
+                          every file that is no picture, with "looked_at": false
     options.json          what the crops were made from, and with
 
 The residual is how far the landmarks are from the expected ones, root mean square, in
@@ -31,12 +32,15 @@ from pathlib import Path
 
 from sdd_jax import cli
 from sdd_jax.errors import InputError
-from sdd_jax.files import expanded, line_of, lock
+from sdd_jax.files import expanded, line_of, lock, write_rows
 from sdd_jax.images.alignment import aligned_folder, crops
 from sdd_jax.images.alignment.aligned_folder import Row
 from sdd_jax.images.alignment.detectors import load_mtcnn
 from sdd_jax.images.alignment.similarity import SIZE
 from sdd_jax.images.alignment.wanted_faces import wanted_faces
+from sdd_jax.images.facescrub_files import OTHER_KIND
+from sdd_jax.images.identities import some
+from sdd_jax.images.scanning import say_others
 from sdd_jax.screen import progress, say
 
 
@@ -94,7 +98,13 @@ def align(
             f"--size={size} --min-score={min_score:g}: expected a size from 16 to 2048 "
             "pixels, and a score from 0 to 1"
         )
-    wanted = wanted_faces(source, aligned_folder.pictures(source, output), boxes)
+    listed = aligned_folder.pictures(source, output)
+    wanted = wanted_faces(source, listed.images, boxes)
+    others: list[Row] = [
+        {"path": path, "reason": OTHER_KIND}
+        for path in sorted(set(listed.images) - set(wanted.paths))
+    ]
+    others = [row | {"looked_at": False} for row in listed.others + others]
     detect = load_mtcnn()
     options = {"detector": "mtcnn", "size": size, "min_score": min_score}
     options |= {"boxes": wanted.sha256, "source": str(source.resolve())}
@@ -102,6 +112,10 @@ def align(
     with lock(output / ".lock", of=output):
         good, bad = output / "alignment.jsonl", output / "skipped.jsonl"
         done, skipped = aligned_folder.resume(good), aligned_folder.resume(bad)
+        # What was no picture may be one now.
+        skipped = [row for row in skipped if row.get("looked_at", True)]
+        write_rows(bad, others + skipped)
+        say_others(others, f", see {bad}")
         names = aligned_folder.names(
             wanted.paths, {row["path"]: row["output"] for row in done}
         )
@@ -143,6 +157,20 @@ def align(
         f"faces aligned: {len(done)} of {total} pictures "
         f"({len(todo)} looked at in this run){where}"
     )
+    # People, as a rule: who has no crop is nobody for whatever comes next.
+    looked_at = {_folder(path) for path in wanted.paths}
+    outer = {_folder(folder) for folder in listed.folders}
+    empty = set(listed.folders) - outer - {_folder(path) for path in listed.images}
+    without = sorted((looked_at | empty) - {_folder(row["path"]) for row in done})
+    if without:
+        say(
+            f"folders without any aligned face: {len(without)} of "
+            f"{len(looked_at | empty)}: {some(without)}"
+        )
+
+
+def _folder(path: str) -> str:
+    return path.rpartition("/")[0] or "."
 
 
 def _results(

@@ -2,9 +2,13 @@
 
 import dataclasses
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
 
 import numpy as np
+
+Row = dict[str, str]
+NO_PICTURES = "no picture in this folder"  # the reason of somebody's empty folder
 
 
 @dataclasses.dataclass(frozen=True)
@@ -21,6 +25,17 @@ class Picture:
     # -> uint8 RGB [height, width, 3], a square; InputError where damaged
     image: Callable[[bytes], np.ndarray]
     detail: str = ""  # what else makes the picture, such as a box in a photograph
+
+
+class Collection(NamedTuple):
+    """All that a source has: its pictures, and what else it found."""
+
+    pictures: Sequence[Picture]
+    # path and reason of every file that is no picture of the source, and of every
+    # folder of somebody without any
+    others: Sequence[Row] = ()
+    absent: Sequence[str] = ()  # people without any picture
+    notes: Sequence[str] = ()  # lines for whoever takes these pictures
 
 
 def fingerprint(picture: Picture, contents: bytes) -> str:

@@ -24,10 +24,12 @@ from jaxtyping import UInt8
 
 from sdd_jax.errors import InputError
 from sdd_jax.files import expanded
-from sdd_jax.images import facescrub_files, preprocess
-from sdd_jax.images.collection import Picture
-from sdd_jax.images.facescrub_lists import Face, read_lists
+from sdd_jax.images import facescrub_files, formats, preprocess
+from sdd_jax.images.collection import NO_PICTURES, Collection, Picture
+from sdd_jax.images.facescrub_lists import Face, check_root, lists_in
 from sdd_jax.images.folder import picture_of
+from sdd_jax.images.identities import loose
+from sdd_jax.images.listing import files_in
 from sdd_jax.images.splitting import splits_of
 from sdd_jax.screen import say
 from sdd_jax.types import ImageSet
@@ -65,10 +67,9 @@ def splits(
     Raises:
         InputError: There are no pictures, or they cannot be split.
     """
-    folder = expanded(root)
-    listed = read_lists(folder)
+    found, listed = _found(expanded(root), margin)
     sets = splits_of(
-        _pictures(folder, listed, margin),
+        found,
         image_size=image_size,
         seed=seed,
         validation_fraction=validation_fraction,
@@ -80,29 +81,45 @@ def splits(
     return sets
 
 
-def pictures(root: Path, margin: float = 0.1) -> list[Picture]:
+def pictures(root: Path, margin: float = 0.1) -> Collection:
     """Return every picture below a folder, or every face of the lists in it.
 
     Raises:
         InputError: There is no such folder, no picture in it, or a damaged list.
     """
-    return _pictures(root, read_lists(root), margin)
+    return _found(root, margin)[0]
 
 
-def _pictures(root: Path, listed: Sequence[Face], margin: float) -> list[Picture]:
+def _found(root: Path, margin: float) -> tuple[Collection, list[Face]]:
+    """Return the pictures, and the faces of the lists."""
     if not margin >= 0:
         raise InputError(
             f"data.margin is {margin}, expected 0 or more, as a share of the box"
         )
-    files = facescrub_files.people(root, listed)
-    photographs = facescrub_files.photographs(files, listed, root)
+    check_root(root)
+    files = files_in(root)
+    lists = lists_in(root, files)
+    listed = [face for faces in lists.values() for face in faces]
+    names, absent, notes = facescrub_files.people(root, files, listed)
+    photographs = facescrub_files.photographs(names, listed, root)
     if photographs:
-        return [
-            _face_in(path, files[path], root, face, margin)
+        found = [
+            _face_in(path, names[path], root, face, margin)
             for path, face in photographs.items()
         ]
-    crops = facescrub_files.crops(files, root)
-    return [_whole(path, name, root) for path, name in crops.items()]
+    else:
+        crops = facescrub_files.crops(names, root)
+        found = [_whole(path, name, root) for path, name in crops.items()]
+    taken = {picture.file for picture in found}
+    gone = set(names.values()) - {picture.identity for picture in found}
+    others = [row for row in files.others if row["path"] not in lists]
+    others += [{"path": folder, "reason": NO_PICTURES} for folder in absent]
+    others += [
+        {"path": file, "reason": facescrub_files.OTHER_KIND}
+        for file in files.images
+        if file not in taken
+    ]
+    return Collection(found, others, [*absent.values(), *gone], notes), listed
 
 
 def _whole(path: Path, name: str, root: Path) -> Picture:
@@ -145,6 +162,7 @@ def photograph_and_box(
     Raises:
         InputError: No list has it, its bytes are not the list's, or it is damaged.
     """
+    formats.check(str(path), contents)
     if face is None:
         raise InputError(f"{path}: no list has it; expected a line with its face's box")
     sha256 = hashlib.sha256(contents).hexdigest()
@@ -161,10 +179,10 @@ def _report_missing(
     names: Iterable[str], listed: Sequence[Face], num_identities: int
 ) -> None:
     """Say where there are fewer people than FaceScrub has, and who is missing."""
-    have = {name.casefold() for name in names}
+    have = {loose(name) for name in names}
     if len(have) >= num_identities:
         return
-    missing = sorted({face.name for face in listed if face.name.casefold() not in have})
+    missing = sorted({face.name for face in listed if loose(face.name) not in have})
     who = f"missing: {', '.join(missing)}"
     if not missing:
         who = "its lists, put beside the pictures, would tell who is missing"

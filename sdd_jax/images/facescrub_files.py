@@ -4,83 +4,107 @@ Where a download has both photographs (images/) and faces cut from them (faces/)
 one kind is taken, or the same face would come twice.
 """
 
+import collections
 import hashlib
-import os
 import re
-import unicodedata
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 from sdd_jax.errors import InputError
 from sdd_jax.images import preprocess
 from sdd_jax.images.facescrub_lists import Face, with_files
-from sdd_jax.images.folder import SUFFIXES
+from sdd_jax.images.folder import KINDS
+from sdd_jax.images.identities import loose, merged, tidy
+from sdd_jax.images.listing import Files
 
+OTHER_KIND = "faces and the photographs they were cut from: one kind is taken"
 WHERE = "http://vintage.winklerbros.net/facescrub.html"
-# Folders that say what is in them, not who.
-_KINDS = frozenset(
-    "actor actors actress actresses aligned crop cropped crops data download downloads "
-    "face faces facescrub female females image images img male males original "
-    "photographs photos raw test train uncropped val validation".split()
-)
 
 # Aaron_Eckhart_12.jpg, where all lie in one folder
-_BEFORE_NUMBERS = re.compile(r"(.*[^\d_\- ])[_\- ]\d+(?:[_\-]\d+)?")
+_BEFORE_NUMBERS = re.compile(r"(.*[^\d_\- ])[_\- ]\d+(?:[_\-]\d+)?", re.DOTALL)
 
 
-def people(root: Path, listed: Sequence[Face] = ()) -> dict[Path, str]:
-    """Return whom each picture file below a folder shows, "" where nobody can say.
+class People(NamedTuple):
+    """Who is in a folder."""
 
-    Links are followed, but not in circles.
+    names: dict[Path, str]  # whom each picture file shows, "" where nobody can say
+    absent: dict[str, str]  # folders without a picture of somebody who has none: whose
+    notes: list[str]  # says whose name was written in several ways
+
+
+def people(root: Path, files: Files, listed: Sequence[Face] = ()) -> People:
+    """Return whom each picture file below a folder shows.
+
+    A name is written as the lists have it, else as most of the files.
 
     Args:
         root: The folder.
+        files: What lies in it.
         listed: The faces of the lists in it.
 
     Raises:
         InputError: There is no picture.
     """
-    found: dict[Path, str] = {}
-    seen = set()
-    for folder, folders, files in os.walk(root, followlinks=True):
-        place = os.path.realpath(folder)
-        if place in seen:
-            folders.clear()
-            continue
-        seen.add(place)
-        folders[:] = sorted(name for name in folders if not name.startswith("."))
-        for name in sorted(files):
-            path = Path(folder, name)
-            if path.suffix.lower() in SUFFIXES and not name.startswith("."):
-                found[path] = identity_of(path, root)
-    if not found and listed:
+    if not files.images and listed:
         raise InputError(
             f"{root} holds FaceScrub's lists, of {len(listed):,} faces, but no "
             f"pictures; expected the photographs beside them, in ROOT/<name>/<file>: "
             f"get them from {WHERE}"
         )
-    if not found:
+    if not files.images:
         raise InputError(
             f"{root}: no pictures found; expected FaceScrub in ROOT/<name>/<file>, in "
             f"any nesting, with or without its lists: get it from {WHERE}"
         )
-    return found
+    found = {root / file: _written_name(Path(file)) for file in files.images}
+    name_of, notes = merged(
+        filter(None, found.values()),
+        same=loose,
+        written=tidy,
+        preferred=[face.name for face in listed],
+    )
+    have = {loose(name) for name in name_of}
+    # What holds folders, such as part_1, is named after nobody.
+    outer = {folder.rpartition("/")[0] for folder in files.folders}
+    absent = {}
+    for folder in set(files.folders) - outer:
+        name = _written_name(Path(folder, "1"))
+        if name and loose(name) not in have:
+            absent[folder] = tidy(name)
+    return People(
+        {path: name_of.get(name, "") for path, name in found.items()},
+        dict(sorted(absent.items())),
+        notes,
+    )
 
 
 def identity_of(path: Path, root: Path) -> str:
     """Return whom the nearest folder is named after, else the file, else nobody: ""."""
-    own = _BEFORE_NUMBERS.fullmatch(path.stem)
-    folders = path.relative_to(root).parts[-2::-1]
-    for text in (*folders, *(own.groups() if own else ())):
-        name = " ".join(unicodedata.normalize("NFC", text).replace("_", " ").split())
-        if name.casefold() not in _KINDS:
-            return name
+    return tidy(_written_name(path.relative_to(root)))
+
+
+def _written_name(file: Path) -> str:
+    """Return the name as the folder or the file has it."""
+    own = _BEFORE_NUMBERS.fullmatch(file.stem)
+    for text in (*file.parts[-2::-1], *(own.groups() if own else ())):
+        name = tidy(text)
+        if name and name.casefold() not in KINDS:
+            return text
     return ""
 
 
 def crops(files: Mapping[Path, str], root: Path) -> dict[Path, str]:
-    """Return the files that are faces, not the photographs they were cut from."""
-    return _without("images", "faces", files, root)
+    """Return the files that are faces, not the photographs they were cut from.
+
+    Whoever has photographs alone keeps them.
+    """
+    own = collections.defaultdict(dict)
+    for path, name in files.items():
+        own[loose(name)][path] = name
+    kept = [_without("images", "faces", some, root) for some in own.values()]
+    taken = {path for some in kept for path in some}
+    return {path: name for path, name in files.items() if path in taken}
 
 
 def photographs(
@@ -96,12 +120,19 @@ def photographs(
     faces = with_files(listed, own)
     hashed = [(path, face) for path, face in faces.items() if face.sha256]
     is_published = not hashed or any(
-        hashlib.sha256(preprocess.read_file(path)).hexdigest() == face.sha256
-        for path, face in hashed[:50]
+        _sha256(path) == face.sha256 for path, face in hashed[:50]
     )
     if not faces or not is_published:
         return {}
     return {path: faces.get(path) for path in own}
+
+
+def _sha256(path: Path) -> str:
+    """Return a file's SHA-256, or "" where it cannot be read, as is said later."""
+    try:
+        return hashlib.sha256(preprocess.read_file(path)).hexdigest()
+    except InputError:
+        return ""
 
 
 def _without(

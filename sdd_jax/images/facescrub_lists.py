@@ -13,10 +13,13 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from sdd_jax.errors import InputError
+from sdd_jax.files import read_text
+from sdd_jax.images.identities import loose, tidy
+from sdd_jax.images.listing import Files, files_in
 
 _HEADER = ("name", "image_id", "face_id", "url", "bbox")
 # aaron_eckhart_12_34.jpeg or 12.jpg; a name such as "50 Cent" has a letter behind.
-_NUMBERS = re.compile(r"(?:^|[_\- ])(\d+)(?:[_\-](\d+))?$")
+_NUMBERS = re.compile(r"(?:^|[_\- ])(\d+)(?:[_\-](\d+))?\Z")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -31,13 +34,17 @@ class Face:
 
 
 def read_lists(root: Path) -> list[Face]:
-    """Return the faces of all lists in a folder and in the folders in it.
-
-    Any other text file, one whose first line has no five columns, is passed over.
+    """Return the faces of all lists below a folder; see `lists_in`.
 
     Raises:
         InputError: There is no such folder, or a line of a list is damaged.
     """
+    check_root(root)
+    return [face for faces in lists_in(root, files_in(root)).values() for face in faces]
+
+
+def check_root(root: Path) -> None:
+    """Raise InputError where there is no such folder."""
     if root.is_file():
         raise InputError(
             f"{root} is a file; expected the folder of FaceScrub's pictures, correct "
@@ -47,21 +54,34 @@ def read_lists(root: Path) -> list[Face]:
         raise InputError(
             f"{root}: no such folder; expected FaceScrub's pictures, correct the root"
         )
-    return [
-        face
-        for path in sorted([*root.glob("*.txt"), *root.glob("*/*.txt")])
-        for face in _read_list(path)
-    ]
+
+
+def lists_in(root: Path, files: Files) -> dict[str, list[Face]]:
+    """Return the faces of each list, by its path below the root.
+
+    Any other text file, one whose first line has no five columns, is passed over.
+
+    Args:
+        root: A folder.
+        files: What lies in it.
+
+    Raises:
+        InputError: A line of a list is damaged.
+    """
+    paths = [row["path"] for row in files.others if row["path"].endswith(".txt")]
+    faces = {path: _read_list(root / path) for path in paths}
+    return {path: own for path, own in faces.items() if own}
 
 
 def _read_list(path: Path) -> list[Face]:
     try:
-        lines = path.read_text("utf-8-sig", errors="replace").splitlines()
+        text = read_text(path)
     except OSError as error:
         raise InputError(
             f"{path}: {error.strerror or error}; expected a readable list"
         ) from error
-    rows = [tuple(line.split("\t")) for line in lines]
+    # Not `splitlines`: it also ends a line at characters that a name may hold.
+    rows = [tuple(line.split("\t")) for line in re.split("\r\n|\n|\r", text)]
     if not rows or len(rows[0]) not in (5, 6):
         return []
     first = rows[0][:5] == _HEADER
@@ -80,7 +100,7 @@ def _face(path: Path, number: int, row: Sequence[str]) -> Face:
         if not name or not re.fullmatch("([0-9a-f]{64})?", sha256.lower()):
             raise ValueError
         return Face(
-            name=" ".join(name.replace("_", " ").split()),
+            name=tidy(name),
             image_id=int(image_id),
             face_id=int(face_id),
             box=(left, top, right, bottom),
@@ -105,8 +125,8 @@ def with_files(listed: Sequence[Face], files: Mapping[Path, str]) -> dict[Path, 
         listed: The lists' faces.
         files: Each file's identity.
     """
-    by_image = {(face.name.casefold(), face.image_id): face for face in listed[::-1]}
-    by_face = {(face.name.casefold(), face.face_id): face for face in listed[::-1]}
+    by_image = {(loose(face.name), face.image_id): face for face in listed[::-1]}
+    by_face = {(loose(face.name), face.face_id): face for face in listed[::-1]}
     alone: dict[Path, tuple[str, int]] = {}  # by one number
     faces: dict[Path, Face] = {}
     for path, name in files.items():
@@ -115,9 +135,9 @@ def with_files(listed: Sequence[Face], files: Mapping[Path, str]) -> dict[Path, 
             continue
         one, two = found.groups()
         if two is None:
-            alone[path] = (name.casefold(), int(one))
-        elif (name.casefold(), int(two)) in by_face:
-            faces[path] = by_face[name.casefold(), int(two)]
+            alone[path] = (loose(name), int(one))
+        elif (loose(name), int(two)) in by_face:
+            faces[path] = by_face[loose(name), int(two)]
     num_by_image = sum(key in by_image for key in alone.values())
     num_by_face = sum(key in by_face for key in alone.values())
     # Of equals, the published script's.

@@ -1,10 +1,14 @@
 """A folder of pictures, ROOT/<identity>/<file>, as uint8 RGB squares.
 
-Who is who is the name of the folder, and nothing else about a file but its suffix
-decides whether it is a picture. The middle square of each picture is resized; faces
-are not detected or aligned.
+Who is who is the name of the first folder below ROOT; deeper folders say nothing. What
+is an image is told by its suffix or its first bytes, see `listing`; files in ROOT
+itself are nobody's. Names in two Unicode forms are one person's; names that differ in
+case, spaces or underscores stay apart, and a line says so. The middle square of each
+picture is resized; faces are not detected or aligned.
 """
 
+import collections
+import re
 from functools import partial
 from pathlib import Path
 
@@ -13,15 +17,21 @@ from jaxtyping import UInt8
 
 from sdd_jax.errors import InputError
 from sdd_jax.files import expanded
-from sdd_jax.images import preprocess
-from sdd_jax.images.collection import Picture
+from sdd_jax.images import identities, listing, preprocess
+from sdd_jax.images.collection import NO_PICTURES, Collection, Picture
 from sdd_jax.images.splitting import splits_of
 from sdd_jax.types import ImageSet
 
-SUFFIXES = frozenset(
-    ".avif .bmp .gif .jp2 .jpeg .jpg .pgm .png .ppm .tif .tiff .webp".split()
-)
 _LAYOUT = "expected pictures in ROOT/<identity>/<file>"
+# Folders that say what is in them, not who.
+KINDS = frozenset(
+    "actor actors actress actresses aligned crop cropped crops data download downloads "
+    "face faces facescrub female females image images img male males original "
+    "photographs photos raw test train uncropped val validation".split()
+)
+_MORE_KINDS = frozenset(
+    "dev eval evaluation fold holdout part set split testing training valid".split()
+)
 
 
 def splits(
@@ -50,28 +60,84 @@ def splits(
     )
 
 
-def pictures(root: Path) -> list[Picture]:
+def pictures(root: Path) -> Collection:
     """Return every picture below a folder's folders.
 
     Raises:
-        InputError: There is no such folder, or no picture in it.
+        InputError: There is no such folder, no picture in it, or its folders are those
+            of splits or kinds and not of people.
     """
     if root.is_file():
         raise InputError(f"{root} is a file; {_LAYOUT}, correct the root")
     if not root.is_dir():
         raise InputError(f"{root}: no such folder; {_LAYOUT}, correct the root")
-    found = [
-        picture_of(path, identity=folder.name, file=f"{folder.name}/{path.name}")
-        for folder in sorted(path for path in visible(root) if path.is_dir())
-        for path in sorted(visible(folder))
-        if path.suffix.lower() in SUFFIXES
-    ]
-    if not found:
+    files = listing.files_in(root)
+    owned = [file for file in files.images if "/" in file]
+    if not owned:
+        beside = f"; {len(files.images)} lie in ROOT itself" if files.images else ""
         raise InputError(
-            f"{root}: no pictures found; {_LAYOUT}, with a suffix of "
-            + " ".join(sorted(SUFFIXES))
+            f"{root}: no pictures found{beside}; {_LAYOUT}, {listing.none_found(files)}"
         )
-    return found
+    _check_level(root, owned)
+    found = identities.with_one_form(
+        [picture_of(root / file, identity=_first(file), file=file) for file in owned]
+    )
+    people = {picture.identity for picture in found.pictures}
+    absent = [
+        folder
+        for folder in files.folders
+        if "/" not in folder and identities.exact(folder) not in people
+    ]
+    deep = [file for file in owned if file.count("/") > 1]
+    notes = [
+        f"pictures in deeper folders: {len(deep)} of {len(owned)}; {file} is "
+        f"{_first(file)}'s, and so on"
+        for file in deep[:1]
+    ]
+    others = [{"path": folder, "reason": NO_PICTURES} for folder in absent]
+    others += [
+        {"path": file, "reason": "in no folder, so nobody can say whose it is"}
+        for file in files.images
+        if "/" not in file
+    ]
+    return found._replace(
+        others=[*files.others, *others],
+        absent=[identities.exact(folder) for folder in absent],
+        notes=[*notes, *found.notes],
+    )
+
+
+def _first(file: str) -> str:
+    """Return the first folder of a path."""
+    return file.partition("/")[0]
+
+
+def _check_level(root: Path, files: list[str]) -> None:
+    """Raise InputError where the folders in ROOT are no people's: people lie deeper."""
+    total = collections.Counter(map(_first, files))
+    deep = collections.Counter(_first(file) for file in files if file.count("/") > 1)
+    # A picture or two beside the folders make nobody of train.
+    deeper = [name for name, count in deep.items() if 2 * count > total[name]]
+    kinds = [name for name in deeper if _is_kind(name)]
+    if kinds and (len(kinds) > 1 or len(total) == 1):
+        raise InputError(
+            f"{root} holds {' and '.join(kinds[:3])} with folders in them, so that "
+            f"every person would be called {kinds[0]}; expected people's folders, give "
+            f"{root / kinds[0]} as the root (for a mixture: bring all people's folders "
+            "into one)"
+        )
+    if len(total) == 1 and deeper:
+        raise InputError(
+            f"{root} holds one folder, {deeper[0]}, with folders in it; {_LAYOUT} of "
+            f"two people or more, give {root / deeper[0]} as the root if the people "
+            "are in there"
+        )
+
+
+def _is_kind(name: str) -> bool:
+    """Return whether a folder's name says what is in it, such as train or fold_2."""
+    words = re.findall(r"[^\W\d_]+", name.casefold())
+    return bool(words) and KINDS.union(_MORE_KINDS).issuperset(words)
 
 
 def picture_of(path: Path, *, identity: str, file: str) -> Picture:
@@ -84,13 +150,3 @@ def picture_of(path: Path, *, identity: str, file: str) -> Picture:
 def middle(path: Path, contents: bytes) -> UInt8[np.ndarray, "side side 3"]:
     """Return the middle square of a picture; the path is for the errors."""
     return preprocess.square_crop(preprocess.decode(contents, str(path)))
-
-
-def visible(folder: Path) -> list[Path]:
-    """Return what is in a folder and not hidden."""
-    try:
-        return [path for path in folder.iterdir() if not path.name.startswith(".")]
-    except OSError as error:
-        raise InputError(
-            f"{folder}: {error.strerror or error}; expected a readable folder"
-        ) from error

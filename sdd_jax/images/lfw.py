@@ -22,7 +22,8 @@ from jaxtyping import UInt8
 from sdd_jax.errors import InputError
 from sdd_jax.files import expanded
 from sdd_jax.images import folder, preprocess, tfds
-from sdd_jax.images.collection import Picture
+from sdd_jax.images.collection import Collection
+from sdd_jax.images.identities import exact
 from sdd_jax.images.splitting import splits_of
 from sdd_jax.types import ImageSet
 
@@ -93,26 +94,27 @@ def splits(
     )
 
 
-def pictures(root: Path, *, crop: float = CROP) -> list[Picture]:
+def pictures(root: Path, *, crop: float = CROP) -> Collection:
     """Return every picture of a folder in the published layout.
 
     Raises:
         InputError: There is no such folder, or a picture in it is not called so.
     """
     found = folder.pictures(root)
-    for picture in found:
+    for picture in found.pictures:
         name = re.escape(picture.identity)
-        if not re.fullmatch(rf"{name}/{name}_\d{{4}}\.\w+", picture.file):
+        if not re.fullmatch(rf"{name}/{name}_\d{{4}}\.\w+", exact(picture.file)):
             raise InputError(
                 f"{root / picture.file} is not called as LFW's pictures are: expected "
                 "ROOT/Ann_Example/Ann_Example_0001.jpg, or take data.source=folder"
             )
-    return [
+    faces = [
         dataclasses.replace(
             picture, image=partial(_face, crop, str(root / picture.file))
         )
-        for picture in found
+        for picture in found.pictures
     ]
+    return found._replace(pictures=faces)
 
 
 def middle(

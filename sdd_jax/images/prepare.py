@@ -7,7 +7,7 @@ this is in it, or not at all:
 
     pictures.array_record  a record each: uint8 RGB [size, size, 3], row by row
     index.jsonl            identity, file and sha256 of the picture, in the same order
-    skipped.jsonl          path and reason of every file that was left out as damaged
+    skipped.jsonl          path and reason of every file that was left out
     manifest.json          size, counts, what it was made from, the index's SHA-256
 
 A picture is squared, and aligned or not, as its source does it, then resized. `sha256`
@@ -33,12 +33,13 @@ from sdd_jax import cli, files
 from sdd_jax.errors import InputError
 from sdd_jax.files import expanded
 from sdd_jax.images import facescrub, folder, lfw, preprocess
-from sdd_jax.images.collection import Picture, fingerprint
+from sdd_jax.images.collection import Collection, Picture, fingerprint
 from sdd_jax.images.prepared import INDEX, MANIFEST, PICTURES
+from sdd_jax.images.scanning import say_left_out
 from sdd_jax.screen import progress, say
 
 # name -> function: a root -> every picture there is; a new source is one line.
-LISTINGS: dict[str, Callable[[Path], list[Picture]]] = {
+LISTINGS: dict[str, Callable[[Path], Collection]] = {
     "folder": folder.pictures,
     "facescrub": facescrub.pictures,
     "lfw": lfw.pictures,
@@ -112,12 +113,20 @@ def prepare(
             "choose another"
         )
     listed = LISTINGS[source](root)
-    pictures = sorted(listed, key=lambda picture: (picture.identity, picture.file))
+    pictures = sorted(
+        listed.pictures, key=lambda picture: (picture.identity, picture.file)
+    )
     beside = output.with_name(f".{output.name}.lock")
     with files.lock(beside, of=output), _new_folder(output) as fresh:
         rows, skipped = _write_pictures(fresh / PICTURES, pictures, size, max_skipped)
         files.write_rows(fresh / INDEX, rows)
-        files.write_rows(fresh / "skipped.jsonl", skipped)
+        files.write_rows(fresh / "skipped.jsonl", [*skipped, *listed.others])
+        say_left_out(
+            listed,
+            kept={row["identity"] for row in rows},
+            lacking="a good picture",
+            listed=f", see {output / 'skipped.jsonl'}",
+        )
         manifest = {
             "size": size,
             "num_pictures": len(rows),
@@ -186,7 +195,8 @@ def _decode(picture: Picture, size: int) -> tuple[str, bytes] | str:
 @contextlib.contextmanager
 def _writer(path: Path) -> Iterator[Callable[[bytes], None]]:
     """Give what writes a record; the file is whole when the context ends."""
-    writer = ArrayRecordWriter(str(path), _WRITER)
+    # As bytes, since a path may be no text.
+    writer = ArrayRecordWriter(os.fsencode(path), _WRITER)
     try:
         yield writer.write
         writer.close()

@@ -6,18 +6,23 @@ larger pictures than the network takes is resized; one of smaller pictures is re
 because what preparing left out cannot be put back.
 """
 
+import dataclasses
 import hashlib
 import json
+import os
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from array_record.python.array_record_data_source import ArrayRecordDataSource
+from array_record.python.array_record_module import ArrayRecordReader
 from jaxtyping import UInt8
 
 from sdd_jax.errors import InputError
 from sdd_jax.files import expanded, read_text, rows_of
-from sdd_jax.images.collection import Picture
+from sdd_jax.images.collection import Collection, Picture
+from sdd_jax.images.identities import with_one_form
 from sdd_jax.images.splitting import splits_of
 from sdd_jax.types import ImageSet
 
@@ -58,7 +63,7 @@ def splits(
     )
 
 
-def pictures(root: Path) -> list[Picture]:
+def pictures(root: Path) -> Collection:
     """Return every picture of a prepared set.
 
     Raises:
@@ -67,7 +72,7 @@ def pictures(root: Path) -> list[Picture]:
     manifest = _read_manifest(root)
     try:
         index = (root / INDEX).read_bytes()
-        source = ArrayRecordDataSource(str(root / PICTURES))
+        source = _source(root / PICTURES)
     except (OSError, RuntimeError) as error:
         reason = str(error).split(";")[0]
         raise InputError(
@@ -77,21 +82,43 @@ def pictures(root: Path) -> list[Picture]:
         raise InputError(
             f"{root / INDEX} is not as it was written: remove {root} and {_MAKE}"
         )
-    rows = rows_of(index.decode())
+    rows = rows_of(index.decode("utf-8", "surrogateescape"))
     if len(rows) != len(source):
         raise InputError(
             f"{root / PICTURES} has {len(source)} pictures, but {INDEX} {len(rows)}: "
             f"remove {root} and {_MAKE}"
         )
-    return [
-        Picture(
-            row["identity"],
-            row["file"],
-            partial(_record, source, place, f"{root}: {row['file']}"),
-            partial(_image, manifest["size"], f"{root}: {row['file']}"),
-        )
-        for place, row in enumerate(rows)
-    ]
+    return with_one_form(
+        [
+            Picture(
+                row["identity"],
+                row["file"],
+                partial(_record, source, place, f"{root}: {row['file']}"),
+                partial(_image, manifest["size"], f"{root}: {row['file']}"),
+            )
+            for place, row in enumerate(rows)
+        ]
+    )
+
+
+@dataclasses.dataclass
+class _WholeFile:
+    """A file to read records from, in the form array_record asks for."""
+
+    filename: Any  # text or bytes
+    skip: int
+    take: int
+    examples_in_shard: int
+
+
+def _source(path: Path) -> ArrayRecordDataSource:
+    # The package takes a path that is no text as bytes only, and of a path it would
+    # take [brackets] with numbers for a part of the file.
+    name = os.fsencode(path)
+    reader = ArrayRecordReader(name)
+    num_records = reader.num_records()
+    reader.close()
+    return ArrayRecordDataSource(_WholeFile(name, 0, num_records, num_records))
 
 
 def _read_manifest(root: Path) -> dict:

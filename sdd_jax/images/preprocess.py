@@ -14,6 +14,7 @@ from jaxtyping import Shaped, UInt8
 from PIL import ExifTags, Image, ImageOps
 
 from sdd_jax.errors import InputError
+from sdd_jax.images import formats
 
 # Left to itself Pillow tries every format it knows; some start other programs.
 _FORMATS = ("AVIF", "BMP", "GIF", "JPEG", "JPEG2000", "PNG", "PPM", "TIFF", "WEBP")
@@ -38,6 +39,7 @@ def decode(source: Path | bytes, name: str = "") -> UInt8[np.ndarray, "height wi
         raise InputError(
             f"{name}: the file is empty; expected a picture, replace or remove it"
         )
+    formats.check(name, source)
     try:
         # Pillow would take the second byte of the line's end for the first pixel.
         if source[:4] in (b"P5\r\n", b"P6\r\n"):

@@ -6,7 +6,7 @@ but one good picture is left out: nobody could be both trained on and tested wit
 
 import collections
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, NamedTuple
 
@@ -15,11 +15,17 @@ from jaxtyping import UInt8, UInt64
 from PIL import Image
 
 from sdd_jax.errors import InputError
-from sdd_jax.images.collection import Picture, fingerprint
-from sdd_jax.screen import progress
+from sdd_jax.images.collection import (
+    NO_PICTURES,
+    Collection,
+    Picture,
+    Row,
+    fingerprint,
+)
+from sdd_jax.images.identities import some
+from sdd_jax.screen import progress, say
 
 NEAR = 3  # of 64 bits: a copy saved again differs in about so many
-Row = dict[str, str]
 
 
 class Scan(NamedTuple):
@@ -62,6 +68,43 @@ def scan(pictures: Sequence[Picture]) -> Scan:
     rows, copies = _without_copies(rows)
     good, lonely = _without_lonely(rows)
     return Scan(good, damaged, copies, lonely, hashes)
+
+
+def say_left_out(
+    collection: Collection, kept: Iterable[str], *, lacking: str, listed: str
+) -> None:
+    """Say what is no picture, who is left without any, and what else there is to know.
+
+    Args:
+        collection: All there is.
+        kept: The people of whom pictures are taken.
+        lacking: What the others do not have.
+        listed: Says where all are named that were left out.
+    """
+    for note in collection.notes:
+        say(note)
+    # Those who are left without any are said to be so below.
+    say_others(
+        [row for row in collection.others if row["reason"] != NO_PICTURES], listed
+    )
+    everybody = {picture.identity for picture in collection.pictures}
+    everybody |= set(collection.absent)
+    everybody.discard("")  # nobody
+    gone = sorted(everybody - set(kept))
+    if gone:
+        say(
+            f"people left out, without {lacking}: {len(gone)} of {len(everybody)}: "
+            f"{some(gone)}{listed}"
+        )
+
+
+def say_others(others: Iterable[Row], listed: str) -> None:
+    """Say which files are left out as no pictures, a line for each reason."""
+    by_reason = collections.defaultdict(list)
+    for row in others:
+        by_reason[row["reason"]].append(row["path"])
+    for reason, paths in by_reason.items():
+        say(f"files left out: {len(paths)} ({some(paths, 3)}): {reason}{listed}")
 
 
 def check_enough(found: Scan, max_skipped: float, listed: str) -> None:

@@ -5,7 +5,8 @@ named, the same bytes twice count once, and what is almost the same picture in t
 and in the training set is reported. With a folder to record it in, this leaves
 
     split.jsonl            split, identity, file and fingerprint of every picture
-    skipped.jsonl          path and reason of every file that was left out
+    skipped.jsonl          path and reason of every file that was left out, and of
+                           every folder of somebody without any picture
     near_duplicates.jsonl  test file, training file, and how many of 64 bits differ
 
 and the next call takes the pictures from there: the same ones, in the same splits, each
@@ -24,8 +25,13 @@ from jaxtyping import UInt8
 from sdd_jax import files
 from sdd_jax.errors import InputError
 from sdd_jax.images import preprocess
-from sdd_jax.images.collection import Picture, fingerprint
-from sdd_jax.images.scanning import Row, check_enough, near_duplicates, scan
+from sdd_jax.images.collection import Collection, Picture, Row, fingerprint
+from sdd_jax.images.scanning import (
+    check_enough,
+    near_duplicates,
+    say_left_out,
+    scan,
+)
 from sdd_jax.screen import say
 from sdd_jax.types import ImageSet
 
@@ -33,7 +39,7 @@ SPLITS = ("train", "validation", "test")
 
 
 def splits_of(
-    pictures: Sequence[Picture],
+    collection: Collection,
     *,
     image_size: int,
     seed: int,
@@ -49,12 +55,12 @@ def splits_of(
     each are certain; the validation share of few pictures may round to none.
 
     Args:
-        pictures: All there are, in any order.
+        collection: All there is, its pictures in any order.
         image_size: Height and width to resize to, in pixels.
         seed: Of the split.
         validation_fraction: Share of an identity's pictures.
         test_fraction: Share of an identity's pictures.
-        max_skipped: The largest share of the files that may be left out as damaged.
+        max_skipped: The largest share of the pictures that may be left out as damaged.
         record: A folder to write the split to, or to take it from.
 
     Raises:
@@ -74,11 +80,18 @@ def splits_of(
     if path and path.exists():
         rows = _read_rows(path)
     else:
-        found = scan(pictures)
+        found = scan(collection.pictures)
         if record:  # for whoever mends the pictures, also if too few are left
             record.mkdir(parents=True, exist_ok=True)
-            files.write_rows(record / "skipped.jsonl", found.skipped)
+            left_out = [*found.skipped, *collection.others]
+            files.write_rows(record / "skipped.jsonl", left_out)
         listed = f", see {record / 'skipped.jsonl'}" if record else ""
+        say_left_out(
+            collection,
+            kept={row["identity"] for row in found.good},
+            lacking="two different good pictures",
+            listed=listed,
+        )
         check_enough(found, max_skipped, listed)
         rows = _assigned(found.good, seed, validation_fraction, test_fraction)
         near = near_duplicates(rows, found.hashes)
@@ -87,7 +100,7 @@ def splits_of(
             files.write_rows(record / "split.jsonl", rows)  # last: it says all is there
         _report(rows, found.skipped, near, record)
     check_leakage(rows, path)
-    return _image_sets(rows, pictures, image_size, path)
+    return _image_sets(rows, collection.pictures, image_size, path)
 
 
 def _assigned(

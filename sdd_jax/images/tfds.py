@@ -5,12 +5,13 @@ or prepared here; the errors tell the command that does it. That command needs
 TensorFlow for many sets (LFW is one), reading needs it for none.
 
 The pictures are the set's encoded files, of which the middle square is taken; faces are
-not detected or aligned. Identities are the label's names, its text, or its number.
+not detected or aligned. Identities are the label's names, its text, or its number;
+names in two Unicode forms are one person's, as in `folder`.
 TFDS keeps no file names: a picture is called <identity>/<its place in the split>.
 """
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -19,8 +20,8 @@ import numpy as np
 
 from sdd_jax.errors import InputError
 from sdd_jax.files import expanded
-from sdd_jax.images import preprocess
-from sdd_jax.images.collection import Picture
+from sdd_jax.images import identities, preprocess
+from sdd_jax.images.collection import Collection, Picture
 from sdd_jax.images.splitting import splits_of
 from sdd_jax.types import ImageSet
 
@@ -85,7 +86,7 @@ def pictures(
     image_key: str = "image",
     label_key: str = "label",
     image: Callable[[str, bytes], np.ndarray] | None = None,
-) -> list[Picture]:
+) -> Collection:
     """Return every picture of a split.
 
     Args:
@@ -129,23 +130,30 @@ def pictures(
                 partial(image or _square, f"{name}: {file}"),
             )
         )
-    return found
+    return identities.with_one_form(found)
 
 
-def with_enough(pictures: Sequence[Picture], min_images: int) -> list[Picture]:
-    """Return the pictures of who has at least so many.
+def with_enough(found: Collection, min_images: int) -> Collection:
+    """Return the pictures of who has at least so many, and a note on who has fewer.
 
     Raises:
         InputError: Nobody has.
     """
-    counts = Counter(picture.identity for picture in pictures)
-    kept = [picture for picture in pictures if counts[picture.identity] >= min_images]
+    counts = Counter(picture.identity for picture in found.pictures)
+    kept = [p for p in found.pictures if counts[p.identity] >= min_images]
     if not kept:
         raise InputError(
             f"nobody has data.min_images={min_images} pictures; the most is "
             f"{max(counts.values(), default=0)}, lower data.min_images"
         )
-    return kept
+    few = sorted(name for name, count in counts.items() if count < min_images)
+    if not few:
+        return found._replace(pictures=kept)
+    note = (
+        f"people left out, with fewer than {min_images} pictures each "
+        f"(data.min_images): {len(few)} of {len(counts)}: {identities.some(few)}"
+    )
+    return found._replace(pictures=kept, notes=[*found.notes, note])
 
 
 def _package() -> Any:
@@ -217,7 +225,9 @@ def _check_features(
 def _identity(feature: Any, label: Any, name: str) -> str:
     """Return what a label is called."""
     if not hasattr(feature, "int2str"):
-        return label.decode() if isinstance(label, bytes) else str(label)
+        if isinstance(label, bytes):
+            return label.decode("utf-8", "surrogateescape")
+        return str(label)
     if label < 0:  # what TFDS gives a test set whose answers are kept secret
         raise InputError(
             f"{name} holds pictures whose label is {label}, which is nobody: take a "

@@ -1,8 +1,8 @@
 """Mode explain: why the network answers as it does, picture by picture.
 
 Writes `explain/`: a page for people, `index.html`; the pictures on it as PNG files;
-`records.jsonl` and `explanations.npz` for programs; `skipped.jsonl`, the pictures that
-could not be read; `manifest.json`, last, with what all of it was made from and each
+`records.jsonl` and `explanations.npz` for programs; `skipped.jsonl`, the files that
+were left out and why; `manifest.json`, last, with what all of it was made from and each
 file's hash.
 """
 
@@ -85,7 +85,7 @@ def run(config: Mapping[str, Any], folder: Path) -> dict[str, Any]:
         files.write_json(fresh / "manifest.json", manifest)
     if skipped:
         listed = folder / "explain" / "skipped.jsonl"
-        screen.say(f"pictures left out: {len(skipped)}, see {listed}")
+        screen.say(f"files left out: {len(skipped)}, see {listed}")
     index = folder / "explain" / "index.html"
     screen.say(f"pictures explained: {len(records)}, {index}")
     return manifest

@@ -8,8 +8,7 @@ import numpy as np
 
 from sdd_jax.errors import InputError
 from sdd_jax.files import exists, expanded
-from sdd_jax.images import pipeline
-from sdd_jax.images.folder import SUFFIXES
+from sdd_jax.images import listing, pipeline
 from sdd_jax.images.preprocess import decode, resize
 from sdd_jax.types import ImageSet
 
@@ -73,6 +72,7 @@ def _asked_for(
     labels: list[int] = []
     reads: list[Callable[[], np.ndarray]] = []
     skipped: list[dict[str, str]] = []
+    others: list[dict[str, str]] = []  # files of folders that are no pictures
 
     def add(file: str, label: int, read: Callable[[], np.ndarray]) -> None:
         files.append(file)
@@ -82,7 +82,9 @@ def _asked_for(
     for name in (name.strip() for name in wanted if name.strip()):
         path = expanded(name)
         if exists(path):
-            for file in _files_in(path):
+            found, no_pictures = _files_in(path)
+            others += no_pictures
+            for file in found:
                 try:
                     decode(file)
                 except InputError as error:
@@ -123,16 +125,17 @@ def _asked_for(
         tuple(files),
         np.array(labels, np.int32),
         lambda index: reads[index](),
-    ), skipped
+    ), skipped + others
 
 
-def _files_in(path: Path) -> list[Path]:
+def _files_in(path: Path) -> tuple[list[Path], list[dict[str, str]]]:
+    """Return what training would take from a folder, and what it would leave out."""
     if not path.is_dir():
-        return [path]
-    files = sorted(file for file in path.rglob("*") if file.suffix.lower() in SUFFIXES)
-    if not files:
+        return [path], []
+    files = listing.files_in(path)
+    if not files.images:
         raise InputError(
-            f"{path} holds no pictures: expected files that end in "
-            f"{' '.join(sorted(SUFFIXES))}"
+            f"{path} holds no pictures: expected {listing.none_found(files)}"
         )
-    return files
+    others = [row | {"path": str(path / row["path"])} for row in files.others]
+    return [path / file for file in files.images], others

@@ -15,6 +15,7 @@ from PIL import Image
 
 from sdd_jax.errors import InputError
 from sdd_jax.images import align as program
+from sdd_jax.images import folder
 from sdd_jax.images.align import align, main
 from sdd_jax.images.alignment import detectors, similarity
 from sdd_jax.images.alignment.detectors import Faces
@@ -98,15 +99,19 @@ def test_every_picture_is_in_one_of_the_two_records(source, output, capsys):
         assert (row["num_faces"], row["residual"]) == (2, 0)
         assert np.shape(row["landmarks"]) == (5, 2)
     bad = {row["path"]: row["reason"] for row in rows(output / "skipped.jsonl")}
-    assert bad.keys() == {"bea/empty.jpg", "bea/nobody.png"}
+    assert bad.keys() == {"bea/empty.jpg", "bea/nobody.png", "bea/notes.txt"}
+    assert bad["bea/notes.txt"] == "no image, by its suffix and its first bytes"
     assert "the file is empty" in bad["bea/empty.jpg"]
     assert bad["bea/nobody.png"] == "no face found with a score of at least 0.9"
     crops = {row["output"] for row in good}
     records = {"alignment.jsonl", "skipped.jsonl", "options.json"}
     assert files(output).keys() == crops | records
     assert capsys.readouterr().out == (
+        f"files left out: 1 (bea/notes.txt): {bad['bea/notes.txt']}, see "
+        f"{output / 'skipped.jsonl'}\n"
         f"faces aligned: 3 of 5 pictures (5 looked at in this run), see "
         f"{output / 'skipped.jsonl'}\n"
+        "folders without any aligned face: 1 of 4: bea\n"
     )
 
 
@@ -120,7 +125,8 @@ def test_a_finished_run_does_nothing_again(source, output, monkeypatch, capsys):
     monkeypatch.setattr(program, "load_mtcnn", lambda: refuse)
     align(source, output)
     assert files(output) == before
-    first, second = capsys.readouterr().out.splitlines()
+    lines = capsys.readouterr().out.splitlines()
+    first, second = [line for line in lines if line.startswith("faces aligned")]
     assert second == first.replace("(5 looked at", "(0 looked at")
 
 
@@ -141,8 +147,8 @@ def test_a_picture_that_came_later_is_added(source, output, capsys):
     align(source, output)
     assert [row["path"] for row in rows(output / "alignment.jsonl")][-1] == "ann/0.png"
     assert len(rows(output / "alignment.jsonl")) == 4
-    lines = capsys.readouterr().out.splitlines()
-    assert "faces aligned: 4 of 6 pictures (1 looked at in this run)," in lines[1]
+    out = capsys.readouterr().out
+    assert "faces aligned: 4 of 6 pictures (1 looked at in this run)," in out
 
 
 def test_a_skipped_picture_is_tried_again_once_its_line_is_removed(source, output):
@@ -153,7 +159,48 @@ def test_a_skipped_picture_is_tried_again_once_its_line_is_removed(source, outpu
     (output / "skipped.jsonl").unlink()
     align(source, output)
     assert (output / "bea" / "nobody.png").exists()
-    assert [row["path"] for row in rows(output / "skipped.jsonl")] == ["bea/empty.jpg"]
+    skipped = [row["path"] for row in rows(output / "skipped.jsonl")]
+    assert skipped == ["bea/notes.txt", "bea/empty.jpg"]
+
+
+def test_who_is_left_without_a_crop_is_named(source, output, capsys):
+    (source / "cid" / "2001").mkdir(parents=True)
+    align(source, output)
+    line = "folders without any aligned face: 2 of 5: bea, cid/2001\n"
+    assert capsys.readouterr().out.endswith(line)
+
+
+def test_what_was_no_picture_is_looked_at_once_it_is_one(source, output):
+    align(source, output)
+    row = rows(output / "skipped.jsonl")[0]
+    assert row["path"] == "bea/notes.txt" and row["looked_at"] is False
+    picture(60).save(source / "bea" / "notes.txt", "PNG")
+    align(source, output)
+    assert rows(output / "alignment.jsonl")[-1]["path"] == "bea/notes.txt"
+    assert (output / "bea" / "notes.png").exists()
+    skipped = [row["path"] for row in rows(output / "skipped.jsonl")]
+    assert skipped == ["bea/empty.jpg", "bea/nobody.png"]
+
+
+ODD = ["a\nb", "a\u2028b", "a\x85b", "caf\udce9", "[red]", "Zoe\u0308", "Zo\xeb"]
+
+
+def test_any_name_is_aligned_and_gone_on_with(source, tmp_path):
+    output = tmp_path / "out caf\udce9"
+    for number, name in enumerate(ODD):
+        (source / name).mkdir()
+        picture(100 + number).save(source / name / name, "PNG")
+        (source / name / "a.txt").write_text("no image")
+    align(source, output)
+    before = files(output)
+    paths = {row["path"] for row in rows(output / "alignment.jsonl")}
+    assert paths > {f"{name}/{name}" for name in ODD}
+    align(source, output)
+    assert files(output) == before
+    found = folder.pictures(output)
+    assert {one.identity for one in found.pictures} > {"Zo\xeb", "caf\udce9", "a\nb"}
+    # The records beside the crops are no noise.
+    assert [row["path"] for row in found.others] == ["top.png"]
 
 
 def test_ctrl_c_keeps_what_is_finished_and_the_same_command_goes_on(

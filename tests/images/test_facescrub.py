@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from facescrub_tree import face, names, write_faces, write_photographs
 
+from sdd_jax import files
 from sdd_jax.errors import InputError
 from sdd_jax.images import SOURCES, facescrub
 
@@ -112,7 +113,9 @@ def test_photographs_are_taken_and_faces_cut_from_them_are_not(copied):
     for path in copied.glob("*.txt"):
         path.unlink()
     found = files_of(split(copied))
-    assert found and all(file.startswith("actors/faces/") for file in found)
+    # Who has photographs alone keeps them.
+    folders = {"/".join(file.split("/")[:2]) for file in found}
+    assert folders == {"actors/faces", "actresses/images"}
 
 
 def test_another_picture_than_the_lists_is_left_out(copied, tmp_path):
@@ -220,4 +223,102 @@ def test_a_margin_below_nothing_is_refused(published):
 
 
 def test_pictures_lists_all_there_is(published):
-    assert len(facescrub.pictures(published)) == 24
+    found = facescrub.pictures(published)
+    assert len(found.pictures) == 24 and found.others == []
+
+
+def renamed(root, old: str, listed: str, folder: str) -> None:
+    """Call somebody something else in the lists and in the folders."""
+    for path in root.glob("*.txt"):
+        text = files.read_text(path).replace(f"{old}\t", f"{listed}\t")
+        path.write_bytes(text.encode(errors="surrogateescape"))
+    for path in root.glob(f"*/*/{old.replace(' ', '_')}"):
+        path.rename(path.with_name(folder))
+
+
+@pytest.mark.parametrize(
+    "listed, folder, name",
+    [
+        ("Zo\xeb Fox", "Zoe\u0308_Fox", "Zo\xeb Fox"),
+        ("Zoe\u0308 Fox", "zo\xeb fox", "Zo\xeb Fox"),
+        ("Adam Sandler", "adam__sandler ", "Adam Sandler"),
+        ("Ann\u2028Bea", "Ann\u2028Bea", "Ann Bea"),
+        ("Ann\x85Bea", "ann_bea", "Ann Bea"),
+        ("Caf\udce9 X", "CAF\udce9_x", "Caf\udce9 X"),
+        ("[red] 'x'", "[Red]_'x'", "[red] 'x'"),
+    ],
+)
+def test_the_lists_and_the_folders_may_write_a_name_differently(
+    copied, listed, folder, name
+):
+    renamed(copied, "Persona Ofa", listed, folder)
+    sets = split(copied)
+    assert name in sets["train"].names and len(sets["train"].names) == 4
+    assert len(files_of(sets)) == 24
+
+
+def test_two_folders_of_one_person_are_one_and_a_line_says_so(copied, capsys):
+    one = copied / "actors" / "images" / "Persona_Ofa"
+    other = one.with_name("persona ofa")
+    other.mkdir()
+    for path in sorted(one.iterdir())[:2]:
+        path.rename(other / path.name)
+    line = "names that are one person's: Persona Ofa (written 'Persona_Ofa', 'persona "
+    for lists in (True, False):
+        sets = split(copied)
+        assert sets["train"].names == tuple(sorted(names(4)))
+        assert len(files_of(sets)) == 24
+        assert line in capsys.readouterr().out
+        if lists:
+            for path in copied.glob("*.txt"):
+                path.unlink()
+
+
+def test_the_lists_are_no_files_left_out_and_others_are_named(copied, tmp_path, capsys):
+    (copied / "notes.txt").write_text("Dear reader")
+    split(copied, record=tmp_path)
+    reason = "no image, by its suffix and its first bytes"
+    assert skipped(tmp_path) == {"notes.txt": reason}
+    assert f"files left out: 1 (notes.txt): {reason}, see" in capsys.readouterr().out
+
+
+def test_somebody_without_any_picture_is_named(copied, tmp_path, capsys):
+    (copied / "actors" / "images" / "No_Body").mkdir()
+    (copied / "actors" / "images" / "PERSONA OFA").mkdir()  # has a folder with pictures
+    split(copied, record=tmp_path)
+    assert skipped(tmp_path) == {"actors/images/No_Body": "no picture in this folder"}
+    assert "without two different good pictures: 1 of 5: No Body, see" in (
+        capsys.readouterr().out
+    )
+
+
+def test_the_kind_that_is_not_taken_is_named(copied, tmp_path):
+    for path in copied.glob("*.txt"):
+        path.unlink()
+    shutil.copytree(copied / "actors" / "images", copied / "actors" / "faces")
+    sets = split(copied, record=tmp_path)
+    assert sets["train"].names == tuple(sorted(names(4)))
+    photographs = {
+        path.relative_to(copied).as_posix() for path in copied.glob("actors/images/*/*")
+    }
+    assert skipped(tmp_path) == dict.fromkeys(
+        photographs, "faces and the photographs they were cut from: one kind is taken"
+    )
+
+
+def test_a_heic_photograph_has_its_own_reason_in_spite_of_the_lists(copied, tmp_path):
+    path = copied / "actors" / "images" / "Persona_Ofa" / "Persona_Ofa_0.jpeg"
+    path.write_bytes(b"\0\0\0\x18ftypheic\0\0\0\0mif1heic")
+    path.rename(path.with_suffix(".heic"))
+    split(copied, record=tmp_path)
+    [reason] = skipped(tmp_path).values()
+    assert "a HEIC image, as iPhones make them" in reason
+
+
+def test_a_link_that_leads_nowhere_is_one_picture_left_out(copied, tmp_path):
+    folder = copied / "actors" / "images" / "Persona_Ofa"
+    (folder / "Persona_Ofa_0.jpeg").unlink()
+    (folder / "Persona_Ofa_0.jpeg").symlink_to("gone.jpeg")
+    split(copied, record=tmp_path)
+    [reason] = skipped(tmp_path).values()
+    assert "No such file" in reason

@@ -17,11 +17,32 @@ def test_a_line_is_a_face_with_and_without_the_columns_names(tmp_path, header):
     assert read_lists(tmp_path) == [ANN]
 
 
-def test_lists_lie_beside_the_pictures_or_one_folder_deeper(tmp_path):
-    (tmp_path / "actors").mkdir()
+def test_lists_lie_beside_the_pictures_or_in_any_folder_below(tmp_path):
+    (tmp_path / "actors" / "lists").mkdir(parents=True)
     (tmp_path / "a.txt").write_text(LINE)
-    (tmp_path / "actors" / "b.txt").write_text(LINE.replace("Ann", "Eve"))
+    (tmp_path / "actors" / "lists" / "b.txt").write_text(LINE.replace("Ann", "Eve"))
     assert [face.name for face in read_lists(tmp_path)] == ["Ann Bea", "Eve Bea"]
+
+
+@pytest.mark.parametrize("end", ["\n", "\r\n", "\r"])
+@pytest.mark.parametrize("name", ["A\u2028B", "A\u2029B", "A\x85B", "A\x0bB"])
+def test_only_the_end_of_a_line_ends_a_line(tmp_path, name, end):
+    text = (HEADER + LINE.replace("Ann Bea", name)).replace("\n", end)
+    (tmp_path / "list.txt").write_bytes(text.encode())
+    assert [face.name for face in read_lists(tmp_path)] == ["A B"]
+
+
+def test_a_name_that_is_no_text_stays_what_it_is(tmp_path):
+    (tmp_path / "list.txt").write_bytes(LINE.encode().replace(b"Ann", b"Caf\xe9"))
+    [face] = read_lists(tmp_path)
+    assert face.name == "Caf\udce9 Bea"
+    assert with_files([face], {Path("3.jpg"): "CAF\udce9_bea"})
+
+
+def test_hidden_and_other_files_are_no_lists(tmp_path):
+    (tmp_path / "._list.txt").write_text(LINE)
+    (tmp_path / "list.csv").write_text(LINE)
+    assert read_lists(tmp_path) == []
 
 
 def test_another_text_file_is_passed_over(tmp_path):

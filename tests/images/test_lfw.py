@@ -108,6 +108,28 @@ def test_a_folder_of_other_pictures_is_refused(tmp_path):
         splits(tmp_path)
 
 
+def test_who_has_too_few_pictures_is_counted_and_named(root, capsys):
+    splits(root, min_images=3)
+    assert (
+        "people left out, with fewer than 3 pictures each (data.min_images): 1 of 3: "
+        "Cem_Example\n"
+    ) in capsys.readouterr().out
+
+
+def test_a_name_is_compared_in_one_unicode_form(tmp_path):
+    composed, decomposed = "Zo\xeb_Fox", "Zoe\u0308_Fox"
+    for person, (name, file) in enumerate(
+        {composed: decomposed, decomposed: composed}.items()
+    ):
+        (tmp_path / name).mkdir()
+        for number in (1, 2):
+            picture = framed(10 * person + number)
+            picture.save(tmp_path / name / f"{file}_{person}{number:03}.png")
+    found = lfw.pictures(tmp_path)
+    assert {picture.identity for picture in found.pictures} == {composed}
+    assert len(found.pictures) == 4
+
+
 def test_it_can_be_prepared(root, tmp_path):
     manifest = prepare.prepare(root, tmp_path / "set", source="lfw", size=25)
     assert manifest["num_pictures"] == 9
@@ -187,7 +209,7 @@ def test_pairs_of_the_development_sets_are_one_fold(write):
 
 def test_pairs_name_the_pictures_of_the_folder(root, write):
     text = "1\nAnn_Example 1 4\nBea_Example 3 Cem_Example 2\n"
-    files = {picture.file for picture in lfw.pictures(root)}
+    files = {picture.file for picture in lfw.pictures(root).pictures}
     for pair in lfw.pairs(write(text)):
         assert {pair.first, pair.second} < files
 

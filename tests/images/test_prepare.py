@@ -4,6 +4,7 @@ import resource
 import signal
 import subprocess
 import sys
+import unicodedata
 from pathlib import Path
 
 import numpy as np
@@ -12,8 +13,8 @@ from array_record.python.array_record_data_source import ArrayRecordDataSource
 from PIL import Image
 
 from sdd_jax.errors import InputError
-from sdd_jax.images import folder, prepare, preprocess
-from sdd_jax.images.collection import Picture
+from sdd_jax.images import folder, prepare, prepared, preprocess
+from sdd_jax.images.collection import Collection, Picture
 
 ROOT = Path(__file__).parents[2]
 
@@ -90,11 +91,12 @@ def test_the_manifest_says_what_the_set_is_and_what_it_was_made_from(root, outpu
 
 
 def test_a_source_plugs_in_by_one_line(root, output, monkeypatch):
-    def pictures(root: Path) -> list[Picture]:
-        return [
+    def pictures(root: Path) -> Collection:
+        drawn = [
             Picture("ann", f"{n}", lambda n=n: bytes([n]), image, detail=f"box {n}")
             for n in range(3)
         ]
+        return Collection(drawn)
 
     def image(contents: bytes) -> np.ndarray:
         return np.full((5, 5, 3), contents[0], np.uint8)
@@ -117,6 +119,50 @@ def test_a_damaged_picture_is_left_out_by_name(root, output):
     assert skipped["path"] == "ann/1.png" and "cannot be read" in skipped["reason"]
     files = [row["file"] for row in rows(output / "index.jsonl")]
     assert len(files) == 5 and "ann/1.png" not in files
+
+
+def test_what_is_no_picture_is_named_and_is_no_damage(root, output, capsys):
+    for file in ("README.md", "ann/a.txt", "ann/b.mov", "bea/c.csv"):
+        (root / file).write_text("no image")
+    (root / "cid").mkdir()
+    (root / "ann" / "deep").mkdir()
+    (root / "ann" / "0.png").rename(root / "ann" / "deep" / "0")
+    manifest = prepare.prepare(root, output, source="folder", size=8, max_skipped=0.0)
+    assert (manifest["num_pictures"], manifest["num_skipped"]) == (6, 0)
+    reasons = {row["path"]: row["reason"] for row in rows(output / "skipped.jsonl")}
+    assert reasons.pop("cid") == "no picture in this folder"
+    no_image = "no image, by its suffix and its first bytes"
+    assert reasons == dict.fromkeys(
+        ("README.md", "ann/a.txt", "ann/b.mov", "bea/c.csv"), no_image
+    )
+    out = capsys.readouterr().out
+    listed = f"see {output / 'skipped.jsonl'}\n"
+    assert f"README.md, ann/a.txt, ann/b.mov and 1 more): {no_image}, {listed}" in out
+    assert f"people left out, without a good picture: 1 of 3: cid, {listed}" in out
+
+
+ODD = "a\nb", "a\u2028b", "a\x85b", "caf\udce9", "[red]", "[0:1]", "Zoe\u0308"
+
+
+@pytest.mark.parametrize("name", ODD)
+def test_any_name_goes_through(root, tmp_path, name):
+    (root / "ann").rename(root / name)
+    output = tmp_path / name / f"set {name}"
+    prepare.prepare(root, output, source="folder", size=8)
+    person = unicodedata.normalize("NFC", name)
+    found = prepared.pictures(output).pictures
+    assert [picture.identity for picture in found].count(person) == 3
+    sets = prepared.splits(
+        image_size=8, seed=0, root=str(output), record=tmp_path / "record"
+    )
+    again = prepared.splits(
+        image_size=8, seed=0, root=str(output), record=tmp_path / "record"
+    )
+    assert again["train"].names == tuple(sorted([person, "bea"]))
+    for image_set in again.values():
+        for index in range(len(image_set)):
+            assert image_set.read(index).shape == (8, 8, 3)
+    assert again["test"].files == sets["test"].files
 
 
 def test_too_many_damaged_pictures_are_an_error_and_nothing_is_left(root, output):
@@ -182,14 +228,14 @@ def test_bad_input_is_one_line_and_a_status(tmp_path, root, output, capsys):
 
 
 def test_ctrl_c_is_one_line_and_nothing_is_left(root, output, monkeypatch, capsys):
-    def interrupted(root: Path) -> list[Picture]:
-        first, second, *rest = folder.pictures(root)
+    def interrupted(root: Path) -> Collection:
+        first, second, *rest = folder.pictures(root).pictures
 
         def interrupt(contents: bytes) -> np.ndarray:
             raise KeyboardInterrupt
 
         broken = Picture(second.identity, second.file, second.contents, interrupt)
-        return [first, broken, *rest]
+        return Collection([first, broken, *rest])
 
     monkeypatch.setitem(prepare.LISTINGS, "folder", interrupted)
     assert prepare.main([str(root), str(output)]) == 130

@@ -64,7 +64,7 @@ def test_the_split_is_recorded_and_a_changed_set_noticed(root, made, tmp_path):
 
 
 def test_pictures_can_be_sent_to_another_process(made):
-    first, *_ = prepared.pictures(made)
+    first, *_ = prepared.pictures(made).pictures
     same = pickle.loads(pickle.dumps(first))
     contents = same.contents()
     assert contents == first.contents()
@@ -117,10 +117,10 @@ def test_a_file_that_was_cut_short_is_refused(made):
 def test_a_changed_pixel_is_noticed(made):
     path = made / "pictures.array_record"
     contents = bytearray(path.read_bytes())
-    first, *_ = prepared.pictures(made)
+    first, *_ = prepared.pictures(made).pictures
     contents[contents.index(first.contents())] ^= 1
     path.write_bytes(contents)
-    first, second, *_ = prepared.pictures(made)
+    first, second, *_ = prepared.pictures(made).pictures
     with pytest.raises(InputError, match="person0/0.png: cannot be read .*mismatch.*;"):
         first.contents()
     assert len(second.contents()) == 16 * 16 * 3
@@ -140,6 +140,6 @@ def test_pictures_of_another_set_are_refused(root, made, tmp_path):
 def test_pixels_of_another_size_are_refused(made):
     manifest = json.loads((made / "manifest.json").read_text())
     (made / "manifest.json").write_text(json.dumps(manifest | {"size": 20}))
-    first, *_ = prepared.pictures(made)
+    first, *_ = prepared.pictures(made).pictures
     with pytest.raises(InputError, match="0.png: 768 bytes, expected 20 x 20 x 3; rem"):
         first.image(first.contents())

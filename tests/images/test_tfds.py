@@ -9,7 +9,7 @@ import tfds_sets
 
 from sdd_jax.errors import InputError
 from sdd_jax.images import SOURCES, preprocess, tfds
-from sdd_jax.images.collection import Picture
+from sdd_jax.images.collection import Collection, Picture
 
 PEOPLE = ("ann", "bea", "cem")
 NUM_TRAIN, NUM_TEST = 18, 3
@@ -86,7 +86,7 @@ def splits(data_dir, name="text", **options):
 
 
 def test_every_picture_is_read_with_its_identity(data_dir):
-    found = tfds.pictures("text", data_dir=str(data_dir))
+    found = tfds.pictures("text", data_dir=str(data_dir)).pictures
     assert len({picture.file for picture in found}) == NUM_TRAIN + NUM_TEST
     expected = {
         tfds_sets.picture(seed): PEOPLE[seed % 3]
@@ -116,24 +116,26 @@ def test_it_is_split_recorded_and_batched_like_any_source(data_dir, tmp_path):
 
 def test_only_the_split_asked_for_is_taken(data_dir):
     for name, size in (("train", NUM_TRAIN), ("test", NUM_TEST), ("train[:6]", 6)):
-        found = tfds.pictures("text:1.0.0", data_dir=str(data_dir), tfds_split=name)
+        found = tfds.pictures(
+            "text:1.0.0", data_dir=str(data_dir), tfds_split=name
+        ).pictures
         assert len(found) == size
 
 
 def test_a_label_is_called_by_its_name_or_its_number(data_dir):
     options = {"data_dir": str(data_dir), "tfds_split": "train"}
-    found = tfds.pictures("names", **options)
+    found = tfds.pictures("names", **options).pictures
     assert {p.contents(): p.identity for p in found} == {
         tfds_sets.picture(seed): PEOPLE[seed % 3] for seed in range(8)
     }
-    found = tfds.pictures("names", label_key="number", **options)
+    found = tfds.pictures("names", label_key="number", **options).pictures
     assert {p.contents(): p.identity for p in found} == {
         tfds_sets.picture(seed): str(seed % 2) for seed in range(8)
     }
 
 
 def test_pictures_can_be_sent_to_another_process(data_dir):
-    first, *_ = tfds.pictures("text", data_dir=str(data_dir))
+    first, *_ = tfds.pictures("text", data_dir=str(data_dir)).pictures
     same = pickle.loads(pickle.dumps(first))
     assert same.contents() == first.contents()
 
@@ -141,7 +143,7 @@ def test_pictures_can_be_sent_to_another_process(data_dir):
 def test_tensorflow_is_not_imported(data_dir):
     program = (
         "import sys; from sdd_jax.images import tfds;"
-        f"found = tfds.pictures('text', data_dir={str(data_dir)!r});"
+        f"found = tfds.pictures('text', data_dir={str(data_dir)!r}).pictures;"
         "found[0].image(found[0].contents()); print('tensorflow' in sys.modules)"
     )
     done = subprocess.run(
@@ -150,17 +152,37 @@ def test_tensorflow_is_not_imported(data_dir):
     assert done.stdout == "False\n", done.stderr
 
 
-def of(counts: dict[str, int]) -> list[Picture]:
-    return [
+def of(counts: dict[str, int]) -> Collection:
+    pictures = [
         Picture(name, f"{name}/{n}", lambda: b"", lambda contents: np.zeros((1, 1, 3)))
         for name, count in counts.items()
         for n in range(count)
     ]
+    return Collection(pictures)
 
 
 def test_identities_with_too_few_pictures_are_left_out():
     kept = tfds.with_enough(of({"ann": 3, "bea": 2, "cem": 1}), 2)
-    assert [p.file for p in kept] == ["ann/0", "ann/1", "ann/2", "bea/0", "bea/1"]
+    assert [p.file for p in kept.pictures] == [
+        "ann/0",
+        "ann/1",
+        "ann/2",
+        "bea/0",
+        "bea/1",
+    ]
+
+
+def test_identities_with_too_few_pictures_are_named():
+    [note] = tfds.with_enough(of({"ann": 3, "bea": 2, "cem": 1}), 3).notes
+    assert note == (
+        "people left out, with fewer than 3 pictures each (data.min_images): 2 of 3: "
+        "bea, cem"
+    )
+    assert tfds.with_enough(of({"ann": 3}), 3).notes == ()
+
+
+def test_a_label_that_is_no_text_is_a_name_all_the_same():
+    assert tfds._identity(object(), b"caf\xe9", "text") == "caf\udce9"
 
 
 def test_nobody_with_enough_pictures_is_an_error():

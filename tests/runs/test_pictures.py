@@ -5,7 +5,7 @@ import pytest
 from PIL import Image
 
 from sdd_jax.errors import InputError
-from sdd_jax.images import orl, preprocess
+from sdd_jax.images import folder, orl, preprocess
 from sdd_jax.images.preprocess import square_crop
 from sdd_jax.runs import pictures
 from sdd_jax.types import ImageSet
@@ -118,11 +118,45 @@ def test_a_folder_gives_its_pictures_at_any_depth_in_order(splits, tmp_path):
     for value, name in enumerate(["b.png", "a.PNG", "deep/er/c.jpg"]):
         write_grey(tmp_path / name, value)
     (tmp_path / "notes.txt").write_text("no picture")
-    found = chosen(splits, images=str(tmp_path))
+    options = FROM_SPLIT | {"images": str(tmp_path)}
+    found, skipped = pictures.chosen(options, splits, square_crop)
+    reason = "no image, by its suffix and its first bytes"
+    assert skipped == [{"path": str(tmp_path / "notes.txt"), "reason": reason}]
     expected = ["a.PNG", "b.png", "deep/er/c.jpg"]
     assert found.files == tuple(str(tmp_path / name) for name in expected)
     assert grey_values(found) == [1, 0, 2]
     assert found.labels.tolist() == [-1] * 3
+
+
+def test_a_folder_gives_what_training_takes_from_it(splits, tmp_path):
+    root = tmp_path / "faces"
+    for number, name in enumerate(("ann/1.png", "ann/2/3.png", "bea/4.png", "bea/5")):
+        write_grey(root / f"{name}.png", number)
+        (root / f"{name}.png").rename(root / name)
+    for name in ("ann/.hidden.png", ".hidden/1.png", "bea/@eaDir/1.png"):
+        write_grey(root / name, 99)
+    write_grey(tmp_path / "elsewhere" / "6.png", 6)
+    (root / "cid").symlink_to(tmp_path / "elsewhere")
+    (root / "cid" / "up").symlink_to(root)
+    (root / "ann" / "a.mov").write_text("no image")
+    (root / "ann" / "b.heic").write_bytes(b"\0\0\0\x18ftypheic")
+    trained = folder.pictures(root)
+    options = FROM_SPLIT | {"images": str(root)}
+    found, skipped = pictures.chosen(options, splits, square_crop)
+    left_out = {row["path"]: row["reason"] for row in skipped}
+    assert "a HEIC image" in left_out.pop(str(root / "ann/b.heic"))
+    assert left_out == {str(root / x["path"]): x["reason"] for x in trained.others}
+    files = {str(root / picture.file) for picture in trained.pictures}
+    assert set(found.files) == files - {str(root / "ann/b.heic")}
+    assert len(found) == 5
+
+
+@pytest.mark.parametrize("name", ["a\nb", "a\u2028b", "caf\udce9", "[red]", "'\""])
+def test_any_name_is_explained(splits, tmp_path, name):
+    write_grey(tmp_path / name / "1.png", 7)
+    found = chosen(splits, images=str(tmp_path / name))
+    assert found.files == (str(tmp_path / name / "1.png"),)
+    assert grey_values(found) == [7]
 
 
 def test_a_name_in_the_data_is_read_as_the_data_is_and_keeps_its_label(splits):

@@ -17,13 +17,14 @@ from PIL import Image
 
 from sdd_jax.errors import InputError
 from sdd_jax.files import line_of, read_text, write_bytes, write_json
-from sdd_jax.images.folder import SUFFIXES, visible
+from sdd_jax.images.identities import exact
+from sdd_jax.images.listing import Files, files_in, none_found, visible
 
 Row = dict[str, Any]
 
 
-def pictures(source: Path, output: Path) -> list[str]:
-    """Return the path of every picture below a folder.
+def pictures(source: Path, output: Path) -> Files:
+    """Return every picture below a folder, and what else lies there.
 
     Raises:
         InputError: There is none, or one folder lies in the other.
@@ -40,26 +41,10 @@ def pictures(source: Path, output: Path) -> list[str]:
             f"SOURCE {source} and OUTPUT {output} lie in one another; expected two "
             "folders apart, choose another OUTPUT"
         )
-    found, folders, entered = [], [source], set()
-    while folders:
-        folder = folders.pop()
-        status = folder.stat()
-        if (status.st_dev, status.st_ino) in entered:
-            continue  # or links that go round in a circle would never end
-        entered.add((status.st_dev, status.st_ino))
-        paths = sorted(visible(folder), reverse=True)
-        folders += [path for path in paths if path.is_dir()]
-        found += [
-            path.relative_to(source).as_posix()
-            for path in paths
-            if path.suffix.lower() in SUFFIXES and not path.is_dir()
-        ]
-    if not found:
-        raise InputError(
-            f"{source}: no pictures found; expected files with a suffix of "
-            + " ".join(sorted(SUFFIXES))
-        )
-    return sorted(found)
+    files = files_in(source)
+    if not files.images:
+        raise InputError(f"{source}: no pictures found; expected {none_found(files)}")
+    return files
 
 
 def names(paths: Sequence[str], given: Mapping[str, str]) -> dict[str, str]:
@@ -69,22 +54,26 @@ def names(paths: Sequence[str], given: Mapping[str, str]) -> dict[str, str]:
         paths: The pictures, in an order that does not change.
         given: The names of those that have one already.
     """
-    # Some file systems take upper and lower case for the same. A folder may be called
-    # as a picture is.
+    # Some file systems take upper and lower case for the same, and both of Unicode's
+    # forms. A folder may be called as a picture is.
     folders = {str(folder) for path in paths for folder in PurePosixPath(path).parents}
-    taken = {name.casefold() for name in folders.union(given.values())}
+    taken = {_same(name) for name in folders.union(given.values())}
     found = dict(given)
     for path in paths:
         if path in given:
             continue
         name = str(PurePosixPath(path).with_suffix(".png"))
-        if name.casefold() in taken:
+        if _same(name) in taken:
             name = f"{path}.png"
-        while name.casefold() in taken:
+        while _same(name) in taken:
             name += ".png"
-        taken.add(name.casefold())
+        taken.add(_same(name))
         found[path] = name
     return found
+
+
+def _same(name: str) -> str:
+    return exact(exact(name).casefold())
 
 
 def read_boxes(

@@ -28,8 +28,10 @@ def source(tmp_path):
 
 
 def test_pictures_are_found_at_any_depth_in_order(source, tmp_path):
-    found = aligned_folder.pictures(source, tmp_path / "out")
+    found = aligned_folder.pictures(source, tmp_path / "out").images
     assert found == ["a.webp", "b/1.png", "b/2.JPG", "b/c/d/3.pgm"]
+    [other] = aligned_folder.pictures(source, tmp_path / "out").others
+    assert other["path"] == "b/list.txt"
 
 
 def test_links_that_go_round_end(source, tmp_path):
@@ -37,7 +39,7 @@ def test_links_that_go_round_end(source, tmp_path):
     (source / "b" / "self").symlink_to("self")
     (source / "b" / "self.png").symlink_to("self.png")
     (source / "again").symlink_to(source / "b")
-    found = aligned_folder.pictures(source, tmp_path / "out")
+    found = aligned_folder.pictures(source, tmp_path / "out").images
     names = [path.rpartition("/")[2] for path in found]
     assert sorted(names) == ["1.png", "2.JPG", "3.pgm", "a.webp", "self.png"]
 
@@ -52,7 +54,7 @@ def test_a_source_without_pictures_is_refused(tmp_path):
     assert message.startswith(
         f"{tmp_path / 'empty'}: no pictures found; expected files"
     )
-    assert ".jpeg .jpg" in message
+    assert ".jpeg .jpf .jpg" in message
 
 
 @pytest.mark.parametrize("output", ["photographs", "photographs/b/out", "link", "."])
@@ -80,6 +82,15 @@ def test_each_picture_gets_a_name_of_its_own():
         "b/A.PNG": "b/A.PNG.png",
         "c.jpg": "c.jpg.png",  # c.png will be a folder
         "c.png/1.gif": "c.png/1.png",
+    }
+
+
+def test_names_that_some_systems_take_for_the_same_are_kept_apart():
+    paths = ["Zoe\u0308.jpg", "Zo\xeb.jpg", "ZO\xcb.gif"]
+    assert aligned_folder.names(paths, {}) == {
+        "Zoe\u0308.jpg": "Zoe\u0308.png",
+        "Zo\xeb.jpg": "Zo\xeb.jpg.png",
+        "ZO\xcb.gif": "ZO\xcb.gif.png",
     }
 
 

@@ -17,7 +17,7 @@ def root(tmp_path):
 
 
 def paths_in(root) -> list[str]:
-    return aligned_folder.pictures(root, root.with_name("output"))
+    return aligned_folder.pictures(root, root.with_name("output")).images
 
 
 def test_without_boxes_the_largest_face_of_every_picture_is_wanted(root):
