@@ -12,6 +12,7 @@ and, where the published weights ask for it, {"input": {"colour_order": "RGB"}}.
 """
 
 import dataclasses
+import inspect
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -161,6 +162,12 @@ def input_spec(description: Mapping[str, Any]) -> InputSpec:
     if name not in BACKBONES:
         raise InputError(
             f"unknown backbone {name!r}: expected one of {', '.join(BACKBONES)}"
+        )
+    known = inspect.signature(BACKBONES[name][0]).parameters.keys() - {"rngs"}
+    for option in description["backbone"].keys() - {"name"} - known:
+        raise InputError(
+            f"model.backbone.{option} is no setting of {name}: expected some of "
+            f"{', '.join(sorted(known))}"
         )
     spec = dataclasses.replace(BACKBONES[name][1], **description.get("input", {}))
     if spec.colour_order not in ("RGB", "BGR"):
