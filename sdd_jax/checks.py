@@ -80,7 +80,7 @@ def require(value: Any, allowed: Numbers, name: str) -> None:
         raise InputError(f"{name} is {value!r}, expected {allowed}")
 
 
-def require_places(places: Sequence[int], length: int, name: str) -> None:
+def require_places(places: Sequence[Any], length: int, name: str) -> None:
     """Raise InputError where a place is not in a sequence; none counts from the end."""
     allowed = whole(0, length - 1)
     for place in places:

@@ -156,6 +156,12 @@ def _make_head(
     )
 
 
+def backbone_options(name: str) -> set[str]:
+    """Return the options of the backbone of that name."""
+    parameters = inspect.signature(BACKBONES[name][0].__init__).parameters
+    return set(parameters) - {"self", "rngs"}
+
+
 def input_spec(description: Mapping[str, Any]) -> InputSpec:
     """Return what the described backbone expects of its pictures."""
     name = description["backbone"]["name"]
@@ -163,7 +169,7 @@ def input_spec(description: Mapping[str, Any]) -> InputSpec:
         raise InputError(
             f"unknown backbone {name!r}: expected one of {', '.join(BACKBONES)}"
         )
-    known = inspect.signature(BACKBONES[name][0]).parameters.keys() - {"rngs"}
+    known = backbone_options(name)
     for option in description["backbone"].keys() - {"name"} - known:
         raise InputError(
             f"model.backbone.{option} is no setting of {name}: expected some of "

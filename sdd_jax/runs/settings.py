@@ -17,7 +17,7 @@ from sdd_jax.errors import InputError
 from sdd_jax.faithfulness.masks import FRACTION
 from sdd_jax.faithfulness.metrics import NUM_RESAMPLES
 from sdd_jax.images import SOURCES
-from sdd_jax.models.classifier import BACKBONES
+from sdd_jax.models.classifier import BACKBONES, backbone_options
 from sdd_jax.models.dlib_resnet import BLOCKS
 from sdd_jax.saliency.sdd import FACTOR
 from sdd_jax.training.losses import SMOOTHING
@@ -179,14 +179,13 @@ def section_of(name: str) -> str:
 
 def optional(config: Mapping[str, Any]) -> list[str]:
     """Return the settings that the config's source and backbone take."""
-    source = SOURCES.get(config["data"]["source"])
-    backbone, _ = BACKBONES.get(config["model"]["backbone"]["name"], (None, None))
-    return [
-        f"{section}.{name}"
-        for section, function in (("data", source), ("model.backbone", backbone))
-        for name in (inspect.signature(function).parameters if function else ())
-        if is_optional(f"{section}.{name}")
-    ]
+    names = []
+    source, backbone = config["data"]["source"], config["model"]["backbone"]["name"]
+    if source in SOURCES:
+        names += [f"data.{x}" for x in inspect.signature(SOURCES[source]).parameters]
+    if backbone in BACKBONES:
+        names += [f"model.backbone.{x}" for x in backbone_options(backbone)]
+    return [name for name in names if is_optional(name)]
 
 
 def is_optional(name: str) -> bool:

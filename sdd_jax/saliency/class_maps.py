@@ -3,6 +3,8 @@
 Maps are float32, [batch, rows, columns]; pixels and cells count from the top left.
 """
 
+from typing import Any
+
 import jax.numpy as jnp
 import numpy as np
 from jax import Array
@@ -16,7 +18,7 @@ from sdd_jax.types import CellGrid
 def explained(
     model: FaceClassifier,
     images: UInt8[Array, "batch height width 3"],
-    targets: Int[Array, " batch"],
+    targets: Any,
 ) -> Int[Array, " batch"]:
     """Return the targets as an array; every method begins with it.
 
