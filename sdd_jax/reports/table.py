@@ -133,7 +133,8 @@ def _scores_table(title: str, columns: Sequence[tuple[str, str]]) -> Table:
     table.add_column("", overflow="fold")
     for scheme, metric in columns:
         words = "\n".join(metric.split("_"))
-        heading = Text(f"{scheme.capitalize()}\n{words} %")
+        unit = "" if metric.endswith("_points") else " %"
+        heading = Text(f"{scheme.capitalize()}\n{words}{unit}")
         table.add_column(heading, overflow="fold", justify="right")
     return table
 

@@ -161,11 +161,9 @@ def test_any_metric_may_be_a_column_in_either_table():
         text(table.differences(METRICS_JSON, columns)),
     ):
         assert max(len(line) for line in page.splitlines()) <= 80
-        heading = [line.split() for line in page.splitlines()]
-        assert ["drop", "drop", "drop", "change", "%"] not in heading
-        assert "signed %" in page and "points %" in page
+        assert "signed %" in page and "points" in page and "points %" not in page
     row = next(line for line in page.splitlines() if line.startswith(" CAM"))
-    assert row.split() == ["CAM", "*", "+0.3", "+1.3", "*", "+2.3", "*", "+3.3"]
+    assert row.split() == ["CAM", "+0.3", "+1.3", "*", "+2.3", "*", "+3.3"]
 
 
 def test_the_paper_has_no_figure_of_other_metrics():
