@@ -224,17 +224,22 @@ def test_a_cached_failure_is_tried_again():
     assert cached.read(0).shape == (4, 4, 3)
 
 
+TWO = ImageSet(
+    ("ann",), ("a", "b"), np.zeros(2, np.int32), lambda i: np.zeros((4, 4, 3), np.uint8)
+)
+
+
 @pytest.mark.parametrize("place", [-1, 2])
 def test_the_place_of_no_picture_is_refused(place):
     with pytest.raises(InputError, match=f"^picture {place} was asked for, but there"):
-        image_set.read(place)
+        TWO.read(place)
     with pytest.raises(InputError, match=f"^picture {place} was asked for, but there"):
-        pipeline.subset(image_set, [0, place])
+        pipeline.subset(TWO, [0, place])
 
 
 def test_a_batch_has_at_least_one_picture():
     with pytest.raises(InputError, match="^batch_size is 0, expected a whole number"):
-        list(pipeline.eval_batches(image_set, batch_size=0))
+        list(pipeline.eval_batches(TWO, batch_size=0))
 
 
 @pytest.mark.parametrize(
@@ -244,4 +249,4 @@ def test_a_batch_has_at_least_one_picture():
 def test_batches_to_train_on_that_make_no_sense_are_refused(name, value):
     options = {"batch_size": 1, "seed": 0, "start_step": 0, "num_steps": 1}
     with pytest.raises(InputError, match=f"^{name} is {value}, expected a whole num"):
-        pipeline.train_batches(image_set, **options | {name: value})
+        pipeline.train_batches(TWO, **options | {name: value})
