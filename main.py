@@ -22,7 +22,7 @@ from ml_collections import config_flags
 from sdd_jax import cli, files, screen, sharding
 from sdd_jax.errors import InputError
 from sdd_jax.reports import table
-from sdd_jax.runs import evaluate, explain, train
+from sdd_jax.runs import evaluate, explain, settings, train
 
 RUNS = {"train": train.run, "explain": explain.run, "eval": evaluate.run}
 
@@ -77,13 +77,25 @@ def _parse(arguments: list[str]) -> tuple[dict[str, Any], Path, tuple[str, ...]]
     if not Path(file).is_file():
         raise InputError(f"no config at {file}: expected a file such as {default}")
     app.define_help_flags()
-    # ml_collections looks overrides up in sys.argv, whatever it is given to parse.
-    sys.argv = [program, *(first or [f"--config={default}"]), *rest]
+    begin = [program, *(first or [f"--config={default}"])]
+    known: list[str] = []
     try:
-        rest = flags.FLAGS(sys.argv)[1:]
+        # Once for the settings there are. ml_collections looks overrides up in
+        # sys.argv, whatever it is given to parse.
+        sys.argv = begin
+        flags.FLAGS(sys.argv)
         config = _CONFIG.value.to_dict()
+        known = [*settings.flat(config), *settings.optional(config)]
+        rest, added = _split_off(rest, config, known)
+        sys.argv = [*begin, *rest]
+        rest = flags.FLAGS(sys.argv)[1:]
+        config = settings.replaced(_CONFIG.value.to_dict(), added)
+    except flags.UnrecognizedFlagError as error:
+        own = [flag.name for flag in (_CONFIG, _WORKDIR, _MODE, _NUM_DEVICES)]
+        every = [*own, *(f"config.{name}" for name in known)]
+        raise settings.unknown(error.flagname, every, "flag") from error
     except (flags.Error, AttributeError, KeyError, OSError, TypeError) as error:
-        message = " ".join(_text_of(error).split())
+        message = " ".join(str(error).split())
         raise InputError(f"cannot read the command line: {message}") from error
     if rest:
         raise InputError(
@@ -100,12 +112,32 @@ def _parse(arguments: list[str]) -> tuple[dict[str, Any], Path, tuple[str, ...]]
     return config, workdir, tuple(RUNS) if mode == "all" else (mode,)
 
 
-def _text_of(error: Exception) -> str:
-    if isinstance(error, KeyError):
-        # Its text may be in quotes, with the line's end written out.
-        text = str(error.args[0]).strip("'\"").replace("\\n", " ")
-        return text if " " in text else f"the config has no setting called {text}"
-    return str(error)
+def _split_off(
+    arguments: list[str], config: dict[str, Any], known: list[str]
+) -> tuple[list[str], dict[str, str]]:
+    """Return the arguments that ml_collections can read, and settings it cannot.
+
+    Those are what a source or a network takes and the config leaves at its default.
+
+    Raises:
+        InputError: a setting does not exist.
+    """
+    given = settings.flat(config)
+    sections = {
+        name[:i] for name in given for i, letter in enumerate(name) if letter == "."
+    }
+    kept, added, rest = [], {}, iter(arguments)
+    for argument in rest:
+        name, equals, value = argument.lstrip("-").partition("=")
+        is_override = argument.startswith("-") and name.startswith("config.")
+        name = name.removeprefix("config.")
+        if not is_override or name in given or name in sections:
+            kept.append(argument)
+        elif settings.is_optional(name):
+            added[name] = value if equals else next(rest, "")
+        else:
+            raise settings.unknown(name, known)
+    return kept, added
 
 
 if __name__ == "__main__":

@@ -8,6 +8,7 @@ from collections.abc import Iterable
 from typing import TypeVar
 
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import track
 
 Item = TypeVar("Item")
@@ -34,7 +35,7 @@ def progress(items: Iterable[Item], text: str, *, total: int) -> Iterable[Item]:
     """Return the items, with a bar on a terminal that moves as they are taken."""
     return track(
         items,
-        text,
+        escape(printable(text)),
         total=total,
         console=console,
         transient=True,

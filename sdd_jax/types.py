@@ -13,6 +13,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from sdd_jax import checks
+
 
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
@@ -82,6 +84,16 @@ class ImageSet:
     files: tuple[str, ...]  # what a person calls each picture, e.g. "s1/3.pgm"
     labels: np.ndarray  # int32 [num_images]
     read: Callable[[int], np.ndarray]  # index -> uint8 [size, size, 3], RGB
+
+    def __post_init__(self) -> None:
+        """Let `read` refuse, with an InputError, the place of no picture."""
+        inner, length = self.read, len(self.files)
+
+        def read(index: int) -> np.ndarray:
+            checks.require_places([index], length, "picture")
+            return inner(index)
+
+        object.__setattr__(self, "read", read)
 
     def __len__(self) -> int:
         """Return the number of pictures."""

@@ -11,6 +11,7 @@ import jax.numpy as jnp
 from jax import Array
 from jaxtyping import Bool, Float, Int, UInt8
 
+from sdd_jax import checks
 from sdd_jax.errors import InputError
 from sdd_jax.faithfulness.masks import FILLS, apply
 
@@ -19,6 +20,8 @@ SCHEMES = ("deletion", "retention")
 
 def check_fills(fills: Sequence[str]) -> None:
     """Raise InputError where a name is not known or stands twice, or there is none."""
+    if isinstance(fills, str):
+        raise InputError(f"the fills are {fills!r}, one text: expected ({fills!r},)")
     if not fills or len(set(fills)) < len(fills):
         raise InputError(
             f"the fills are {', '.join(fills) or 'none'}: expected at least one, each "
@@ -54,8 +57,22 @@ def masked_predictions(
         salient: each method's most salient pixels.
         targets: the class predicted on the intact picture.
         fills: names in `FILLS`.
+
+    Raises:
+        InputError: a fill is not known, a target is below 0, or targets or masks are
+            not one for each picture.
     """
     check_fills(fills)
+    targets = checks.classes(targets, None, "targets", (len(images),))
+    if salient.ndim != 4 or salient.shape[1:] != images.shape[:3]:
+        raise InputError(
+            f"the masks are of shape {salient.shape}, expected (methods, "
+            f"{', '.join(map(str, images.shape[:3]))})"
+        )
+    if salient.dtype != bool:
+        raise InputError(
+            f"the masks are {salient.dtype}, expected bool: take `most_salient`'s"
+        )
     colours = jnp.stack([FILLS[name](images) for name in fills])
     sizes = (len(salient), len(fills), len(SCHEMES))
     jobs = jnp.unravel_index(jnp.arange(sizes[0] * sizes[1] * sizes[2]), sizes)

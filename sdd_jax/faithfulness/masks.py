@@ -9,17 +9,21 @@ import numpy as np
 from jax import Array
 from jaxtyping import Bool, Float, Int, Key, UInt8, UInt32
 
+from sdd_jax import checks
 from sdd_jax.errors import InputError
+
+FRACTION = checks.real(0, 1, above=True, below=True)
 
 _SIGN = np.uint32(1 << 31)  # the first bit, of a float32 its sign
 
 
 def num_masked(fraction: float, height: int, width: int) -> int:
-    """Return round(fraction * height * width), halves to the even number."""
-    if not 0 < fraction < 1:
-        raise InputError(
-            f"fraction is {fraction}, expected a number between 0 and 1, both excluded"
-        )
+    """Return round(fraction * height * width), halves to the even number.
+
+    Raises:
+        InputError: the fraction is not between 0 and 1.
+    """
+    checks.require(fraction, FRACTION, "fraction")
     return round(fraction * height * width)
 
 
@@ -56,11 +60,13 @@ def most_salient(
     """Return True at exactly the `num_masked` largest values of every picture.
 
     Equal values are chosen among at random, with the picture's own key, never by
-    position. Values are compared as float32; -0 equals 0, and NaN is below all others.
+    position. Values are compared as float32; -0 equals 0. NaN is refused; under
+    `jax.jit`, where nothing can be, it is below all others.
 
     Raises:
-        InputError: the fraction is not between 0 and 1.
+        InputError: the fraction is not between 0 and 1, or a value is NaN.
     """
+    _require_numbers(saliency)
     height, width = saliency.shape[1:]
     count = num_masked(fraction, height, width)
 
@@ -82,6 +88,20 @@ def most_salient(
 
     flat = saliency.reshape(len(saliency), height * width)
     return jax.vmap(choose)(flat, keys).reshape(saliency.shape)
+
+
+def _require_numbers(saliency: Float[Array, "batch height width"]) -> None:
+    """Raise InputError where a map holds NaN, which is neither more nor less."""
+    if isinstance(saliency, jax.core.Tracer):
+        return
+    damaged = np.flatnonzero(np.isnan(np.asarray(saliency)).any((1, 2))).tolist()
+    if damaged:
+        places = ", ".join(map(str, damaged[:5])) + ", ..." * (len(damaged) > 5)
+        raise InputError(
+            f"the saliency of {len(damaged)} of {len(saliency)} images holds NaN "
+            f"(images {places}), so nobody can tell what is most salient: the network, "
+            f"or the method, is broken for them"
+        )
 
 
 def black(

@@ -11,6 +11,14 @@ import numpy as np
 from jax import Array
 from jaxtyping import Bool, Float, Int, Num
 
+from sdd_jax import checks
+from sdd_jax.errors import InputError
+
+# A 95 % interval cuts one resample in forty off at each end: of fewer there is none to
+# cut off, and the ends are made up. A million settle an end to a thousandth of the
+# interval.
+NUM_RESAMPLES = checks.whole(40, 10**6)
+
 _DRAWS_AT_A_TIME = 2**24  # 128 MB
 
 METRICS = (
@@ -71,11 +79,18 @@ def bootstrap_means(
 
     The same draws serve every column, so differences of columns are paired.
 
+    Raises:
+        InputError: there is no picture or no resample, or the seed is below 0.
+
     References:
         Efron and Tibshirani, "An Introduction to the Bootstrap", Chapman & Hall 1993,
         chapter 13 (the percentile interval).
     """
+    checks.require(seed, checks.SEED, "seed")
+    checks.require(num_resamples, checks.whole(1), "num_resamples")
     num_images = len(values)
+    if not num_images:
+        raise InputError("there is no picture to draw from, expected at least one")
     rng = np.random.default_rng(seed)
     shares = np.full(num_images, 1 / num_images)
     # A few resamples at a time: all of a large split's draws are gigabytes.
@@ -94,6 +109,7 @@ def estimate(
     value: float, means: Float[np.ndarray, " resamples"], *, level: float = 0.95
 ) -> dict[str, float]:
     """Return a value with the percentile interval of its bootstrapped means."""
+    checks.require(level, checks.real(0, 1, above=True, below=True), "level")
     tail = (1 - level) / 2
     low, high = np.quantile(means, [tail, 1 - tail])
     return {"value": float(value), "low": float(low), "high": float(high)}

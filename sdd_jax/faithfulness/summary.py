@@ -9,20 +9,15 @@ from typing import Any
 
 import numpy as np
 
-from sdd_jax.errors import InputError
+from sdd_jax import checks
 from sdd_jax.faithfulness.masking import SCHEMES
-from sdd_jax.faithfulness.metrics import METRICS, bootstrap_means, effects, estimate
-
-
-def check_bootstrap(*, seed: int, num_resamples: int) -> None:
-    """Raise InputError where no interval can be had from such numbers."""
-    if num_resamples < 1:
-        raise InputError(
-            f"num_resamples is {num_resamples}, expected a whole number of 1 or more, "
-            f"such as 2000"
-        )
-    if seed < 0:
-        raise InputError(f"the seed is {seed}, expected a whole number of 0 or more")
+from sdd_jax.faithfulness.metrics import (
+    METRICS,
+    NUM_RESAMPLES,
+    bootstrap_means,
+    effects,
+    estimate,
+)
 
 
 def summarise(
@@ -48,7 +43,11 @@ def summarise(
         fills: their names.
         seed: of the bootstrap.
         num_resamples: of the bootstrap.
+
+    Raises:
+        InputError: so few resamples have no interval.
     """
+    checks.require(num_resamples, NUM_RESAMPLES, "num_resamples")
     correct = per_sample["prediction"] == per_sample["label"]
     values = effects(
         per_sample["confidence"],

@@ -15,6 +15,7 @@ import grain
 import numpy as np
 from jaxtyping import Integer, UInt8
 
+from sdd_jax import checks
 from sdd_jax.errors import InputError
 from sdd_jax.types import Batch, ImageSet
 
@@ -49,8 +50,16 @@ def train_batches(
         num_threads: How many batches are read at once.
 
     Raises:
-        InputError: There are no pictures, or (while iterating) one cannot be read.
+        InputError: There are no pictures, a number makes no sense, or (while iterating)
+            a picture cannot be read.
     """
+    for name, value, allowed in (
+        ("batch_size", batch_size, checks.whole(1)),
+        ("seed", seed, checks.SEED),
+        ("start_step", start_step, checks.whole(0)),
+        ("num_steps", num_steps, checks.whole(0)),
+    ):
+        checks.require(value, allowed, name)
     if not len(image_set):
         raise InputError("no pictures to train on; expected at least one")
     numbers = grain.MapDataset.range(len(image_set)).seed(seed).shuffle().repeat()
@@ -71,8 +80,9 @@ def eval_batches(
     black pictures of label 0 that are not valid; their indices go on counting.
 
     Raises:
-        InputError: A picture cannot be read (while iterating).
+        InputError: The batch has no picture, or (while iterating) one cannot be read.
     """
+    checks.require(batch_size, checks.whole(1), "batch_size")
     num_steps = -(-len(image_set) // (batch_size * process_count))
     numbers = grain.MapDataset.range(num_steps * batch_size * process_count)
     batches = numbers.batch(batch_size)[process_index::process_count]
@@ -104,6 +114,7 @@ def cached(image_set: ImageSet) -> ImageSet:
 def subset(image_set: ImageSet, indices: Sequence[int]) -> ImageSet:
     """Return only the pictures at these places, in this order."""
     chosen = list(indices)
+    checks.require_places(chosen, len(image_set), "picture")
     return dataclasses.replace(
         image_set,
         files=tuple(image_set.files[index] for index in chosen),

@@ -22,7 +22,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import UInt8
 
-from sdd_jax import files
+from sdd_jax import checks, files
 from sdd_jax.errors import InputError
 from sdd_jax.images import preprocess
 from sdd_jax.images.collection import Collection, Picture, Row, fingerprint
@@ -68,6 +68,9 @@ def splits_of(
             there are not two identities to tell apart, or a recorded split does not fit
             any more.
     """
+    checks.require(image_size, checks.whole(1), "image_size")
+    checks.require(seed, checks.SEED, "seed")
+    checks.require(max_skipped, checks.real(0, 1), "max_skipped")
     if not (0 < test_fraction and 0 <= validation_fraction) or (
         test_fraction + validation_fraction >= 1
     ):

@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Bool, Float, UInt8
 
+from sdd_jax import checks
 from sdd_jax.errors import InputError
 from sdd_jax.types import ImageSet
 
@@ -67,6 +68,10 @@ def draw(
     label: int, index: int, *, image_size: int, seed: int, num_identities: int = 8
 ) -> tuple[UInt8[np.ndarray, "size size 3"], Bool[np.ndarray, "size size"]]:
     """Return a drawn face and the mask of its mark, True on exactly its pixels."""
+    checks.require_places([label], num_identities, "identity")
+    checks.require(index, checks.whole(0), "index")
+    checks.require(image_size, checks.whole(1), "image_size")
+    checks.require(seed, checks.SEED, "seed")
     # The label is left out on purpose: nothing but the mark may depend on it.
     random = np.random.default_rng([seed, index])
     rows, columns = np.indices((image_size, image_size)) / image_size

@@ -12,6 +12,7 @@ and, where the published weights ask for it, {"input": {"colour_order": "RGB"}}.
 """
 
 import dataclasses
+import inspect
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -155,12 +156,24 @@ def _make_head(
     )
 
 
+def backbone_options(name: str) -> set[str]:
+    """Return the options of the backbone of that name."""
+    parameters = inspect.signature(BACKBONES[name][0].__init__).parameters
+    return set(parameters) - {"self", "rngs"}
+
+
 def input_spec(description: Mapping[str, Any]) -> InputSpec:
     """Return what the described backbone expects of its pictures."""
     name = description["backbone"]["name"]
     if name not in BACKBONES:
         raise InputError(
             f"unknown backbone {name!r}: expected one of {', '.join(BACKBONES)}"
+        )
+    known = backbone_options(name)
+    for option in description["backbone"].keys() - {"name"} - known:
+        raise InputError(
+            f"model.backbone.{option} is no setting of {name}: expected some of "
+            f"{', '.join(sorted(known))}"
         )
     spec = dataclasses.replace(BACKBONES[name][1], **description.get("input", {}))
     if spec.colour_order not in ("RGB", "BGR"):

@@ -183,7 +183,7 @@ def folded(
         model: with the statistics its batch normalisation shall use.
         dtype: what convolutions multiply in, float32 or bfloat16; as the model does
             where None. Pooling, head and softmax are float32 either way.
-        platform: "cpu", "gpu" or "tpu", what it is to run on; JAX's default where "".
+        platform: "cpu", "gpu" or "tpu", what it is to run on; the mesh's where "".
 
     Raises:
         InputError: convolutions in this dtype are not on offer.
@@ -195,7 +195,7 @@ def folded(
             backbone,
             model.spec.size,
             dtype=jnp.dtype(dtype or backbone.stem.conv.dtype),
-            is_tiled=(platform or jax.default_backend()) == "cpu",
+            is_tiled=(platform or sharding.platform()) == "cpu",
         )
     elif dtype is not None:
         backbone = nnx.clone(backbone)

@@ -13,7 +13,7 @@ from flax import nnx
 from jax import Array
 from jaxtyping import Float, Int
 
-from sdd_jax import sharding
+from sdd_jax import checks, sharding
 from sdd_jax.models.ranking import BLOCK, LOWEST, merge, rank
 from sdd_jax.types import Ranking
 
@@ -34,6 +34,7 @@ class PooledHead(nnx.Module):
 
     def __init__(self, num_features: int, num_classes: int):
         """Start at zero: no class is preferred, and no random start needs a seed."""
+        checks.require(num_classes, checks.whole(1), "num_classes")
         self.num_classes = num_classes
         self.is_divided = False
         self.kernel = nnx.Param(jnp.zeros((num_features, num_classes)))
@@ -104,11 +105,34 @@ class PooledHead(nnx.Module):
 
         Args:
             feature_maps: as for `logits`.
-            targets: for each picture, a class whose logit is asked for as well.
+            targets: for each picture, a class whose logit is asked for as well. Under
+                `jax.jit`, where nothing can be refused, that of no class is NaN.
             num_top: how many of the likeliest classes; all where there are fewer.
             block: the number of classes whose logits exist at a time.
+
+        Raises:
+            InputError: a target is no class, or a count is below 1.
         """
+        checks.require(num_top, checks.whole(1), "num_top")
+        checks.require(block, checks.whole(1), "block")
         num_top = min(num_top, self.num_classes)
+        if targets is not None:
+            shape = (len(feature_maps),)
+            targets = checks.classes(targets, self.num_classes, "targets", shape)
+        ranking = self._ranked(feature_maps, targets, num_top, block)
+        if targets is None:
+            return ranking
+        is_class = checks.are_classes(targets, self.num_classes)
+        target_logits = jnp.where(is_class, ranking.target_logits, jnp.nan)
+        return dataclasses.replace(ranking, target_logits=target_logits)
+
+    def _ranked(
+        self,
+        feature_maps: Float[Array, "batch height width features"],
+        targets: Int[Array, " batch"] | None,
+        num_top: int,
+        block: int,
+    ) -> Ranking:
         rank_classes = functools.partial(rank, num_top=num_top, block=block)
         features = self._standardised(feature_maps)
         if not self.is_divided:
@@ -169,11 +193,19 @@ class PooledHead(nnx.Module):
             centre: subtract the mean class weight first. What all classes share
                 changes no prediction, and then changes no map either.
 
+        Raises:
+            InputError: a class is none. Under `jax.jit`, where nothing can be refused,
+                its map is NaN.
+
         References:
             Zhou, Khosla, Lapedriza, Oliva and Torralba, "Learning Deep Features for
             Discriminative Localization", CVPR 2016, equation 2.
         """
-        weights = jnp.moveaxis(self._columns(classes), 0, 2)
+        shape = (len(feature_maps), None)
+        classes = checks.classes(classes, self.num_classes, "classes", shape)
+        is_class = checks.are_classes(classes, self.num_classes)
+        columns = jnp.where(is_class, self._columns(classes), jnp.nan)
+        weights = jnp.moveaxis(columns, 0, 2)
         if centre:
             weights = weights - self._mean_column()
         weights = weights / self.feature_deviation[...]

@@ -7,12 +7,13 @@
     metrics["accuracy"]                                {"value", "low", "high"}
     metrics["num_images"]                              int
 
-`low` and `high` bound a 95 % interval. `table_1(metrics |
+Any of the metrics may be a column, whatever number of words its name has. `low` and
+`high` bound a 95 % interval. `table_1(metrics |
 metrics["correctly_classified"])` is the same table over those pictures alone.
 Numbers are never cut off: a narrow terminal wraps them.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from rich import box
@@ -50,22 +51,28 @@ COLUMNS = (
 )
 
 
-def table_1(metrics: Mapping[str, Any]) -> Group:
+def table_1(
+    metrics: Mapping[str, Any], columns: Sequence[tuple[str, str]] = COLUMNS
+) -> Group:
     """Return the paper's Table 1 as measured, with the paper's own figures beside it.
+
+    Args:
+        metrics: see above.
+        columns: scheme and metric of each; the paper's by default.
 
     References:
         "Explainable Face Recognition via Improved Localization", arXiv:2505.03837
         (2025), Table 1.
     """
     methods = metrics["methods"]
-    table = _scores_table(f"Table 1. {metrics['num_images']:,} test pictures")
+    table = _scores_table(f"Table 1. {metrics['num_images']:,} test pictures", columns)
     for fill in _fills(methods):
         table.add_row(Text(f"{fill} fill", style="bold cyan"))
         for method, scores in methods.items():
-            cells = [_cell(scores[fill][scheme][name]) for scheme, name in COLUMNS]
+            cells = [_cell(scores[fill][scheme][name]) for scheme, name in columns]
             table.add_row(_name(method), *cells)
             if fill == PAPER_FILL and method in PAPER["methods"]:
-                table.add_row(*_paper_cells(method))
+                table.add_row(*_paper_cells(method, columns))
         table.add_section()
     accuracy = metrics["accuracy"]
     return Group(
@@ -85,15 +92,18 @@ def table_1(metrics: Mapping[str, Any]) -> Group:
     )
 
 
-def differences(metrics: Mapping[str, Any]) -> Group:
-    """Return SDD minus every other method, picture by picture, in points."""
+def differences(
+    metrics: Mapping[str, Any], columns: Sequence[tuple[str, str]] = COLUMNS
+) -> Group:
+    """Return SDD minus every other method, picture by picture; see `table_1`."""
     methods = metrics["difference_to_sdd"]
-    table = _scores_table("SDD-CAM minus each method, paired, in percentage points")
+    title = "SDD-CAM minus each method, paired, in percentage points"
+    table = _scores_table(title, columns)
     for fill in _fills(methods):
         table.add_row(Text(f"{fill} fill", style="bold cyan"))
         for method, scores in methods.items():
             cells = [
-                _difference(scores[fill][scheme][name]) for scheme, name in COLUMNS
+                _difference(scores[fill][scheme][name]) for scheme, name in columns
             ]
             table.add_row(_name(method), *cells)
         table.add_section()
@@ -117,13 +127,14 @@ def results(title: str, numbers: Mapping[str, Any]) -> Table:
     return table
 
 
-def _scores_table(title: str) -> Table:
+def _scores_table(title: str, columns: Sequence[tuple[str, str]]) -> Table:
     table = Table(title=Text(title), box=box.SIMPLE_HEAD, pad_edge=False)
     table.title_justify = "left"
     table.add_column("", overflow="fold")
-    for scheme, metric in COLUMNS:
-        kind, change = metric.split("_")
-        heading = Text(f"{scheme.capitalize()}\n{kind}\n{change} %")
+    for scheme, metric in columns:
+        words = "\n".join(metric.split("_"))
+        unit = "" if metric.endswith("_points") else " %"
+        heading = Text(f"{scheme.capitalize()}\n{words}{unit}")
         table.add_column(heading, overflow="fold", justify="right")
     return table
 
@@ -153,11 +164,13 @@ def _difference(estimate: Mapping[str, float]) -> Text:
     return value.append(_interval(estimate), style="not bold dim")
 
 
-def _paper_cells(method: str) -> list[Text]:
+def _paper_cells(method: str, columns: Sequence[tuple[str, str]]) -> list[Text]:
     published = PAPER["methods"][method]
     figures = [
-        f"{published[metric]:.2f}" if scheme == "deletion" else "-"
-        for scheme, metric in COLUMNS
+        f"{published[metric]:.2f}"
+        if scheme == "deletion" and metric in published
+        else "-"
+        for scheme, metric in columns
     ]
     return [Text(cell, style="italic dim") for cell in ("  in the paper", *figures)]
 

@@ -12,11 +12,10 @@ import numpy as np
 
 from sdd_jax import checkpoints, files, screen, sharding
 from sdd_jax.faithfulness import SCHEMES, check_fills, metrics
-from sdd_jax.faithfulness.masks import num_masked
-from sdd_jax.faithfulness.summary import check_bootstrap, summarise
+from sdd_jax.faithfulness.summary import summarise
 from sdd_jax.models import FaceClassifier, folding
 from sdd_jax.reports import table
-from sdd_jax.runs import pictures, setup, workdir
+from sdd_jax.runs import pictures, settings, setup, workdir
 from sdd_jax.runs.program import (
     bind_methods,
     explain_and_mask,
@@ -31,12 +30,10 @@ SECTIONS = ("seed", "data", "model")  # must be what the checkpoint was made wit
 
 def run(config: Mapping[str, Any], folder: Path) -> dict[str, Any]:
     """Evaluate the workdir's best checkpoint; return `metrics.json`'s content."""
+    settings.check(config)
     options = config["eval"]
     methods = bind_methods(options["methods"], config["saliency"])
     check_fills(options["fills"])
-    size = setup.image_size(config)
-    num_masked(options["fraction"], size, size)
-    check_bootstrap(seed=options["seed"], num_resamples=options["num_resamples"])
     folding.check_dtype(config["compute_dtype"])
     sharding.check_batch_size(options["batch_size"], "eval.batch_size")
     checkpoints.latest_step(folder)  # raises where nothing was trained
@@ -121,10 +118,9 @@ def batch_program(
             "confidence": out["confidence"],
             "masked_confidence": out["masked_confidence"],
             "masked_prediction": out["masked_prediction"],
-            "rivals": out["explanation"].rivals,
-            "scale": out["explanation"].scale,
-            "amplification": out["explanation"].amplification,
         }
+        for name in ("rivals", "scale", "amplification") if "sdd" in methods else ():
+            per_sample[name] = getattr(out["explanation"], name)
         return sums, per_sample
 
     return one_batch, arrays

@@ -17,12 +17,11 @@ import numpy as np
 
 from sdd_jax import checkpoints, files, screen, sharding
 from sdd_jax.faithfulness import FILLS, SCHEMES
-from sdd_jax.faithfulness.masks import num_masked
 from sdd_jax.images import SQUARES, pipeline
 from sdd_jax.models import FaceClassifier, folding
 from sdd_jax.reports import overlay, page
 from sdd_jax.reports.record import drawn, record
-from sdd_jax.runs import pictures, setup, workdir
+from sdd_jax.runs import pictures, settings, setup, workdir
 from sdd_jax.runs.program import (
     bind_methods,
     explain_and_mask,
@@ -37,9 +36,8 @@ METHODS = ("sdd", "cam")  # the first is the one that is tested by masking
 
 def run(config: Mapping[str, Any], folder: Path) -> dict[str, Any]:
     """Explain the chosen pictures; return the manifest."""
+    settings.check(config)
     options = config["explain"]
-    size = setup.image_size(config)
-    num_masked(options["fraction"], size, size)
     folding.check_dtype(config["compute_dtype"])
     sharding.check_batch_size(options["batch_size"], "explain.batch_size")
     checkpoints.latest_step(folder)  # raises where nothing was trained

@@ -34,6 +34,8 @@ def bind_methods(
     Raises:
         InputError: a name is not known or stands twice, or there is none.
     """
+    if isinstance(names, str):
+        raise InputError(f"the methods are {names!r}, one text: expected ({names!r},)")
     if not names or len(set(names)) < len(names):
         raise InputError(
             f"the methods are {', '.join(names) or 'none'}: expected at least one, "
@@ -63,7 +65,8 @@ def explain_and_mask(
 ) -> dict[str, Any]:
     """Return the predictions, their explanations, and what masking does to them.
 
-    The class predicted on the intact picture is the one explained.
+    The class predicted on the intact picture is the one explained. Rivals are asked for
+    where "sdd" is among the methods, and only there is an "explanation" returned.
 
     Args:
         model: the classifier.
@@ -76,12 +79,13 @@ def explain_and_mask(
     """
     check_fills(fills)
 
-    # Asked for as `explain` does, so that XLA merges the two.
-    ranking = compared_classes(
-        model,
-        model.feature_maps(batch.images),
-        **{k: v for k, v in sdd_options.items() if k == "num_classes_compared"},
-    )
+    feature_maps = model.feature_maps(batch.images)
+    if "sdd" in methods:
+        # Asked for as `explain` does, so that XLA merges the two.
+        count = {k: v for k, v in sdd_options.items() if k == "num_classes_compared"}
+        ranking = compared_classes(model, feature_maps, **count)
+    else:
+        ranking = model.ranking(feature_maps)
     prediction, confidence = ranking.classes[:, 0], ranking.probabilities[:, 0]
     drawn, ties = jax.random.split(jax.random.key(seed))
     drawn, ties = (keys.for_indices(key, batch.indices) for key in (drawn, ties))
@@ -100,10 +104,13 @@ def explain_and_mask(
     masked_confidence, masked_prediction = masked_predictions(
         answer, batch.images, salient, prediction, fills=fills
     )
-    return {
+    explanation = {}
+    if "sdd" in methods:
+        explained = explain(model, batch.images, prediction, **sdd_options)
+        explanation = {"explanation": explained}
+    return explanation | {
         "prediction": prediction,
         "confidence": confidence,
-        "explanation": explain(model, batch.images, prediction, **sdd_options),
         "maps": maps,
         "salient": dict(zip(maps, salient, strict=True)),
         "masked_confidence": masked_confidence,

@@ -24,11 +24,11 @@ from sdd_jax.images import pipeline
 from sdd_jax.images.augmentation import augment
 from sdd_jax.models import FaceClassifier
 from sdd_jax.reports import table
-from sdd_jax.runs import setup, workdir
-from sdd_jax.runs.pretrained import pooled_features, standardise, start_from
+from sdd_jax.runs import settings, setup, workdir
+from sdd_jax.runs.pretrained import pooled_features, sample, standardise, start_from
 from sdd_jax.training import resume
 from sdd_jax.training.log import TrainingLog, open_log
-from sdd_jax.training.optimizer import make_optimizer
+from sdd_jax.training.optimizer import make_optimizer, trained_parts
 from sdd_jax.training.step import (
     compiler_options,
     init_state,
@@ -45,6 +45,7 @@ Step = Callable[[TrainState, Batch], tuple[TrainState, dict[str, jax.Array]]]
 
 def run(config: Mapping[str, Any], folder: Path) -> dict[str, Any]:
     """Train until `train.steps`; return what is known of the best checkpoint."""
+    settings.check(config)
     options = config["train"]
     sharding.check_batch_size(options["batch_size"], "train.batch_size")
     setup.require_files(config)
@@ -76,20 +77,22 @@ def _start(
 ) -> tuple[dict[str, Any], nnx.GraphDef, TrainState, np.ndarray | None]:
     """Return a description, the state before the first step, and the features.
 
-    The features only where the head alone is trained, on them.
+    The features only where the head alone is trained, on them. Where the network is
+    trained too, they only tell in which units, and a sample of the images does.
     """
     names = train_set.names
     model_description, model = start_from(
         config["model"], len(names), seed=config["seed"]
     )
-    features = pooled_features(
-        model, train_set, batch_size=config["train"]["batch_size"]
-    )
+    options = config["train"]
+    is_head_alone = "backbone" not in trained_parts(model, options["parts"])
+    if not is_head_alone:
+        train_set = sample(train_set, seed=config["seed"])
+    features = pooled_features(model, train_set, batch_size=options["batch_size"])
     standardise(model, features)
-    graphdef, state = init_state(model, tx, config["train"]["parts"])
+    graphdef, state = init_state(model, tx, options["parts"])
     description = {"model": model_description, "names": names}
-    kept = None if "backbone" in state.params else features
-    return description, graphdef, state, kept
+    return description, graphdef, state, features if is_head_alone else None
 
 
 def _make_step(

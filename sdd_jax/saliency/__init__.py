@@ -3,7 +3,8 @@
 Every method is `method(model, images, targets, key) -> saliency`:
 
     images    uint8 RGB, [batch, height, width, 3]
-    targets   int, [batch]: the class each picture is explained for
+    targets   int, [batch]: the class each picture is explained for; `explained` refuses
+              what is no class, and under `jax.jit` a class map of it is NaN
     key       one random key, or [batch] of them
     saliency  float32, [batch, height, width]; larger = more important to the target
 

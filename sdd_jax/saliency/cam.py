@@ -4,7 +4,7 @@ from jax import Array
 from jaxtyping import Float, Int, Key, UInt8
 
 from sdd_jax.models import FaceClassifier
-from sdd_jax.saliency.class_maps import upsample
+from sdd_jax.saliency.class_maps import explained, upsample
 
 
 def cam(
@@ -24,6 +24,7 @@ def cam(
         key: not used; nothing is drawn.
         centre: remove the mean class weight first; see `PooledHead.class_maps`.
     """
+    targets = explained(model, images, targets)
     feature_maps = model.feature_maps(images)
     maps = model.class_maps(feature_maps, targets[:, None], centre=centre)
     return upsample(maps[:, 0], images.shape[1], images.shape[2], model.cells)

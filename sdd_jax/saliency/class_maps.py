@@ -1,14 +1,31 @@
-"""What is done to maps on the feature grid: placing them in the picture.
+"""What methods share: whom they explain, and how maps are placed in the picture.
 
 Maps are float32, [batch, rows, columns]; pixels and cells count from the top left.
 """
 
+from typing import Any
+
 import jax.numpy as jnp
 import numpy as np
 from jax import Array
-from jaxtyping import Float, Float32
+from jaxtyping import Float, Float32, Int, UInt8
 
+from sdd_jax import checks
+from sdd_jax.models import FaceClassifier
 from sdd_jax.types import CellGrid
+
+
+def explained(
+    model: FaceClassifier,
+    images: UInt8[Array, "batch height width 3"],
+    targets: Any,
+) -> Int[Array, " batch"]:
+    """Return the targets as an array; every method begins with it.
+
+    Raises:
+        InputError: there is not one for each picture, or one is no class of the model.
+    """
+    return checks.classes(targets, model.num_classes, "targets", (len(images),))
 
 
 def interpolation_weights(

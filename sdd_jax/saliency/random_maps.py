@@ -7,7 +7,7 @@ from jaxtyping import Float, Int, Key, UInt8
 
 from sdd_jax import keys
 from sdd_jax.models import FaceClassifier
-from sdd_jax.saliency.class_maps import upsample
+from sdd_jax.saliency.class_maps import explained, upsample
 
 
 def _noise(key: Key[Array, "..."], shape: tuple[int, ...]) -> Array:
@@ -25,7 +25,7 @@ def random_map(
 
     This is the paper's "random CAM" as this project understands it.
     """
-    del targets
+    explained(model, images, targets)
     grid = jax.eval_shape(model.feature_maps, images).shape[:3]
     noise = _noise(key, grid)
     return upsample(noise, images.shape[1], images.shape[2], model.cells)
@@ -38,7 +38,7 @@ def random_pixels(
     key: Key[Array, "..."],
 ) -> Float[Array, "batch height width"]:
     """Return uniform noise, every pixel on its own."""
-    del model, targets
+    explained(model, images, targets)
     return _noise(key, images.shape[:3])
 
 
@@ -49,7 +49,8 @@ def centre(
     key: Key[Array, "..."],
 ) -> Float[Array, "batch height width"]:
     """Return a Gaussian around the middle: it knows only that faces are centred."""
-    del model, targets, key
+    del key  # nothing is drawn
+    explained(model, images, targets)
     batch, height, width = images.shape[:3]
     rows = jnp.linspace(-1, 1, height)[:, None]
     columns = jnp.linspace(-1, 1, width)[None, :]

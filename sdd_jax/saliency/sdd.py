@@ -6,11 +6,14 @@ import jax.numpy as jnp
 from jax import Array
 from jaxtyping import Float, Int, Key, UInt8
 
+from sdd_jax import checks
 from sdd_jax.errors import InputError
 from sdd_jax.models import FaceClassifier
-from sdd_jax.saliency.class_maps import upsample
+from sdd_jax.saliency.class_maps import explained, upsample
 from sdd_jax.saliency.divergence import scaled_directed_divergence
 from sdd_jax.types import Explanation, Ranking
+
+FACTOR = checks.real(0, above=True)  # the paper's F and alpha
 
 
 def compared_classes(
@@ -26,7 +29,7 @@ def compared_classes(
     Raises:
         InputError: there would be no rival.
     """
-    if min(num_classes_compared, model.num_classes) < 2:
+    if num_classes_compared not in checks.whole(2) or model.num_classes < 2:
         raise InputError(
             f"num_classes_compared is {num_classes_compared} among {model.num_classes} "
             f"classes, but a divergence needs a target and a rival: use at least 2"
@@ -71,13 +74,21 @@ def explain(
         centre: remove the mean class weight first; see `PooledHead.class_maps`.
         scale: the paper's F; adaptive where None.
         amplification: the paper's alpha; adaptive where None.
+
+    Raises:
+        InputError: a target is no class, there would be no rival, or F or alpha is not
+            above 0.
     """
+    targets = explained(model, images, targets)
+    for name, value in (("scale", scale), ("amplification", amplification)):
+        if value is not None:
+            checks.require(value, FACTOR, name)
     feature_maps = model.feature_maps(images)
     ranking = compared_classes(
         model, feature_maps, num_classes_compared=num_classes_compared
     )
     rivals, rival_probabilities = top_rivals(ranking, targets)
-    classes = jnp.concatenate([targets[:, None].astype(rivals.dtype), rivals], axis=1)
+    classes = jnp.concatenate([targets[:, None], rivals], axis=1)
     maps = model.class_maps(feature_maps, classes, centre=centre)
 
     def for_each(value: float | None) -> Array | None:

@@ -96,7 +96,7 @@ def open_log(
     path = workdir / "metrics.jsonl"
     _keep_until(path, start_step)
     progress = Progress(
-        TextColumn("{task.description}"),
+        TextColumn("{task.description}", markup=False),
         BarColumn(),
         TimeRemainingColumn(),
         console=console,

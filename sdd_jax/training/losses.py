@@ -5,6 +5,10 @@ import optax
 from jax import Array
 from jaxtyping import Float, Int
 
+from sdd_jax import checks
+
+SMOOTHING = checks.real(0, 1, below=True)
+
 
 def cross_entropy(
     logits: Float[Array, "batch classes"],
@@ -18,8 +22,15 @@ def cross_entropy(
         logits: one a class.
         labels: the true class.
         label_smoothing: the share of the target that is spread over all classes.
+
+    Raises:
+        InputError: a label is no class, or the share is none. Under `jax.jit`, where
+            nothing can be refused, the loss of what is no class is NaN.
     """
-    num_classes = logits.shape[1]
+    num_batch, num_classes = logits.shape
+    labels = checks.classes(labels, num_classes, "labels", (num_batch,))
+    checks.require(label_smoothing, SMOOTHING, "label_smoothing")
     targets = jnp.equal(labels[:, None], jnp.arange(num_classes)).astype(jnp.float32)
     targets = optax.smooth_labels(targets, label_smoothing)
-    return optax.softmax_cross_entropy(logits.astype(jnp.float32), targets)
+    losses = optax.softmax_cross_entropy(logits.astype(jnp.float32), targets)
+    return jnp.where(checks.are_classes(labels, num_classes), losses, jnp.nan)

@@ -41,6 +41,21 @@ def trained_by(parts: str) -> Callable[[tuple[Any, ...], Any], bool]:
     return is_trained
 
 
+def trained_parts(model: nnx.Module, parts: str) -> set[str]:
+    """Return which of "backbone" and "head" have parameters that are trained.
+
+    Raises:
+        InputError: none has.
+    """
+    trained = set(nnx.state(model, trained_by(parts)))
+    if not trained:
+        raise InputError(
+            f"train.parts is {parts!r}, which matches no parameter of the network: "
+            f"paths begin with {' or '.join(nnx.state(model))}"
+        )
+    return trained
+
+
 def has_decay(params: Mapping[str, Any]) -> Any:
     """Return True for the matrices and filters, False for biases, slopes and norms."""
     return jax.tree.map(lambda x: x.ndim >= 2, params)

@@ -11,10 +11,9 @@ from jax import Array
 from jaxtyping import Key
 
 from sdd_jax import sharding
-from sdd_jax.errors import InputError
 from sdd_jax.models import FaceClassifier
 from sdd_jax.training.losses import cross_entropy
-from sdd_jax.training.optimizer import trained_by
+from sdd_jax.training.optimizer import trained_by, trained_parts
 from sdd_jax.types import Batch, TrainState
 
 Logits = Callable[[FaceClassifier, Any], Array]
@@ -28,15 +27,11 @@ def init_state(
     Raises:
         InputError: `parts` matches no parameter.
     """
+    trained_parts(model, parts)
     graphdef, params, batch_stats, frozen = nnx.split(
         model, trained_by(parts), nnx.BatchStat, ...
     )
     params, batch_stats, frozen = map(nnx.to_pure_dict, (params, batch_stats, frozen))
-    if not params:
-        raise InputError(
-            f"train.parts is {parts!r}, which matches no parameter of the network: "
-            f"paths begin with {' or '.join(frozen)}"
-        )
     opt_state = tx.init(params)
     return graphdef, TrainState(jnp.int32(0), params, batch_stats, frozen, opt_state)
 

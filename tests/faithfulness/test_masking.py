@@ -1,3 +1,5 @@
+import inspect
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -103,3 +105,34 @@ def test_an_unknown_fill_is_refused_with_the_known_ones():
         InputError, match="^unknown fill 'blur': expected one of black, mean$"
     ):
         check_fills(("black", "blur"))
+
+
+IMAGES = jnp.zeros((2, 3, 3, 3), jnp.uint8)
+
+
+@pytest.mark.parametrize(
+    ("salient", "targets", "message"),
+    [
+        (jnp.zeros((1, 2, 3, 3), bool), [0, -1], r"^targets\[1\] is -1, expected a cl"),
+        (jnp.zeros((1, 2, 3, 3), bool), [0.5, 1], "^targets are float64"),
+        (jnp.zeros((1, 2, 3, 3), bool), [0], r"^targets are of shape \(1,\)"),
+        (
+            jnp.zeros((2, 3, 3), bool),
+            [0, 1],
+            r"^the masks are of shape \(2, 3, 3\)",
+        ),
+        (jnp.zeros((1, 2, 3, 4), bool), [0, 1], r"expected \(methods, 2, 3, 3\)$"),
+        (jnp.zeros((1, 2, 3, 3)), [0, 1], "^the masks are float32, expected bool"),
+    ],
+)
+def test_masks_and_targets_are_one_for_each_image(salient, targets, message):
+    # Unwrapped: the annotations, which only tests check, would refuse some first.
+    with pytest.raises(InputError, match=message):
+        inspect.unwrap(masked_predictions)(
+            red_against_blue, IMAGES, salient, targets, fills=("black",)
+        )
+
+
+def test_one_text_is_no_list_of_fills():
+    with pytest.raises(InputError, match=r"'black', one text: expected \('black',\)$"):
+        check_fills("black")

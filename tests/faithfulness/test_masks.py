@@ -1,3 +1,4 @@
+import inspect
 import re
 
 import jax
@@ -208,3 +209,17 @@ def test_the_fill_is_where_the_mask_does_not_keep():
         expected[1, y, x] = [200, 201, 202]
     assert masked.dtype == jnp.uint8
     np.testing.assert_array_equal(masked, expected)
+
+
+def test_nan_is_neither_more_nor_less_salient():
+    saliency = np.zeros((4, 3, 3), np.float32)
+    saliency[1, 0, 2] = saliency[3] = np.nan
+    keys = jax.random.split(jax.random.key(0), 4)
+    with pytest.raises(InputError, match=r"of 2 of 4 images holds NaN \(images 1, 3\)"):
+        masks.most_salient(jnp.asarray(saliency), keys, fraction=0.2)
+
+
+@pytest.mark.parametrize("fraction", [float("nan"), True, "0.2", None])
+def test_a_fraction_that_is_no_number_is_refused(fraction):
+    with pytest.raises(InputError, match=f"^fraction is {fraction!r}, expected a num"):
+        inspect.unwrap(num_masked)(fraction, 3, 3)

@@ -1,8 +1,11 @@
+import inspect
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from sdd_jax.errors import InputError
 from sdd_jax.faithfulness import metrics
 from sdd_jax.faithfulness.metrics import (
     METRICS,
@@ -12,6 +15,7 @@ from sdd_jax.faithfulness.metrics import (
     sums,
     total,
 )
+from sdd_jax.faithfulness.summary import summarise
 
 SHAPE = (3, 2, 2)  # methods, fills, schemes
 
@@ -176,3 +180,28 @@ def test_what_never_varies_has_no_interval():
 def test_estimates_are_plain_numbers():
     result = estimate(np.float64(1.5), np.array([1.0, 2.0]))
     assert {type(value) for value in result.values()} == {float}
+
+
+@pytest.mark.parametrize(
+    ("num_images", "options", "message"),
+    [
+        (3, {"seed": -1, "num_resamples": 9}, "^seed is -1, expected a whole number"),
+        (3, {"seed": 0, "num_resamples": 0}, "^num_resamples is 0, expected a whole"),
+        (0, {"seed": 0, "num_resamples": 9}, "^there is no picture to draw from"),
+    ],
+)
+def test_a_bootstrap_of_nothing_is_refused(num_images, options, message):
+    with pytest.raises(InputError, match=message):
+        bootstrap_means(np.zeros((num_images, 2)), **options)
+
+
+@pytest.mark.parametrize("num_resamples", [1, 39])
+def test_an_interval_of_too_few_resamples_has_no_ends(num_resamples):
+    with pytest.raises(InputError, match="^num_resamples is .*, .* from 40 to"):
+        summarise({}, {}, methods=(), fills=(), seed=0, num_resamples=num_resamples)
+
+
+@pytest.mark.parametrize("level", [0.0, 1.0, 95, float("nan")])
+def test_a_level_is_a_share(level):
+    with pytest.raises(InputError, match="^level is .*, expected a number between 0"):
+        inspect.unwrap(estimate)(1.0, np.arange(3.0), level=level)

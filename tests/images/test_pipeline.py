@@ -222,3 +222,31 @@ def test_a_cached_failure_is_tried_again():
     with pytest.raises(InputError, match="not yet"):
         cached.read(0)
     assert cached.read(0).shape == (4, 4, 3)
+
+
+TWO = ImageSet(
+    ("ann",), ("a", "b"), np.zeros(2, np.int32), lambda i: np.zeros((4, 4, 3), np.uint8)
+)
+
+
+@pytest.mark.parametrize("place", [-1, 2])
+def test_the_place_of_no_picture_is_refused(place):
+    with pytest.raises(InputError, match=f"^picture {place} was asked for, but there"):
+        TWO.read(place)
+    with pytest.raises(InputError, match=f"^picture {place} was asked for, but there"):
+        pipeline.subset(TWO, [0, place])
+
+
+def test_a_batch_has_at_least_one_picture():
+    with pytest.raises(InputError, match="^batch_size is 0, expected a whole number"):
+        list(pipeline.eval_batches(TWO, batch_size=0))
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("batch_size", 0), ("seed", -1), ("start_step", -1), ("num_steps", -1)],
+)
+def test_batches_to_train_on_that_make_no_sense_are_refused(name, value):
+    options = {"batch_size": 1, "seed": 0, "start_step": 0, "num_steps": 1}
+    with pytest.raises(InputError, match=f"^{name} is {value}, expected a whole num"):
+        pipeline.train_batches(TWO, **options | {name: value})

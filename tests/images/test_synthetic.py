@@ -60,3 +60,19 @@ def test_too_little_to_split_is_refused(num_identities, num_images):
         synthetic.splits(
             **OPTIONS, num_identities=num_identities, num_images=num_images
         )
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"label": -1}, "^identity -1 was asked for, but there are 8"),
+        ({"label": 8}, "^identity 8 was asked for, but there are 8"),
+        ({"index": -1}, "^index is -1, expected a whole number"),
+        ({"image_size": 0}, "^image_size is 0, expected a whole number"),
+        ({"seed": -1}, "^seed is -1, expected a whole number"),
+    ],
+)
+def test_a_drawing_of_nobody_is_refused(arguments, message):
+    options = {"label": 0, "index": 0, "image_size": 16, "seed": 0} | arguments
+    with pytest.raises(InputError, match=message):
+        synthetic.draw(**options)

@@ -213,3 +213,13 @@ def test_ir_18_answers_as_before(platform):
     expected = jax.jit(model.feature_maps)(images)
     folded = folding.folded(model, platform=platform)
     assert_close(jax.jit(folded.feature_maps)(images), expected)
+
+
+@pytest.mark.parametrize(("mesh_platform", "is_tiled"), [("cpu", True), ("tpu", False)])
+def test_the_form_is_that_of_the_meshs_devices(
+    model, monkeypatch, mesh_platform, is_tiled
+):
+    # Whatever JAX would run on by default.
+    monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
+    monkeypatch.setattr(sharding, "platform", lambda: mesh_platform)
+    assert folding.folded(model).backbone.is_tiled == is_tiled

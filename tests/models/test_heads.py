@@ -1,7 +1,11 @@
+import inspect
+
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from sdd_jax.errors import InputError
 from sdd_jax.models.heads import PooledHead
 
 
@@ -126,3 +130,69 @@ def test_class_weights_and_bias_are_one_linear_layer_on_raw_features(
     raw = feature_maps.mean((1, 2)) @ head.class_weights + head.bias
     np.testing.assert_allclose(raw, head.logits(feature_maps), atol=5e-6)
     assert head.num_classes == 7
+
+
+# Unwrapped: the annotations, which only tests check, would refuse some of these first.
+class_maps = inspect.unwrap(PooledHead.class_maps)
+ranking = inspect.unwrap(PooledHead.ranking)
+
+
+@pytest.mark.parametrize("kind", [list, np.asarray, jnp.asarray])
+@pytest.mark.parametrize(
+    ("classes", "message"),
+    [
+        ([[0, -1], [1, 2]], r"^classes\[0, 1\] is -1, expected a class from 0 to 6$"),
+        ([[0, 1], [7, 2]], r"^classes\[1, 0\] is 7, expected a class from 0 to 6$"),
+        ([[0.0, 1.0], [1.0, 2.0]], "^classes are float"),
+        ([0, 1], r"^classes are of shape \(2,\), expected \(2, any\)$"),
+        ([[0, 1]], r"^classes are of shape \(1, 2\), expected \(2, any\)$"),
+    ],
+)
+def test_a_class_that_does_not_exist_has_no_map(
+    head, feature_maps, kind, classes, message
+):
+    with pytest.raises(InputError, match=message):
+        class_maps(head, feature_maps, kind(classes))
+
+
+@pytest.mark.parametrize(
+    ("targets", "options", "message"),
+    [
+        ([0, -1], {}, r"^targets\[1\] is -1, expected a class from 0 to 6$"),
+        (np.array([7, 0]), {}, r"^targets\[0\] is 7, expected a class from 0 to 6$"),
+        (np.array([1.0, 0]), {}, "^targets are float64, expected classes"),
+        ([1], {}, r"^targets are of shape \(1,\), expected \(2\)$"),
+        (None, {"num_top": 0}, "^num_top is 0, expected a whole number from 1 to"),
+        (None, {"num_top": 2.0}, "^num_top is 2.0, expected a whole number"),
+        (None, {"block": 0}, "^block is 0, expected a whole number"),
+    ],
+)
+def test_a_ranking_that_makes_no_sense_is_refused(
+    head, feature_maps, targets, options, message
+):
+    with pytest.raises(InputError, match=message):
+        ranking(head, feature_maps, targets, **options)
+
+
+def test_under_jit_what_is_no_class_is_nan_and_leaves_the_others_alone(
+    head, feature_maps
+):
+    @jax.jit
+    def both(feature_maps, classes):
+        maps = head.class_maps(feature_maps, classes, centre=True)
+        ranked = head.ranking(feature_maps, classes[:, 0])
+        return maps, ranked.target_probabilities
+
+    maps, probabilities = both(feature_maps, jnp.array([[-1, 2, 7], [3, -8, 6]]))
+    np.testing.assert_array_equal(
+        np.isnan(maps).all((2, 3)), [[True, False, True], [False, True, False]]
+    )
+    np.testing.assert_array_equal(np.isnan(probabilities), [True, False])
+    expected = head.class_maps(feature_maps, ALL, centre=True)
+    np.testing.assert_allclose(maps[0, 1], expected[0, 2], rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("num_classes", [0, -3, 2.5])
+def test_a_head_of_no_classes_is_refused(num_classes):
+    with pytest.raises(InputError, match=f"^num_classes is {num_classes}, expected a"):
+        inspect.unwrap(PooledHead.__init__)(None, 5, num_classes)

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from sdd_jax import models, sharding
+from sdd_jax.errors import InputError
 from sdd_jax.models.classifier import FaceClassifier
 from sdd_jax.models.heads import PooledHead
 from sdd_jax.models.ranking import LOWEST, largest, rank, rank_logits
@@ -190,6 +191,16 @@ def test_a_divided_head_is_an_eighth_on_each_device(wide, images):
         feature_maps = jax.jit(model.feature_maps)(images)
         logits = model.logits(feature_maps)
         assert logits.shape == (8, 1003)
+        # 1003 to 1007 make up the last part; without jit they are refused.
+        wrong = jnp.array([-1, 1003, 1007, 1008, -1008, 2000, 0, 1002])
+        maps = jax.jit(model.class_maps)(feature_maps, wrong[:, None])
+        ranked = jax.jit(model.ranking)(feature_maps, wrong)
+        for values in (maps.sum((1, 2, 3)), ranked.target_probabilities):
+            np.testing.assert_array_equal(np.isnan(values), [True] * 6 + [False] * 2)
+        with pytest.raises(InputError, match=r"^targets\[0\] is -1, .* 0 to 1002$"):
+            model.ranking(feature_maps, wrong)
+        with pytest.raises(InputError, match=r"^classes\[1, 0\] is 1003"):
+            model.class_maps(feature_maps, jnp.abs(wrong)[:, None])
         everything = model.ranking(feature_maps, num_top=5000)
         np.testing.assert_array_equal(np.sort(everything.classes)[0], range(1003))
         np.testing.assert_allclose(everything.probabilities.sum(1), 1, rtol=1e-5)

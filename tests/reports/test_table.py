@@ -152,3 +152,22 @@ def test_results_shows_whole_numbers_exactly_and_others_to_four_digits():
         ["saved", "True"],
         ["best", "[b]", "a/b"],
     ]
+
+
+def test_any_metric_may_be_a_column_in_either_table():
+    columns = [("deletion", metric) for metric in METRICS]
+    for page in (
+        text(table.table_1(METRICS_JSON, columns)),
+        text(table.differences(METRICS_JSON, columns)),
+    ):
+        assert max(len(line) for line in page.splitlines()) <= 80
+        assert "signed %" in page and "points" in page and "points %" not in page
+    row = next(line for line in page.splitlines() if line.startswith(" CAM"))
+    assert row.split() == ["CAM", "+0.3", "+1.3", "*", "+2.3", "*", "+3.3"]
+
+
+def test_the_paper_has_no_figure_of_other_metrics():
+    columns = [("deletion", "confidence_drop_signed"), ("deletion", "confidence_drop")]
+    page = text(table.table_1(METRICS_JSON, columns))
+    paper = next(line for line in page.splitlines() if "in the paper" in line)
+    assert paper.split()[3:] == ["-", "62.33"]

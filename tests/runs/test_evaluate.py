@@ -157,8 +157,11 @@ def test_eight_devices_give_what_one_gives(workdir_copy, config, rows):
         ({"eval.fills": ()}, "the fills are none"),
         ({"eval.fraction": 1.0}, r"fraction is 1\.0, expected a number between 0"),
         ({"eval.fraction": 0.0}, r"fraction is 0\.0"),
-        ({"eval.num_resamples": 0}, "num_resamples is 0, expected a whole number of 1"),
-        ({"eval.seed": -1}, "the seed is -1, expected a whole number of 0 or more"),
+        (
+            {"eval.num_resamples": 0},
+            "num_resamples is 0, expected a whole number from 40",
+        ),
+        ({"eval.seed": -1}, "eval.seed is -1, expected a whole number from 0"),
         ({"eval.split": "holdout"}, r"eval\.split is 'holdout'"),
         ({"eval.batch_size": 0}, r"eval\.batch_size is 0"),
         ({"compute_dtype": "float16"}, "compute_dtype is 'float16', expected float32"),

@@ -34,7 +34,7 @@ def on_lfw(root, trained):
     config.train.update(steps=2, batch_size=8)
     config.explain.update(num_images=2, batch_size=8)
     config.eval.update(
-        batch_size=8, num_resamples=10, methods=("sdd", "centre"), fills=("black",)
+        batch_size=8, num_resamples=40, methods=("sdd", "centre"), fills=("black",)
     )
     return config.to_dict()
 

@@ -271,3 +271,30 @@ def test_standardising_changes_what_the_heads_parameters_mean_and_not_its_answer
     pooled = np.asarray(cells).mean((1, 2))
     expected = pooled @ np.asarray(head.class_weights) + np.asarray(head.bias)
     np.testing.assert_allclose(model.logits(cells), expected, rtol=1e-4, atol=1e-5)
+
+
+def test_a_sample_is_in_proportion_to_the_people_and_a_function_of_the_seed():
+    labels = np.repeat(np.int32([0, 1, 2]), [600, 300, 100])
+    files = tuple(map(str, range(1000)))
+    everybody = ImageSet(("ann", "bob", "cat"), files, labels, np.array)
+    chosen = pretrained.sample(everybody, 50, seed=0)
+    np.testing.assert_array_equal(np.bincount(chosen.labels), [30, 15, 5])
+    places = [int(file) for file in chosen.files]
+    assert places == sorted(set(places))
+    assert [int(chosen.read(i)) for i in range(50)] == places
+    assert pretrained.sample(everybody, 50, seed=0).files == chosen.files
+    assert pretrained.sample(everybody, 50, seed=1).files != chosen.files
+    # Not evenly spaced, which would be the first few of each.
+    assert len(set(np.diff(places))) > 5
+
+
+def test_fewer_images_are_all_taken(image_set):
+    assert pretrained.sample(image_set, seed=0) is image_set
+    assert pretrained.sample(image_set, 5, seed=0) is image_set
+    assert len(pretrained.sample(image_set, 4, seed=0)) == 4
+
+
+def test_features_say_that_they_are_computed(started, image_set, capsys):
+    pretrained.pooled_features(started[1], image_set, batch_size=5)
+    output = capsys.readouterr().out
+    assert output == "computing the features of 5 images and their mirror images\n"

@@ -1,4 +1,5 @@
 import functools
+import inspect
 
 import jax
 import jax.numpy as jnp
@@ -8,6 +9,8 @@ from flax import nnx
 
 from sdd_jax.errors import InputError
 from sdd_jax.faithfulness import metrics
+from sdd_jax.models import FaceClassifier
+from sdd_jax.models.heads import PooledHead
 from sdd_jax.runs.program import (
     bind_methods,
     explain_and_mask,
@@ -193,3 +196,27 @@ def test_a_model_survives_being_split_and_joined(classifier, images):
         nnx.to_pure_dict(nnx.state(joined)),
         nnx.to_pure_dict(nnx.state(classifier)),
     )
+
+
+@pytest.mark.parametrize("sdd_options", [{}, {"num_classes_compared": 1}])
+def test_only_sdd_asks_for_rivals(classifier, images, result, sdd_options):
+    head = PooledHead(5, 1)  # of one class, which has no rival
+    one_class = FaceClassifier(classifier.spec, classifier.backbone, head)
+    options = OPTIONS | {"sdd_options": sdd_options}
+
+    def shapes(model, names):
+        program = functools.partial(
+            explain_and_mask, model, methods=bind_methods(names, {}), **options
+        )
+        return jax.eval_shape(program, batch_of(images, range(8)))
+
+    for names in (("cam",), ("random_map", "centre")):
+        out = shapes(one_class, names)
+        assert list(out["maps"]) == list(names) and "explanation" not in out
+    with pytest.raises(InputError, match="among 1 classes, but a divergence needs"):
+        shapes(one_class, ("cam", "sdd"))
+
+
+def test_one_text_is_no_list_of_methods():
+    with pytest.raises(InputError, match=r"'sdd', one text: expected \('sdd',\)$"):
+        inspect.unwrap(bind_methods)("sdd", {})

@@ -1,13 +1,16 @@
 """What every method owes: a method added to METHODS is tested here."""
 
 import functools
+import inspect
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from sdd_jax.errors import InputError
 from sdd_jax.saliency import METHODS
+from sdd_jax.saliency.sdd import explain
 
 TARGETS = jnp.arange(8) % 7
 KEYS = jax.random.split(jax.random.key(0), 8)
@@ -75,3 +78,38 @@ def test_a_pictures_map_depends_neither_on_the_others_nor_on_its_place(
     whole = saliency_of(name, images, TARGETS, KEYS)
     part = saliency_of(name, padded.astype(jnp.uint8), TARGETS[places], KEYS[places])
     np.testing.assert_array_equal(part[~padding], whole[jnp.array([5, 2, 7])])
+
+
+@methods
+@pytest.mark.parametrize(
+    ("targets", "message"),
+    [
+        (
+            [0, -1, 0, 0, 0, 0, 0, 0],
+            r"^targets\[1\] is -1, .* class from 0 to 6$",
+        ),
+        (np.full(8, 7), r"^targets\[0\] is 7, expected a class from 0 to 6$"),
+        (jnp.ones(8), "^targets are float32, expected classes"),
+        (jnp.zeros(7, int), r"^targets are of shape \(7,\), expected \(8\)$"),
+        (jnp.zeros((8, 1), int), r"^targets are of shape \(8, 1\), expected \(8\)$"),
+    ],
+)
+def test_whom_nobody_knows_nobody_can_explain(
+    classifier, images, name, targets, message
+):
+    # Unwrapped: the annotations, which only tests check, would refuse some first.
+    method = inspect.unwrap(METHODS[name])
+    with pytest.raises(InputError, match=message):
+        if name == "sdd":
+            inspect.unwrap(explain)(classifier, images, targets)
+        else:
+            method(classifier, images, targets, KEYS)
+
+
+@pytest.mark.parametrize("name", ["sdd", "cam"])
+def test_under_jit_the_map_of_no_class_is_nan(saliency_of, images, name):
+    targets = jnp.array([-1, 7, 0, 1, 2, 3, 4, 100])
+    saliency = saliency_of(name, images, targets, KEYS)
+    wrong = np.isnan(saliency).all((1, 2))
+    np.testing.assert_array_equal(wrong, [True, True] + [False] * 5 + [True])
+    assert np.isfinite(saliency[2:7]).all()

@@ -1,9 +1,12 @@
+import inspect
 import math
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from sdd_jax.errors import InputError
 from sdd_jax.training.losses import cross_entropy
 
 # Probabilities 1/4 and 3/4.
@@ -44,3 +47,24 @@ def test_low_precision_logits_are_summed_in_float32():
 def test_large_logits_do_not_overflow():
     losses = cross_entropy(jnp.array([[1e4, 0.0]]), jnp.array([1]))
     np.testing.assert_allclose(losses, [1e4], rtol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("labels", "options", "message"),
+    [
+        ([0, -1], {}, r"^labels\[1\] is -1, expected a class from 0 to 1$"),
+        (np.array([2, 0]), {}, r"^labels\[0\] is 2, expected a class from 0 to 1$"),
+        (np.array([1.0, 0.0]), {}, "^labels are float64"),
+        ([0], {}, r"^labels are of shape \(1,\), expected \(2\)$"),
+        ([0, 1], {"label_smoothing": 2}, "^label_smoothing is 2, expected a number"),
+        ([0, 1], {"label_smoothing": -0.1}, "^label_smoothing is -0.1, expected"),
+    ],
+)
+def test_a_loss_that_makes_no_sense_is_refused(labels, options, message):
+    with pytest.raises(InputError, match=message):
+        inspect.unwrap(cross_entropy)(jnp.array(LOGITS), labels, **options)
+
+
+def test_under_jit_the_loss_of_no_class_is_nan():
+    losses = jax.jit(cross_entropy)(jnp.array(LOGITS), jnp.array([1, 2]))
+    np.testing.assert_allclose(losses, [math.log(4 / 3), np.nan], rtol=1e-6)

@@ -1,0 +1,240 @@
+"""What every setting of a config may be: one table, and the check against it.
+
+Every mode checks the whole config before it computes or writes anything. What two
+settings mean together, such as shares that leave nothing to train on, and which of
+several words there are, is checked where it is used.
+"""
+
+import copy
+import dataclasses
+import difflib
+import inspect
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from sdd_jax.checks import SEED, Numbers, real, whole
+from sdd_jax.errors import InputError
+from sdd_jax.faithfulness.masks import FRACTION
+from sdd_jax.faithfulness.metrics import NUM_RESAMPLES
+from sdd_jax.images import SOURCES
+from sdd_jax.models.classifier import BACKBONES, backbone_options
+from sdd_jax.models.dlib_resnet import BLOCKS
+from sdd_jax.saliency.sdd import FACTOR
+from sdd_jax.training.losses import SMOOTHING
+
+
+@dataclasses.dataclass(frozen=True)
+class Words:
+    """Settings that are no numbers."""
+
+    kind: type
+    what: str  # in words
+
+    def __contains__(self, value: Any) -> bool:
+        """Return whether a value is such a setting; a list of texts is as a tuple."""
+        if self.kind is tuple:
+            return isinstance(value, tuple | list) and all(
+                isinstance(item, str) for item in value
+            )
+        return isinstance(value, self.kind)
+
+    def __str__(self) -> str:
+        """Return what is expected, in words."""
+        return self.what
+
+
+FLAG = Words(bool, "True or False")
+TEXT = Words(str, "a text")
+NAMES = Words(tuple, "a list of names, such as ('sdd', 'cam') or ('black',)")
+
+BATCH = whole(1, 2**20)
+SHARE = real(0, 1)
+# Of float32's numbers, so that an overflow is of the network, not of the setting.
+RATE = real(0)
+
+SETTINGS: Mapping[str, Numbers | Words] = {
+    "seed": SEED,
+    "compute_dtype": TEXT,
+    # Of the sources of images; `images.SOURCES` says which takes what.
+    "data.source": TEXT,
+    "data.root": TEXT,
+    "data.name": TEXT,
+    "data.data_dir": TEXT,
+    "data.tfds_split": TEXT,
+    "data.image_key": TEXT,
+    "data.label_key": TEXT,
+    "data.num_train": whole(1, 9),
+    "data.num_validation": whole(0, 8),
+    "data.validation_fraction": real(0, 1, below=True),
+    "data.test_fraction": real(0, 1, above=True, below=True),
+    "data.max_skipped": SHARE,
+    "data.margin": real(0, 100),
+    "data.crop": real(0, 1, above=True),
+    "data.min_images": whole(1),
+    "data.num_identities": whole(2),
+    "data.num_images": whole(3),
+    # Of the backbones; `models.classifier.BACKBONES` says which takes what.
+    "model.backbone.name": TEXT,
+    "model.backbone.arch": TEXT,
+    "model.backbone.dtype": TEXT,
+    "model.backbone.num_blocks": whole(1, len(BLOCKS)),
+    "model.pretrained": TEXT,
+    "train.parts": TEXT,
+    "train.steps": whole(1),
+    "train.batch_size": BATCH,
+    "train.remat": FLAG,
+    "train.warmup_fraction": real(0, 1, below=True),
+    # A fresh head starts at zero: at a rate of 0 nothing would ever be learnt.
+    "train.head_learning_rate": real(0, above=True),
+    "train.backbone_learning_rate": RATE,
+    "train.weight_decay": RATE,
+    "train.clip_norm": real(0, above=True),
+    "train.label_smoothing": SMOOTHING,
+    "train.update_batch_stats": FLAG,
+    "train.augmentation.mirror": SHARE,
+    "train.augmentation.max_shift": whole(0, 10_000),
+    "train.augmentation.max_gain": SHARE,
+    "train.augmentation.masking": SHARE,
+    "train.augmentation.max_masked": SHARE,
+    "train.validate_every": whole(1),
+    "train.log_every": whole(1),
+    "train.cache_images": FLAG,
+    # 1 is for who compares no classes: SDD itself asks for 2.
+    "saliency.sdd.num_classes_compared": whole(1),
+    "saliency.sdd.centre": FLAG,
+    "saliency.sdd.scale": FACTOR,
+    "saliency.sdd.amplification": FACTOR,
+    "saliency.cam.centre": FLAG,
+    "explain.images": TEXT,
+    "explain.split": TEXT,
+    "explain.num_images": whole(0),
+    "explain.fraction": FRACTION,
+    "explain.batch_size": BATCH,
+    "explain.seed": SEED,
+    "eval.split": TEXT,
+    "eval.methods": NAMES,
+    "eval.fills": NAMES,
+    "eval.fraction": FRACTION,
+    "eval.batch_size": BATCH,
+    "eval.num_resamples": NUM_RESAMPLES,
+    "eval.seed": SEED,
+}
+# None stands for the usual: as trained, the package's own folder, adaptive.
+MAY_BE_NONE = frozenset(
+    {"compute_dtype", "data.data_dir", "saliency.sdd.scale"}
+    | {"saliency.sdd.amplification"}
+)
+# What only some sources, backbones or methods take, and what then has a default.
+OPTIONAL = ("data.", "model.backbone.", "saliency.")
+
+
+def check(config: Mapping[str, Any]) -> None:
+    """Raise InputError at the first setting that is wrong, unknown or missing.
+
+    Options of a saliency method that the table does not name are the method's own.
+    """
+    given = flat(config)
+    sections = {section_of(name) for name in SETTINGS}
+    for name, value in given.items():
+        if name in SETTINGS:
+            if value in SETTINGS[name] or value is None and name in MAY_BE_NONE:
+                continue
+            none = " or None" if name in MAY_BE_NONE else ""
+            raise InputError(
+                f"{name} is {value!r}, expected {SETTINGS[name]}{none}; pass "
+                f"--config.{name}=..."
+            )
+        if name in sections:
+            if isinstance(value, Mapping):  # empty
+                continue
+            raise InputError(
+                f"{name} is {value!r}, expected a section of settings, such as "
+                f"{name}.{_settings_in(name)[0]}"
+            )
+        if section_of(name) in sections:
+            raise unknown(name, SETTINGS)
+    for name in SETTINGS:
+        if name not in given and not name.startswith(OPTIONAL):
+            raise InputError(
+                f"the config has no {name}: expected {SETTINGS[name]}; configs/orl.py "
+                f"has all settings"
+            )
+
+
+def flat(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Return nested settings by their dotted names; an empty section is one of them."""
+    found = {}
+    for name, value in tree.items():
+        if isinstance(value, Mapping) and value:
+            found |= flat(value, f"{prefix}{name}.")
+        else:
+            found[f"{prefix}{name}"] = value
+    return found
+
+
+def section_of(name: str) -> str:
+    """Return what a dotted name stands in, "" at the top."""
+    return name.rpartition(".")[0]
+
+
+def optional(config: Mapping[str, Any]) -> list[str]:
+    """Return the settings that the config's source and backbone take."""
+    names = []
+    source, backbone = config["data"]["source"], config["model"]["backbone"]["name"]
+    if source in SOURCES:
+        names += [f"data.{x}" for x in inspect.signature(SOURCES[source]).parameters]
+    if backbone in BACKBONES:
+        names += [f"model.backbone.{x}" for x in backbone_options(backbone)]
+    return [name for name in names if is_optional(name)]
+
+
+def is_optional(name: str) -> bool:
+    """Return whether a setting may stand in a config or not."""
+    return name in SETTINGS and name.startswith(OPTIONAL)
+
+
+def replaced(config: Mapping[str, Any], texts: Mapping[str, str]) -> dict[str, Any]:
+    """Return a config with settings as a command line has them; `check` judges them."""
+    config = copy.deepcopy(dict(config))
+    for name, text in texts.items():
+        *path, last = name.split(".")
+        section = config
+        for part in path:
+            section = section.setdefault(part, {})
+        section[last] = _value(SETTINGS[name], text)
+    return config
+
+
+def _value(allowed: Numbers | Words, text: str) -> Any:
+    if allowed is FLAG:
+        return {"true": True, "false": False}.get(text.lower(), text)
+    if isinstance(allowed, Numbers):
+        try:
+            return int(text) if allowed.is_whole else float(text)
+        except ValueError:
+            return text
+    return text
+
+
+def unknown(name: str, known: Iterable[str], kind: str = "setting") -> InputError:
+    """Return the error that names what is nearest to a name that nobody knows."""
+    known = sorted(set(known))
+    section, _, last = name.rpartition(".")
+    beside = {x.rpartition(".")[2]: x for x in known if section_of(x) == section}
+    near = [beside[x] for x in difflib.get_close_matches(last, beside)]
+    if not beside:  # the section is misspelt
+        near = difflib.get_close_matches(name, known)
+    near = near or [other for other in known if other.endswith(f".{last}")]
+    if near:
+        return InputError(
+            f"there is no {kind} called {name}: did you mean {' or '.join(near)}?"
+        )
+    others = beside.values() or {other.partition(".")[0] for other in known}
+    return InputError(
+        f"there is no {kind} called {name}: expected one of {', '.join(sorted(others))}"
+    )
+
+
+def _settings_in(section: str) -> list[str]:
+    start = f"{section}." if section else ""
+    return [name[len(start) :] for name in SETTINGS if name.startswith(start)]
