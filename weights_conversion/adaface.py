@@ -17,6 +17,7 @@ References:
     Kim, Jain, Liu. AdaFace: Quality Adaptive Margin for Face Recognition. CVPR 2022.
 """
 
+import functools
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -79,14 +80,10 @@ def load(
         if arch not in (None, found):
             raise InputError(f"found {found}, but --arch says {arch}: leave it out")
         order, order_by = _colour_order(network, colour_order)
-        description = {
-            "backbone": {"name": "ir_resnet", "arch": found},
-            "head": {"name": "flat_embedding"},
-            "input": {"colour_order": order},
-        }
+        description = _description(found) | {"input": {"colour_order": order}}
         wrong: list[str] = []
         training_head = _training_head(network, wrong)
-        variables, counters = _fill(description, network, wrong)
+        variables, counters = _fill(found, network, wrong)
     except InputError as error:
         raise InputError(f"{path} does not fit: {error}") from None
     near = [n for n in network.near if networks.unwrapped(n) not in training_head]
@@ -175,18 +172,32 @@ def _training_head(network: Network, wrong: list[str]) -> dict[str, np.ndarray]:
     return found
 
 
+def _description(arch: str) -> dict[str, Any]:
+    return {
+        "backbone": {"name": "ir_resnet", "arch": arch},
+        "head": {"name": "flat_embedding"},
+    }
+
+
+@functools.cache
+def _shapes(arch: str) -> Any:
+    """Return a tree of the variables' shapes."""
+    build = functools.partial(models.build, _description(arch))
+    return nnx.eval_shape(lambda: models.variables(build()))
+
+
 def _fill(
-    description: Mapping[str, Any], network: Network, wrong: list[str]
+    arch: str, network: Network, wrong: list[str]
 ) -> tuple[dict[str, Any], set[str]]:
     """Return the variables and the names of the counters.
 
     Args:
-        description: of the model.
+        arch: of the model.
         network: the file's.
         wrong: what is wrong already, to be listed with all else.
     """
     tensors = network.tensors
-    shapes = nnx.eval_shape(lambda: models.variables(models.build(description)))
+    shapes = _shapes(arch)
     leaves, structure = jax.tree_util.tree_flatten_with_path(shapes)
     paths = [tuple(entry.key for entry in path) for path, _ in leaves]
     names = [published_name(path) for path in paths]
@@ -196,7 +207,6 @@ def _fill(
         if name.endswith(".running_mean")
     } & tensors.keys()
     unknown = tensors.keys() - set(names) - counters
-    wrong += [f"{ascii(name)} is unknown" for name in sorted(unknown)]
     values = []
     for path, name, (_, leaf) in zip(paths, names, leaves, strict=True):
         expected = published_shape(path, leaf.shape)
@@ -214,6 +224,7 @@ def _fill(
                 values.append(from_published(path, tensor))
             if not np.isfinite(values[-1]).all():
                 wrong.append(f"{name} holds a value that is no finite float32")
+    wrong += [f"{ascii(name)} is unknown" for name in sorted(unknown)]
     if wrong:
         more = [f"and {len(wrong) - _MOST:,} more"] if len(wrong) > _MOST else []
         raise InputError("; ".join(wrong[:_MOST] + more))

@@ -76,12 +76,13 @@ def find(contents: Contents, part: str | None) -> tuple[Network, tuple[str, ...]
         return chosen[0], ()
     says = [network for network in found if network.colour_order]
     chosen = (says or found)[0]
-    if not all(_are_equal(chosen, network) for network in found):
+    others = [network for network in found if network is not chosen]
+    if not all(_are_equal(chosen, network) for network in others):
         raise InputError(
             f"found {len(found)} IR networks that differ, {names}: choose one: "
             f"python -m weights_conversion --part={short(chosen.name)}"
         )
-    return chosen, tuple(network.name for network in found if network is not chosen)
+    return chosen, tuple(network.name for network in others)
 
 
 def summary(names: Iterable[str]) -> Iterator[str]:
@@ -142,5 +143,7 @@ def _are_equal(a: Network, b: Network) -> bool:
         for each in (a, b)
     )
     return mine.keys() == theirs.keys() and all(
-        np.array_equal(x, theirs[key]) for key, x in mine.items()
+        (x.dtype, x.shape) == (theirs[key].dtype, theirs[key].shape)
+        and x.tobytes() == theirs[key].tobytes()  # also where it is not a number
+        for key, x in mine.items()
     )

@@ -24,7 +24,7 @@ class Part:
 
     where: str  # "a/b" for the dict b inside of a, "" for the file's own
     tensors: dict[str, np.ndarray]
-    # What else is in it, by name, as "a float".
+    # What else is in it by name, such as "a float".
     others: dict[str, str] = dataclasses.field(default_factory=dict)
     beside: tuple[str, ...] = ()  # what the file holds elsewhere
 
@@ -143,12 +143,10 @@ def _beside(found: _Dict) -> Iterator[str]:
 
 
 def _kind(value: Any) -> str:
-    match value:
-        case Call(name):
-            return f"a {name}"
-        case Name(text):
-            return text
-    return f"a {type(value).__name__}"
+    if isinstance(value, Name):
+        return value.text
+    name = value.name if isinstance(value, Call) else type(value).__name__
+    return f"{'an' if name[:1] in 'aeiou' else 'a'} {short(name)[1:-1]}"
 
 
 def _outline(where: str, tensors: Mapping[str, Any]) -> str:
@@ -157,6 +155,7 @@ def _outline(where: str, tensors: Mapping[str, Any]) -> str:
 
 
 def _without_tensors(root: Any) -> str:
-    if not isinstance(root, dict):
+    entries = _entries(root)
+    if entries is None:
         return f"{_kind(root)} and no dict"
-    return f"no tensors, but {listed(_entries(root) or ()) or 'an empty dict'}"
+    return f"no tensors, but {listed(entries) or 'an empty dict'}"

@@ -57,8 +57,6 @@ _FUNCTIONS = {
         "numpy._core.multiarray": "scalar _reconstruct",
         "numpy.core.numeric": "_frombuffer",
         "numpy._core.numeric": "_frombuffer",
-        "numpy.random._pickle": "__bit_generator_ctor __generator_ctor "
-        "__randomstate_ctor",
     }.items()
     for name in names.split()
 }
@@ -67,6 +65,7 @@ _FAMILIES = (
     "lightning.",
     "lightning_fabric.",
     "lightning_utilities.",
+    "numpy.random.",
     "omegaconf.",
     "torch._utils._rebuild_",
     "torch.optim.",

@@ -46,7 +46,7 @@ def read(path: Path) -> Contents:
             f"{path} cannot be used: {reason}; expected the weights as published{again}"
         ) from None
     tensors = {}
-    for name, entry in entries:
+    for name, entry in sorted(entries, key=lambda entry: entry[0]):
         if entry["dtype"] not in _DTYPES:
             raise InputError(
                 f"{path} cannot be used: {ascii(name)} is of type {entry['dtype']}, "
