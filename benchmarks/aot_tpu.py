@@ -40,6 +40,7 @@ import importlib.util
 import json
 import os
 import re
+import sys
 import time
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -59,12 +60,14 @@ from jax.sharding import PartitionSpec as P
 from rich.console import Console
 from rich.table import Table
 
+from benchmarks import command
 from configs import finetune
 from sdd_jax import models, sharding
 from sdd_jax.errors import InputError
 from sdd_jax.faithfulness import SCHEMES
 from sdd_jax.models import folding
 from sdd_jax.models.classifier import variables, with_variables
+from sdd_jax.models.ir_resnet import ARCHITECTURES
 from sdd_jax.runs import evaluate, train, whole_split
 from sdd_jax.runs.program import bind_methods
 from sdd_jax.training.optimizer import make_optimizer
@@ -292,32 +295,36 @@ def table(rows: list[dict[str, Any]], options: argparse.Namespace) -> Table:
     return shown
 
 
-def main() -> None:
-    """Compile every program for every topology."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--arch", default="ir_101")
+def main(arguments: list[str] | None = None) -> int:
+    """Compile every program for every topology, and return the exit status."""
+    parser = command.parser(__doc__)
+    parser.add_argument("--arch", choices=tuple(ARCHITECTURES), default="ir_101")
     parser.add_argument("--dtype", choices=tuple(PASSES), default="bfloat16")
     parser.add_argument("--topologies", default="v5e:2x2,v5e:4x4")
     parser.add_argument("--programs", default=",".join(PROGRAMS))
-    parser.add_argument("--images", type=int, default=4494, help="of the test split")
     parser.add_argument(
-        "--batch_size", type=int, default=128, help="over all chips, as in the configs"
+        "--images", type=command.at_least(1), default=4494, help="of the test split"
+    )
+    parser.add_argument(
+        "--batch_size",
+        type=command.at_least(1),
+        default=128,
+        help="over all chips, as in the configs",
     )
     parser.add_argument(
         "--largest", action="store_true", help="the largest power of two a chip"
     )
-    parser.add_argument("--identities", type=int, default=530)
-    options = parser.parse_args()
+    parser.add_argument("--identities", type=command.at_least(2), default=530)
+    options = parser.parse_args(arguments)
+    return command.run(lambda: _run(options))
+
+
+def _run(options: argparse.Namespace) -> None:
     if importlib.util.find_spec("libtpu") is None:
-        raise SystemExit(
+        raise InputError(
             "the TPU's compiler, libtpu, is not installed: pip install 'jax[tpu]'"
         )
-    try:
-        rows = _rows(options)
-    except InputError as error:
-        raise SystemExit(f"error: {error}") from None
+    rows = _rows(options)
     Console(width=200).print(table(rows, options))
     print(json.dumps(vars(options) | {"rows": rows}))
 
@@ -349,4 +356,4 @@ def _rows(options: argparse.Namespace) -> list[dict[str, Any]]:
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

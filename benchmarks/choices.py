@@ -7,18 +7,20 @@ trained; evaluates in memory and leaves the workdir's own results alone. Last co
 JSON line.
 """
 
-import argparse
 import json
 import shutil
+import sys
 import tempfile
 from pathlib import Path
 from typing import Any
 
 from rich.table import Table
 
+from benchmarks import command
 from benchmarks.seeds import values_of
 from configs import orl
-from sdd_jax import screen
+from sdd_jax import checkpoints, screen
+from sdd_jax.files import expanded
 from sdd_jax.runs import evaluate
 
 CHOICES: dict[str, dict[str, Any]] = {
@@ -42,14 +44,21 @@ def measure(options: dict[str, Any], workdir: Path) -> dict[str, Any]:
         return values_of(evaluate.run(config.to_dict(), copy))["methods"]["sdd"]
 
 
-def main() -> None:
-    """Measure all choices."""
-    parser = argparse.ArgumentParser(description=__doc__)
+def main(arguments: list[str] | None = None) -> int:
+    """Measure all choices, and return the exit status."""
+    parser = command.parser(__doc__)
     parser.add_argument("--workdir", type=Path, default=Path("runs/orl"))
-    options = parser.parse_args()
+    options = parser.parse_args(arguments)
+    return command.run(lambda: _run(expanded(options.workdir)))
+
+
+def _run(workdir: Path) -> None:
+    checkpoints.best_step(workdir)  # before a folder without any is copied
     screen.console.quiet = True
-    results = {name: measure(c, options.workdir) for name, c in CHOICES.items()}
-    screen.console.quiet = False
+    try:
+        results = {name: measure(c, workdir) for name, c in CHOICES.items()}
+    finally:
+        screen.console.quiet = False
     shown = Table(title="SDD, deletion: confidence drop % / prediction change %")
     for heading in ("", "black", "mean"):
         shown.add_column(heading)
@@ -65,4 +74,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -22,6 +22,7 @@ import argparse
 import functools
 import json
 import math
+import sys
 import time
 from collections.abc import Callable
 from typing import Any
@@ -31,6 +32,7 @@ import jax.numpy as jnp
 import numpy as np
 from rich.table import Table
 
+from benchmarks import command
 from sdd_jax import screen
 from sdd_jax.models import convolution
 
@@ -213,15 +215,17 @@ def sums_of_products(maps: np.ndarray, kernel: np.ndarray) -> np.ndarray:
     return np.sum(products, axis=0)
 
 
-def main() -> None:
+def main(arguments: list[str] | None = None) -> int:
     """Check every formulation against float64 sums, and time them in turns."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--images", type=int, default=8)
+    parser = command.parser(__doc__)
+    parser.add_argument("--images", type=command.at_least(1), default=8)
     parser.add_argument("--dtype", choices=("float32", "bfloat16"), default="float32")
-    parser.add_argument("--repeats", type=int, default=10)
-    options = parser.parse_args()
+    parser.add_argument("--repeats", type=command.at_least(1), default=10)
+    options = parser.parse_args(arguments)
+    return command.run(lambda: _run(options))
+
+
+def _run(options: argparse.Namespace) -> None:
     rng = np.random.default_rng(0)
     dtype = jnp.dtype(options.dtype)
     rates: dict[str, list[float]] = {name: [] for name in (*FORMS, "product")}
@@ -261,4 +265,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -18,6 +18,7 @@ import functools
 import json
 import math
 import resource
+import sys
 import time
 from collections.abc import Callable
 from typing import Any
@@ -28,11 +29,12 @@ import jax.numpy as jnp
 import numpy as np
 from rich.table import Table
 
-from benchmarks import drawn
+from benchmarks import command, drawn
 from benchmarks.counting import compilations, launches
 from sdd_jax import screen
 from sdd_jax.faithfulness import SCHEMES, metrics
 from sdd_jax.models import FaceClassifier, folding
+from sdd_jax.models.ir_resnet import ARCHITECTURES
 from sdd_jax.runs import evaluate
 from sdd_jax.runs.program import bind_methods, join_model, split_model
 from sdd_jax.runs.whole_split import batches_a_chunk, run_program, split_program
@@ -60,7 +62,7 @@ class Job:
         )
 
     def __call__(self) -> dict[str, Any]:
-        """Return the mean effects in the form of `torch_baseline`."""
+        """Return the mean effects in the form of `torch_by_hand`."""
         sums, _ = run_program(
             self.program,
             self.arrays,
@@ -129,20 +131,21 @@ def _written_out(f: Callable[[Any], Any], xs: Any) -> Any:
     return jax.tree.map(lambda *rows: jnp.stack(rows), *results)
 
 
-def main() -> None:
-    """Time all sides, in turns."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--arch", default="ir_101")
-    parser.add_argument("--images", type=int, default=64)
+def main(arguments: list[str] | None = None) -> int:
+    """Time all sides, in turns, and return the exit status."""
+    parser = command.parser(__doc__)
+    parser.add_argument("--arch", choices=tuple(ARCHITECTURES), default="ir_101")
+    parser.add_argument("--images", type=command.at_least(1), default=64)
     parser.add_argument("--dtype", choices=folding.DTYPES, default="float32")
-    parser.add_argument("--batch_size", type=int, default=32)
-    parser.add_argument("--identities", type=int, default=530)
-    parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--batch_size", type=command.at_least(1), default=32)
+    parser.add_argument("--identities", type=command.at_least(5), default=530)
+    parser.add_argument("--repeats", type=command.at_least(1), default=3)
     parser.add_argument("--baseline", choices=BASELINES, default="all")
-    options = parser.parse_args()
+    options = parser.parse_args(arguments)
+    return command.run(lambda: _run(options))
 
+
+def _run(options: argparse.Namespace) -> None:
     trained = drawn.classifier(options.arch, "float32", options.identities)
     model = folding.folded(trained, dtype=options.dtype)
     pictures = drawn.images(options.images)
@@ -194,12 +197,11 @@ def _baselines(
         return {}
     try:
         import torch
-    except ImportError:
-        screen.console.print("no PyTorch: pip install torch==2.13.0 to measure it")
+    except (ImportError, OSError) as error:  # or a library that it loads
+        screen.say(f"left out, no PyTorch ({error}): {command.TORCH} to measure it")
         return {}
-    from benchmarks import grad_cam_baseline, torch_baseline
+    from benchmarks import grad_cam_baseline, torch_by_hand
     from benchmarks.torch_network import Folded, load, tensors_of
-    from sdd_jax.models.ir_resnet import ARCHITECTURES
 
     stages = ARCHITECTURES[options.arch]
     network = load(stages, options.identities, tensors_of(trained))
@@ -214,11 +216,11 @@ def _baselines(
     def folded() -> Folded:
         return Folded(network, size=drawn.SIZE, dtype=folded_dtype)
 
-    jobs = {"PyTorch by hand": job(torch_baseline.explain_and_evaluate, folded())}
+    jobs = {"PyTorch by hand": job(torch_by_hand.explain_and_evaluate, folded())}
     if options.baseline != "all":
         return jobs
     if not grad_cam_baseline.can_be_imported():
-        screen.console.print(grad_cam_baseline.HOW_TO_GET_IT)
+        screen.say(grad_cam_baseline.HOW_TO_GET_IT)
         return jobs
     theirs = grad_cam_baseline.explain_and_evaluate
     jobs["pytorch-grad-cam, tuned"] = job(theirs, folded())
@@ -235,4 +237,4 @@ def _baselines(
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -20,7 +20,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from benchmarks.torch_baseline import SCHEMES, Effects
+from benchmarks.torch_by_hand import SCHEMES, Effects
 from benchmarks.torch_network import Folded, Network, normalised
 
 HOW_TO_GET_IT = (
@@ -51,7 +51,7 @@ def explain_and_evaluate(
 ) -> dict[str, Any]:
     """Return the mean effects of deletion and retention for grad_cam and random_map.
 
-    Result and other arguments are those of `torch_baseline.explain_and_evaluate`.
+    Result and other arguments are those of `torch_by_hand.explain_and_evaluate`.
 
     Args:
         network: a `Folded` or a `Network`.

@@ -13,26 +13,40 @@ import argparse
 import json
 import subprocess
 import sys
+from pathlib import Path
 from typing import Any
 
 import matplotlib
 from rich.table import Table
 
+from benchmarks import command
 from benchmarks.identities import WAYS
 from sdd_jax import screen
+from sdd_jax.errors import InputError
+from sdd_jax.files import expanded
+from sdd_jax.models import folding
+from sdd_jax.models.ir_resnet import ARCHITECTURES
 
 matplotlib.use("Agg")
 from matplotlib import pyplot  # noqa: E402
 
 
 def result_of(name: str, *options: str) -> Any:
-    """Return what a benchmark's last line says."""
+    """Return what a benchmark's last line says.
+
+    Raises:
+        InputError: it ended without.
+    """
     done = subprocess.run(
         [sys.executable, "-m", f"benchmarks.{name}", *options],
         stdout=subprocess.PIPE,
         text=True,
-        check=True,
     )
+    if done.returncode:
+        raise InputError(
+            f"benchmarks.{name} ended with status {done.returncode}, of which its own "
+            f"line says why: choose smaller numbers, or correct the options"
+        )
     return json.loads(done.stdout.splitlines()[-1])
 
 
@@ -51,7 +65,7 @@ def with_images(num_images: int, *network: str) -> dict[str, float]:
     }
 
 
-def draw(images: list[dict[str, Any]], rows: list[dict[str, Any]], path: str) -> None:
+def draw(images: list[dict[str, Any]], rows: list[dict[str, Any]], path: Path) -> None:
     """Write the plot: pictures on the left, identities on the right."""
     figure, axes = pyplot.subplots(1, 2, figsize=(9, 3.2), layout="constrained")
     numbers = [point["images"] for point in images]
@@ -71,21 +85,28 @@ def draw(images: list[dict[str, Any]], rows: list[dict[str, Any]], path: str) ->
     figure.savefig(path, dpi=110)
 
 
-def main() -> None:
-    """Measure all points."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+def main(arguments: list[str] | None = None) -> int:
+    """Measure all points, and return the exit status."""
+    parser = command.parser(__doc__)
+    parser.add_argument("--arch", choices=tuple(ARCHITECTURES), default="ir_tiny")
+    parser.add_argument("--dtype", choices=folding.DTYPES, default="float32")
+    parser.add_argument("--images", type=command.numbers(1), default="64,256,1024,4096")
+    parser.add_argument(
+        "--identities", type=command.numbers(2), default="530,10000,100000,1000000"
     )
-    parser.add_argument("--arch", default="ir_tiny")
-    parser.add_argument("--dtype", default="float32")
-    parser.add_argument("--images", default="64,256,1024,4096")
-    parser.add_argument("--identities", default="530,10000,100000,1000000")
     parser.add_argument("--plot", default="docs/growth.png")
-    options = parser.parse_args()
+    options = parser.parse_args(arguments)
+    return command.run(lambda: _run(options))
+
+
+def _run(options: argparse.Namespace) -> None:
+    plot = expanded(options.plot)
+    plot.parent.mkdir(parents=True, exist_ok=True)  # before hours of measuring
     network = (f"--arch={options.arch}", f"--dtype={options.dtype}")
-    images = [with_images(int(n), *network) for n in options.images.split(",")]
-    rows = result_of("identities", *network, f"--identities={options.identities}")
-    draw(images, rows, options.plot)
+    images = [with_images(n, *network) for n in options.images]
+    identities = ",".join(map(str, options.identities))
+    rows = result_of("identities", *network, f"--identities={identities}")
+    draw(images, rows, plot)
     for title, points in (("pictures", images), ("identities", rows)):
         shown = Table(title=f"{options.arch}, {options.dtype}: {title}")
         for heading in points[0]:
@@ -100,4 +121,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

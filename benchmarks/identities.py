@@ -28,10 +28,13 @@ import jax.numpy as jnp
 import numpy as np
 from rich.table import Table
 
+from benchmarks import command
 from sdd_jax import models, screen
+from sdd_jax.errors import InputError
 from sdd_jax.models import folding
 from sdd_jax.models.classifier import with_variables
 from sdd_jax.models.heads import PooledHead
+from sdd_jax.models.ir_resnet import ARCHITECTURES
 from sdd_jax.runs.program import (
     bind_methods,
     explain_and_mask,
@@ -163,17 +166,23 @@ def in_its_own_process(way: str, num_identities: int, options: Any) -> dict[str,
     return json.loads(done.stdout.splitlines()[-1])
 
 
-def main() -> None:
-    """Measure every number of identities in both ways."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--arch", default="ir_18")
-    parser.add_argument("--dtype", default="float32")
-    parser.add_argument("--images", type=int, default=32)
-    parser.add_argument("--batch_size", type=int, default=32)
-    parser.add_argument("--identities", default="530,10000,100000,1000000")
+def main(arguments: list[str] | None = None) -> int:
+    """Measure every number of identities in both ways, and return the exit status."""
+    parser = command.parser(__doc__)
+    parser.add_argument("--arch", choices=tuple(ARCHITECTURES), default="ir_18")
+    parser.add_argument("--dtype", choices=folding.DTYPES, default="float32")
+    parser.add_argument("--images", type=command.at_least(1), default=32)
+    parser.add_argument("--batch_size", type=command.at_least(1), default=32)
+    parser.add_argument(
+        "--identities", type=command.numbers(2), default="530,10000,100000,1000000"
+    )
     parser.add_argument("--only", choices=WAYS, help="one row, in this process")
-    options = parser.parse_args()
-    sizes = [int(size) for size in options.identities.split(",")]
+    options = parser.parse_args(arguments)
+    return command.run(lambda: _run(options))
+
+
+def _run(options: argparse.Namespace) -> None:
+    sizes = options.identities
     if options.only:
         row = measure(
             options.only,
@@ -186,6 +195,11 @@ def main() -> None:
         print(json.dumps(row))
         return
     rows = [in_its_own_process(way, size, options) for size in sizes for way in WAYS]
+    if all("failed" in row for row in rows):
+        raise InputError(
+            "no row could be measured, and the lines above say why: choose fewer "
+            "--identities or a smaller --batch_size"
+        )
     names = "ms_per_image", "compiled_mb", "peak_mb", "peak_no_head_mb"
     shown = Table(title=f"{options.arch}, {options.dtype}, batch {options.batch_size}")
     for heading in ("identities", "way", *names):
@@ -198,4 +212,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -17,6 +17,7 @@ import io
 import json
 import math
 import os
+import sys
 import tempfile
 import time
 from collections.abc import Callable
@@ -28,6 +29,7 @@ from PIL import Image
 from rich.console import Console
 from rich.table import Table
 
+from benchmarks import command
 from sdd_jax.images import SOURCES, pipeline, prepare
 from sdd_jax.types import ImageSet
 
@@ -97,18 +99,22 @@ def measure(
     }
 
 
-def main() -> None:
-    """Measure all sets with all numbers of threads."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+def main(arguments: list[str] | None = None) -> int:
+    """Measure all sets with all numbers of threads, and return the exit status."""
+    parser = command.parser(__doc__)
     parser.add_argument("--images", type=int, default=512, help="read in each run")
-    parser.add_argument("--batch_size", type=int, default=64)
-    parser.add_argument("--threads", type=int, nargs="+", default=[1, 2, 4])
+    parser.add_argument("--batch_size", type=command.at_least(1), default=64)
+    parser.add_argument(
+        "--threads", type=command.at_least(1), nargs="+", default=[1, 2, 4]
+    )
     parser.add_argument(
         "--needed", type=float, default=5000, help="images a second the device takes"
     )
-    options = parser.parse_args()
+    options = parser.parse_args(arguments)
+    return command.run(lambda: _run(options))
+
+
+def _run(options: argparse.Namespace) -> None:
     results: dict[str, Any] = {}
     with tempfile.TemporaryDirectory() as folder:
         sets = image_sets(Path(folder), options.images)
@@ -147,4 +153,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

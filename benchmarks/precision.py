@@ -14,6 +14,8 @@ same. Last comes one JSON line.
 import argparse
 import importlib
 import json
+import pkgutil
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -21,8 +23,12 @@ import jax
 import numpy as np
 from rich.table import Table
 
-from sdd_jax import screen
+import configs
+from benchmarks import command
+from sdd_jax import checkpoints, screen
+from sdd_jax.errors import InputError
 from sdd_jax.faithfulness import SCHEMES
+from sdd_jax.files import expanded
 from sdd_jax.images import pipeline
 from sdd_jax.models import folding
 from sdd_jax.runs import setup
@@ -66,18 +72,26 @@ def measured(
     return {name: row[rows["valid"]] for name, row in rows.items()}
 
 
-def main() -> None:
-    """Compare the two."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+def main(arguments: list[str] | None = None) -> int:
+    """Compare the two, and return the exit status."""
+    parser = command.parser(__doc__)
     parser.add_argument("--workdir", default="runs/orl")
     parser.add_argument("--config", default="orl")
-    parser.add_argument("--images", type=int, default=200)
-    options = parser.parse_args()
-    module = importlib.import_module(f"configs.{options.config}")
-    config = module.get_config().to_dict()
-    folder = Path(options.workdir)
+    parser.add_argument("--images", type=command.at_least(1), default=200)
+    options = parser.parse_args(arguments)
+    return command.run(lambda: _run(options))
+
+
+def _config(name: str) -> dict[str, Any]:
+    known = [each.name for each in pkgutil.iter_modules(configs.__path__)]
+    if name not in known:
+        raise InputError(f"unknown config {name!r}: expected one of {', '.join(known)}")
+    return importlib.import_module(f"configs.{name}").get_config().to_dict()
+
+
+def _run(options: argparse.Namespace) -> None:
+    config, folder = _config(options.config), expanded(options.workdir)
+    checkpoints.best_step(folder)  # before all pictures are looked for
     splits = setup.load_splits(config, folder)
     image_set = splits[config["eval"]["split"]]
     image_set = pipeline.subset(image_set, range(min(options.images, len(image_set))))
@@ -118,4 +132,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -7,12 +7,14 @@ Last comes one JSON line. A workdir that is finished is not trained again.
 
 import argparse
 import json
+import sys
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from rich.table import Table
 
+from benchmarks import command
 from configs import orl
 from sdd_jax import screen
 from sdd_jax.faithfulness import METRICS, SCHEMES
@@ -73,13 +75,19 @@ def table(results: list[dict[str, Any]], names: list[str]) -> Table:
     return shown
 
 
-def main() -> None:
-    """Run all seeds."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
+def main(arguments: list[str] | None = None) -> int:
+    """Run all seeds, and return the exit status."""
+    parser = command.parser(__doc__)
+    parser.add_argument(
+        "--seeds", type=command.at_least(0), nargs="+", default=[0, 1, 2]
+    )
     parser.add_argument("--workdir", type=Path, default=Path("runs/seeds"))
     parser.add_argument("--parts", default="", help="override config.train.parts")
-    options = parser.parse_args()
+    options = parser.parse_args(arguments)
+    return command.run(lambda: _run(options))
+
+
+def _run(options: argparse.Namespace) -> None:
     results = [
         values_of(measure(seed, options.workdir / str(seed), options.parts))
         for seed in options.seeds
@@ -90,4 +98,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

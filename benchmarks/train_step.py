@@ -11,6 +11,8 @@ the machine does, it does to all of them. Last comes one JSON line.
 """
 
 import argparse
+import contextlib
+import importlib.util
 import json
 import statistics
 import subprocess
@@ -19,7 +21,10 @@ import tempfile
 from pathlib import Path
 from typing import IO, Any
 
-# No other imports up here: a process's peak memory begins with what its parent had.
+# Nothing that is larger: a process's peak memory begins with what its parent had.
+from benchmarks import command
+from sdd_jax.errors import InputError
+from sdd_jax.screen import say
 
 VARIANTS = {
     f"{side}, {what}": {"side": side, "parts": parts, "remat": remat}
@@ -30,6 +35,7 @@ VARIANTS = {
     )
     for side in ("JAX", "PyTorch")
 }
+SIDES = ("JAX", "PyTorch")
 
 
 class Worker:
@@ -37,6 +43,7 @@ class Worker:
 
     def __init__(self, variant: str, folder: Path):
         """Start it; it answers once it is ready."""
+        self._variant = variant
         command = [sys.executable, "-m", "benchmarks.train_step_worker"]
         self._process = subprocess.Popen(
             [*command, json.dumps(VARIANTS[variant]), str(folder)],
@@ -49,17 +56,28 @@ class Worker:
         self._from: IO[str] = self._process.stdout
 
     def ask(self, what: str) -> dict[str, Any]:
-        """Return the answer to "ready", "step" or "end"."""
-        self._to.write(what + "\n")
-        self._to.flush()
+        """Return the answer to "ready", "step" or "end".
+
+        Raises:
+            InputError: the process has ended.
+        """
+        with contextlib.suppress(BrokenPipeError):
+            self._to.write(what + "\n")
+            self._to.flush()
         answer = self._from.readline()
         if not answer:
-            raise SystemExit(f"a worker ended with {self._process.wait()}")
+            raise InputError(
+                f"the process of {self._variant!r} ended with status "
+                f"{self._process.wait()}, and a line above may say why: choose a "
+                f"smaller --batch_size, or leave its side out with --sides"
+            )
         return json.loads(answer)
 
     def stop(self) -> None:
         """End the process."""
-        self._to.close()
+        with contextlib.suppress(BrokenPipeError):
+            self._to.close()
+        self._from.close()
         self._process.wait()
 
 
@@ -71,7 +89,11 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
         files = Path(folder)
         (files / "options.json").write_text(json.dumps(vars(options)))
         write = [sys.executable, "-m", "benchmarks.train_step_worker", "files", folder]
-        subprocess.run(write, check=True)
+        if status := subprocess.run(write).returncode:
+            raise InputError(
+                f"the process that draws pictures and weights ended with status "
+                f"{status}, and a line above says why: correct the options"
+            )
         try:
             for name in names:
                 workers[name] = Worker(name, files)
@@ -95,19 +117,29 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
     return results
 
 
-def main() -> None:
-    """Measure all variants."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+def main(arguments: list[str] | None = None) -> int:
+    """Measure all variants, and return the exit status."""
+    parser = command.parser(__doc__)
     parser.add_argument("--arch", default="ir_101")
     parser.add_argument(
-        "--images", type=int, default=32, help="rounded up to whole batches"
+        "--images",
+        type=command.at_least(1),
+        default=32,
+        help="rounded up to whole batches",
     )
     parser.add_argument("--dtype", choices=("float32", "bfloat16"), default="float32")
-    parser.add_argument("--batch_size", type=int, default=8)
-    parser.add_argument("--sides", nargs="+", default=["JAX", "PyTorch"])
-    options = parser.parse_args()
+    parser.add_argument("--batch_size", type=command.at_least(1), default=8)
+    parser.add_argument("--sides", nargs="+", choices=SIDES, default=list(SIDES))
+    options = parser.parse_args(arguments)
+    return command.run(lambda: _run(options))
+
+
+def _run(options: argparse.Namespace) -> None:
+    if "PyTorch" in options.sides and importlib.util.find_spec("torch") is None:
+        if "JAX" not in options.sides:
+            raise InputError(f"there is no PyTorch to measure: {command.TORCH}")
+        say(f"left out, no PyTorch: {command.TORCH} to measure it")
+        options.sides = ["JAX"]
     results = measure(options)
 
     from rich.console import Console
@@ -130,4 +162,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

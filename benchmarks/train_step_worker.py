@@ -15,6 +15,8 @@ from typing import Any
 
 import numpy as np
 
+from benchmarks import command
+
 NUM_CLASSES = 530
 TRAIN = {
     "head_learning_rate": 1e-3,
@@ -178,9 +180,16 @@ def _timed(compute: Callable[[], Any]) -> tuple[Any, float]:
     return compute(), time.perf_counter() - began
 
 
-def main() -> None:
-    """Write the files, or be a variant."""
-    what, folder = sys.argv[1], Path(sys.argv[2])
+def main(arguments: list[str] | None = None) -> int:
+    """Write the files, or be a variant, and return the exit status."""
+    parser = command.parser(__doc__)
+    parser.add_argument("what", help='"files", or a variant in JSON')
+    parser.add_argument("folder", type=Path, help="of the files")
+    options = parser.parse_args(arguments)
+    return command.run(lambda: _run(options.what, options.folder))
+
+
+def _run(what: str, folder: Path) -> None:
     options = json.loads((folder / "options.json").read_text())
     if what == "files":
         write_files(folder, options)
@@ -207,4 +216,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -16,7 +16,7 @@ from weights_conversion.new_head import num_classes_of, with_pooled_head
 
 _USAGE = """
   python -m weights_conversion SOURCE OUTPUT [--arch=ARCH] [--colour-order=ORDER]
-                               [--head=pooled:NUMBER [--seed=SEED]]
+                               [--part=NAME] [--head=pooled:NUMBER [--seed=SEED]]
   python -m weights_conversion --to=torch CHECKPOINT OUTPUT"""
 _EPILOG = """
 examples:
@@ -54,7 +54,10 @@ def _convert(options: argparse.Namespace) -> dict[str, Any]:
     if options.seed is not None and num_classes is None:
         raise InputError("--seed draws a fresh head: give --head=pooled:NUMBER too")
     converted = convert(
-        locate(options.source), arch=options.arch, colour_order=options.colour_order
+        locate(options.source),
+        arch=options.arch,
+        colour_order=options.colour_order,
+        part=options.part,
     )
     if num_classes is not None:
         converted = with_pooled_head(converted, num_classes, seed=options.seed or 0)
@@ -65,7 +68,7 @@ def _convert(options: argparse.Namespace) -> dict[str, Any]:
 def _export(options: argparse.Namespace) -> dict[str, Any]:
     given = [
         f"--{name.replace('_', '-')}"
-        for name in ("arch", "colour_order", "head", "seed")
+        for name in ("arch", "colour_order", "part", "head", "seed")
         if getattr(options, name) is not None
     ]
     if given:
@@ -87,8 +90,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "source",
         metavar="SOURCE",
-        help="AdaFace's .ckpt, .pt, .pth or .safetensors, dlib's .dat, or such a file "
-        "in an installed package: package:NAME/PATH. With --to=torch: a converted "
+        help="AdaFace's .ckpt, .pt, .pth or .safetensors, alone or among a trainer's "
+        "state, dlib's .dat, or such a file in an installed package: "
+        "package:NAME/PATH. With --to=torch: a converted "
         "checkpoint, or a fine-tuned workdir, whose best step is taken",
     )
     parser.add_argument(
@@ -111,7 +115,13 @@ def _parser() -> argparse.ArgumentParser:
         "--colour-order",
         choices=("RGB", "BGR"),
         help="what the network was trained on, where its file does not say (keys "
-        "without a prefix; BGR without this option)",
+        "without a published prefix; BGR without this option)",
+    )
+    parser.add_argument(
+        "--part",
+        metavar="NAME",
+        help="which network to take from a file with several that differ, such as a "
+        "model and the running average of its weights; the error names them",
     )
     parser.add_argument(
         "--head",

@@ -67,29 +67,31 @@ def locate(source: str) -> Path:
 
 
 def convert(
-    path: Path, *, arch: str | None = None, colour_order: str | None = None
+    path: Path,
+    *,
+    arch: str | None = None,
+    colour_order: str | None = None,
+    part: str | None = None,
 ) -> Converted:
     """Return the network in a published file.
 
     Args:
-        path: the file.
+        path: the file; its contents say of which kind it is, and its suffix where they
+            do not tell.
         arch: what an AdaFace network must be; None takes what is found.
         colour_order: RGB or BGR, for a file that does not say which.
+        part: which of several networks in a file is taken.
 
     Raises:
-        InputError: the file is not one of the known formats, is damaged, or is not what
-            was said.
+        InputError: the file is not one of the known formats, is damaged, holds several
+            networks, or is not what was said.
     """
-    kinds.check(path)
-    if path.suffix in adaface.SUFFIXES:
-        description, trees, facts = adaface.load(
-            path, arch=arch, colour_order=colour_order
-        )
-    elif path.suffix == ".dat":
-        if arch or colour_order:
+    kind = kinds.of(path)
+    if kind == "dlib":
+        if arch or colour_order or part:
             raise InputError(
-                f"{path} is dlib's one network, for RGB: leave --arch and "
-                f"--colour-order out"
+                f"{path} is dlib's one network, for RGB: leave --arch, --colour-order "
+                f"and --part out"
             )
         description = {
             "backbone": {"name": "dlib_resnet", "num_blocks": 14},
@@ -97,10 +99,8 @@ def convert(
         }
         trees, facts = {"model": dlib.load_params(path)}, {"colour_order": "RGB"}
     else:
-        raise InputError(
-            f"{path} is not a known kind of weights: expected dlib's "
-            f"dlib_face_recognition_resnet_model_v1.dat, or AdaFace's "
-            f"{', '.join(adaface.SUFFIXES)}"
+        description, trees, facts = adaface.load(
+            path, kind, arch=arch, colour_order=colour_order, part=part
         )
     variables = trees["model"]
     card = _card(path, description, variables, facts)

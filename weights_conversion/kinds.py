@@ -1,22 +1,33 @@
-"""What a file looks like by its first bytes, whatever its name says.
+"""What a file is by its first bytes, and by its suffix where they do not tell.
 
-Only what is unmistakable is named: published weights under another suffix, and what a
-download leaves in their place. A damaged or unknown file is left to the reader that its
-suffix asks for, which says what is wrong with it.
+Only what is unmistakable is told by its bytes: a file is often renamed, and what a
+download leaves in its place has the right suffix. A damaged file is left to the reader
+that its suffix asks for, which says what is wrong with it.
 """
 
 from pathlib import Path
+from typing import Literal
 
 from sdd_jax.errors import InputError
 
-_TORCH = (".ckpt", ".pt", ".pth")
+Kind = Literal["torch", "safetensors", "dlib"]
+
+SUFFIXES: dict[str, Kind] = {
+    ".ckpt": "torch",
+    ".pt": "torch",
+    ".pth": "torch",
+    ".safetensors": "safetensors",
+    ".dat": "dlib",
+}
+_LEGACY = b"\x80\x02\x8a\nl\xfc\x9cF\xf9"  # the older torch.save's number
+_PACKED = (b"\x1f\x8b", b"BZh", b"\xfd7zXZ", b"7z\xbc\xaf", b"Rar!")
 
 
-def check(path: Path) -> None:
-    """Compare what a file is with what its suffix says.
+def of(path: Path) -> Kind:
+    """Return which reader a file needs.
 
     Raises:
-        InputError: it is empty, a folder or unmistakably something else.
+        InputError: it is empty, a folder, unmistakably something else, or unknown.
     """
     if path.is_dir():
         raise InputError(
@@ -27,7 +38,7 @@ def check(path: Path) -> None:
         with path.open("rb") as stream:
             start = stream.read(512)
     except OSError:
-        return  # which the reader will meet too, and tell
+        return _by_suffix(path)  # whose reader will meet the error too, and tell
     if not start:
         raise InputError(f"{path} is empty; expected weights: download them again")
     text = start.removeprefix(b"\xef\xbb\xbf").lstrip().lower()
@@ -35,21 +46,27 @@ def check(path: Path) -> None:
         found = "a web page", "download the weights again, past what the page asks"
     elif text.startswith(b"version https://git-lfs"):
         found = "a Git LFS pointer", "fetch what it points to: git lfs pull"
-    elif is_safetensors(start) and path.suffix != ".safetensors":
-        found = "a safetensors file", "rename it to .safetensors"
-    elif start.startswith(b"PK\x03\x04") and path.suffix not in _TORCH:
-        found = "a zip archive, as torch.save writes", "rename it to .pt or .ckpt"
-    elif start.startswith(b"\x80\x02\x8a\nl\xfc\x9cF\xf9") and (
-        path.suffix not in _TORCH
-    ):
-        found = "a file of the older torch.save", "rename it to .pt or .ckpt"
+    elif start.startswith(_PACKED) or start[257:262] == b"ustar":
+        found = "a packed archive", "unpack it, and give the file of weights in it"
+    elif is_safetensors(start):
+        return "safetensors"
+    elif start.startswith((b"PK\x03\x04", _LEGACY)):
+        return "torch"
     else:
-        return
+        return _by_suffix(path)
     looks, way_out = found
-    says = f"not like the {path.suffix} that its name says"
-    if not path.suffix:
-        says = "and its name has no suffix that says so"
-    raise InputError(f"{path} looks like {looks}, {says}: {way_out}")
+    raise InputError(f"{path} looks like {looks}, not like weights: {way_out}")
+
+
+def _by_suffix(path: Path) -> Kind:
+    kind = SUFFIXES.get(path.suffix.lower())
+    if kind is None:
+        raise InputError(
+            f"{path} is not a known kind of weights: expected dlib's "
+            f"dlib_face_recognition_resnet_model_v1.dat, or AdaFace's "
+            f"{', '.join(s for s in SUFFIXES if s != '.dat')}, by its contents or name"
+        )
+    return kind
 
 
 def is_safetensors(start: bytes) -> bool:

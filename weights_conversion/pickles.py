@@ -3,9 +3,9 @@
 Python's own reader runs a pickle as a program. This one follows the same instructions
 on plain values: numbers, text, bytes, lists, tuples and dicts come out as they are. A
 global stays the `Name` it was written as, an object stays a `Call`: what would have
-been called, with what. The state that a pickle sets on an object is dropped, and so are
-entries of a dict under anything but text. Names must be on the caller's list; the
-caller also says what stands for that which lies outside the pickle.
+been called, with what, and the entries that it was given as a dict. The state that a
+pickle sets on an object is dropped. `pickle_names` says which names may be there; the
+caller says what stands for that which lies outside the pickle.
 
 It takes no more than MAX_INSTRUCTIONS; every value it makes is already in the file, so
 a declared length cannot ask for memory.
@@ -19,9 +19,11 @@ from io import BytesIO
 from typing import Any
 
 from sdd_jax.errors import InputError
+from weights_conversion import pickle_names
 
-# IR-101's 917 tensors take 28,000; an optimiser's state may double that.
-MAX_INSTRUCTIONS = 200_000
+# IR-101's 917 tensors take 29,000, with AdamW's state 81,000, and with running averages
+# of the weights and a second copy of them as well 144,000.
+MAX_INSTRUCTIONS = 300_000
 
 _MARK = object()
 
@@ -39,23 +41,23 @@ class Call:
 
     name: str
     arguments: tuple[Any, ...]
+    entries: dict[Any, Any] = dataclasses.field(default_factory=dict)
 
 
-def read(
-    stream: BytesIO, is_known: Callable[[str], bool], outside: Callable[[Any], Any]
-) -> Any:
+def read(stream: BytesIO, outside: Callable[[Any], Any]) -> Any:
     """Return the value of the next pickle, and leave the stream behind it.
+
+    A dict's keys are text, names and calls; a number is a call of its type.
 
     Args:
         stream: at the start of a pickle.
-        is_known: says of "module.name" whether such a name may be there.
         outside: returns the value for a persistent id.
 
     Raises:
-        InputError: the pickle is damaged, too long, or names anything else.
+        InputError: the pickle is damaged, too long, or names what no trainer writes.
     """
     try:
-        return _Machine(is_known, outside).run(stream)
+        return _Machine(outside).run(stream)
     except (ValueError, OverflowError, struct.error) as error:
         reason = " ".join(str(error).split())[:200]
         raise InputError(f"its pickle is damaged: {reason}") from None
@@ -66,8 +68,7 @@ def read(
 class _Machine:
     """The stack and the memo of one pickle."""
 
-    def __init__(self, is_known: Callable[[str], bool], outside: Callable[[Any], Any]):
-        self.is_known = is_known
+    def __init__(self, outside: Callable[[Any], Any]):
         self.outside = outside
         self.stack: list[Any] = []
         self.memo: dict[int, Any] = {}
@@ -149,11 +150,13 @@ class _Machine:
             case "OBJ":
                 name, *arguments = self.pop_to_mark()
                 self.push_call(name, tuple(arguments))
-            case "REDUCE" | "NEWOBJ":
+            case "REDUCE":
                 self.push_call(*self.pop(2))
+            case "NEWOBJ":
+                self.push_object(*self.pop(2))
             case "NEWOBJ_EX":
                 name, arguments, _ = self.pop(3)
-                self.push_call(name, arguments)
+                self.push_object(name, arguments)
             case "BUILD":
                 self.pop(1)
                 stack[-1]  # a state without an object is damage
@@ -181,30 +184,59 @@ class _Machine:
 
     def set_items(self, items: list[Any]) -> None:
         pairs = zip(items[::2], items[1::2], strict=True)
-        # Text only: a deep tuple as a key would overflow the interpreter's own stack.
-        texts = {key: value for key, value in pairs if isinstance(key, str)}
-        if isinstance(self.stack[-1], dict):
-            self.stack[-1].update(texts)
+        # A deep tuple as a key would overflow the interpreter's own stack.
+        named = {
+            key if isinstance(key, str | Name | Call) else _as_call(key): value
+            for key, value in pairs
+        }
+        match self.stack[-1]:
+            case dict() as entries:
+                entries.update(named)
+            case Call(entries=entries):
+                entries.update(named)
 
     def push_name(self, name: str) -> None:
-        if not self.is_known(name):
-            # The file chooses the name: keep it on one line and short.
-            raise InputError(f"its pickle names {ascii(name)[1:-1][:100]}")
+        if not pickle_names.may_stand(name):
+            raise _refusal(name)
         self.stack.append(Name(name))
 
     def push_call(self, name: Any, arguments: Any) -> None:
+        match name, arguments:
+            case Name("collections.OrderedDict"), tuple():
+                self.stack.append({})
+                if arguments:
+                    [pairs] = arguments
+                    self.set_items([value for pair in pairs for value in pair])
+            case Name(text), (Name(outer), str(inner)) if text in _GETATTR:
+                # How protocol 2 writes the name of a method or an inner class.
+                self.push_name(f"{outer}.{inner}")
+            case Name(text), (Name(), *_) if text == _PARTIAL:
+                self.push_object(name, arguments)
+            case Name(text), _ if text in (*_GETATTR, _PARTIAL) or (
+                not pickle_names.may_be_called(text)
+            ):
+                raise _refusal(text)
+            case _:
+                self.push_object(name, arguments)
+
+    def push_object(self, name: Any, arguments: Any) -> None:
         if not isinstance(name, Name) or not isinstance(arguments, tuple):
             # Calling what a call returned is nothing that plain data needs.
             raise InputError("its pickle calls something that is not a name")
-        if name.text == "collections.OrderedDict":
-            self.stack.append({})
-            if arguments:
-                [pairs] = arguments
-                self.set_items([value for pair in pairs for value in pair])
-        else:
-            self.stack.append(Call(name.text, arguments))
+        self.stack.append(Call(name.text, arguments))
 
 
+def _refusal(name: str) -> InputError:
+    # The file chooses the name: keep it on one line and short.
+    return InputError(f"its pickle names {ascii(name)[1:-1][:100]}")
+
+
+def _as_call(key: Any) -> Call:
+    return Call(f"builtins.{type(key).__name__}", (key,))
+
+
+_GETATTR = ("builtins.getattr", "__builtin__.getattr")
+_PARTIAL = "functools.partial"
 _PLAIN = frozenset(
     "INT BININT BININT1 BININT2 LONG LONG1 LONG4 FLOAT BINFLOAT STRING BINSTRING "
     "SHORT_BINSTRING BINBYTES SHORT_BINBYTES BINBYTES8 BYTEARRAY8 UNICODE "

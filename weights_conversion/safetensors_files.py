@@ -12,6 +12,8 @@ import numpy as np
 import safetensors
 
 from sdd_jax.errors import InputError
+from weights_conversion import parts
+from weights_conversion.parts import Contents
 
 _DTYPES = {
     "F64": np.dtype("<f8"),
@@ -19,11 +21,16 @@ _DTYPES = {
     "F16": np.dtype("<f2"),
     "BF16": np.dtype(jnp.bfloat16),
     "I64": np.dtype("<i8"),
+    "I32": np.dtype("<i4"),
+    "I16": np.dtype("<i2"),
+    "I8": np.dtype("i1"),
+    "U8": np.dtype("u1"),
+    "BOOL": np.dtype("?"),
 }
 
 
-def read(path: Path) -> dict[str, np.ndarray]:
-    """Return the tensors by name.
+def read(path: Path) -> Contents:
+    """Return the file's tensors by name: its one part.
 
     Raises:
         InputError: the file is damaged or holds tensors of another type.
@@ -39,7 +46,7 @@ def read(path: Path) -> dict[str, np.ndarray]:
             f"{path} cannot be used: {reason}; expected the weights as published{again}"
         ) from None
     tensors = {}
-    for name, entry in entries:
+    for name, entry in sorted(entries, key=lambda entry: entry[0]):
         if entry["dtype"] not in _DTYPES:
             raise InputError(
                 f"{path} cannot be used: {ascii(name)} is of type {entry['dtype']}, "
@@ -47,7 +54,7 @@ def read(path: Path) -> dict[str, np.ndarray]:
             )
         flat = np.frombuffer(entry["data"], _DTYPES[entry["dtype"]])
         tensors[name] = flat.reshape(entry["shape"])
-    return tensors
+    return parts.of_tensors(tensors)
 
 
 def _sizes(content: bytes) -> str:

@@ -11,7 +11,7 @@ from sdd_jax.types import Batch
 
 torch = pytest.importorskip("torch", reason="the baseline needs the extra [parity]")
 
-from benchmarks import grad_cam_baseline, torch_baseline, torch_network  # noqa: E402
+from benchmarks import grad_cam_baseline, torch_by_hand, torch_network  # noqa: E402
 
 NUM_CLASSES, NUM_IMAGES = 20, 6
 
@@ -98,8 +98,8 @@ def test_its_sdd_masks_are_this_projects_up_to_ties(folded, images, ours):
     with torch.inference_mode():
         x = torch_network.normalised(torch.from_numpy(images), torch.float32)
         maps = folded.feature_maps(x)
-        saliency = torch_baseline.sdd(folded, maps, folded.logits(maps), drawn.SIZE)
-        salient = torch_baseline.most_salient(saliency, 0.2)
+        saliency = torch_by_hand.sdd(folded, maps, folded.logits(maps), drawn.SIZE)
+        salient = torch_by_hand.most_salient(saliency, 0.2)
     np.testing.assert_allclose(saliency, ours["maps"]["sdd"], atol=1e-4)
     expected = ours["salient"]["sdd"]
     assert (salient.sum((1, 2)).numpy() == expected.sum((1, 2))).all()
@@ -108,10 +108,10 @@ def test_its_sdd_masks_are_this_projects_up_to_ties(folded, images, ours):
 
 
 def test_its_effects_are_this_projects(folded, images, ours):
-    found = torch_baseline.explain_and_evaluate(
+    found = torch_by_hand.explain_and_evaluate(
         folded, torch.from_numpy(images), batch_size=4
     )
-    for place, scheme in enumerate(torch_baseline.SCHEMES):
+    for place, scheme in enumerate(torch_by_hand.SCHEMES):
         for metric, value in found["sdd"][scheme].items():
             expected = ours["effects"][metric][0, 0, place].mean()
             assert abs(value - expected) < 0.5, (scheme, metric)
@@ -120,7 +120,7 @@ def test_its_effects_are_this_projects(folded, images, ours):
 
 def test_exactly_a_fifth_is_salient_and_it_is_the_largest():
     saliency = torch.rand(3, 10, 10, generator=torch.Generator().manual_seed(0))
-    found = torch_baseline.most_salient(saliency, 0.2).numpy()
+    found = torch_by_hand.most_salient(saliency, 0.2).numpy()
     keys = jax.random.split(jax.random.key(0), 3)
     expected = most_salient(jnp.asarray(saliency.numpy()), keys, fraction=0.2)
     np.testing.assert_array_equal(found, expected)
@@ -139,7 +139,7 @@ def test_grad_cam_is_cam_and_its_effects_are_those_of_its_masks(folded, model, i
     maps = model.feature_maps(jnp.asarray(images))
     classes = model.logits(maps).argmax(1)[:, None]
     cam = np.maximum(model.class_maps(maps, classes)[:, 0], 0)
-    cam = torch_baseline.upsample(torch.from_numpy(np.array(cam)), drawn.SIZE).numpy()
+    cam = torch_by_hand.upsample(torch.from_numpy(np.array(cam)), drawn.SIZE).numpy()
     for ours, theirs in zip(cam, cams, strict=True):
         assert np.corrcoef(ours.ravel(), theirs.ravel())[0, 1] > 0.999
 

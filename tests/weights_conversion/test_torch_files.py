@@ -21,17 +21,23 @@ from torch_writer import (
 )
 
 from sdd_jax.errors import InputError
-from weights_conversion import pickles, torch_files
+from weights_conversion import pickle_names, pickles, torch_files
 
 NUMBERS = np.arange(24, dtype=np.float32)
 WRITERS = pytest.mark.parametrize("write", [write_zip, write_legacy])
+
+
+def read(path):
+    """Return the tensors of a file with one dict of them."""
+    [part] = torch_files.read(path, lambda names: bool(names)).parts
+    return part.tensors
 
 
 def refusal_of(path):
     # Processor time: what other programs do on the machine is not the reader's.
     start = time.process_time()
     with pytest.raises(InputError) as caught:
-        torch_files.read(path)
+        read(path)
     assert time.process_time() - start < 1.0
     message = str(caught.value)
     assert message.startswith(str(path))
@@ -49,7 +55,7 @@ def test_every_type_of_weights_comes_back_as_it_was(write, dtype, tmp_path):
         "matrix": np.arange(6).astype(dtype).reshape(2, 3),
         "scalar": np.array(7, dtype),
     }
-    found = torch_files.read(write(tmp_path / "x.pt", *contiguous(arrays)))
+    found = read(write(tmp_path / "x.pt", *contiguous(arrays)))
     assert list(found) == list(arrays)
     for name, array in arrays.items():
         assert found[name].dtype == array.dtype
@@ -65,7 +71,7 @@ def test_tensors_that_share_a_storage_are_views_of_it(write, tmp_path):
         "parameter": parameter(tensor(NUMBERS, "0")),
         "none": tensor(NUMBERS, "0", size=(0, 7), stride=(7, 1), offset=24),
     }
-    found = torch_files.read(write(tmp_path / "x.pt", state, {"0": NUMBERS}))
+    found = read(write(tmp_path / "x.pt", state, {"0": NUMBERS}))
     np.testing.assert_array_equal(found["all"], NUMBERS.reshape(4, 6))
     np.testing.assert_array_equal(found["transposed"], NUMBERS.reshape(4, 6).T)
     np.testing.assert_array_equal(found["every_second"], [3, 5, 7, 9, 11])
@@ -75,7 +81,7 @@ def test_tensors_that_share_a_storage_are_views_of_it(write, tmp_path):
 
 
 @WRITERS
-def test_of_a_lightning_file_only_the_state_dict_is_read(write, tmp_path):
+def test_of_a_lightning_file_only_what_is_wanted_is_read(write, tmp_path):
     model_checkpoint = Global("pytorch_lightning.callbacks", "ModelCheckpoint")
     scalar = Call(
         Global("numpy.core.multiarray", "scalar"),
@@ -94,12 +100,15 @@ def test_of_a_lightning_file_only_the_state_dict_is_read(write, tmp_path):
         "callbacks": [Call(model_checkpoint), {model_checkpoint: {"best": scalar}}],
         "device": Call(Global("torch", "device"), ("cuda",)),
         "state_dict": state,
-        # Never opened, so it may be missing from the archive.
         "optimizer": {"state": {0: tensor(NUMBERS, "0")}},
     }
-    found = torch_files.read(write(tmp_path / "x.ckpt", value, {"0": NUMBERS}))
-    assert list(found) == ["weight"]
-    np.testing.assert_array_equal(found["weight"], NUMBERS)
+    path = write(tmp_path / "x.ckpt", value, {"0": NUMBERS})
+    [part] = torch_files.read(path, lambda names: "weight" in names).parts
+    assert list(part.tensors) == ["weight"]
+    np.testing.assert_array_equal(part.tensors["weight"], NUMBERS)
+    assert part.where == "state_dict"
+    names = ["epoch", "hyper_parameters", "callbacks", "device", "optimizer"]
+    assert sorted(part.beside) == sorted(names)
 
 
 def _planted(call, place):
@@ -153,10 +162,60 @@ def test_a_name_that_is_put_together_on_the_stack_is_refused(module, tmp_path):
     assert ascii(f"{module}.system")[1:-1] in refusal_of(path)
 
 
-def test_an_object_in_the_place_of_a_tensor_is_refused_by_name(tmp_path):
-    value = {"state_dict": {"w": Call(Global("pathlib", "PosixPath"), ("/etc",))}}
-    message = refusal_of(write_zip(tmp_path / "x.ckpt", value))
-    assert "'w' of the state dict is a pathlib.PosixPath, not a tensor" in message
+def test_an_object_in_the_place_of_a_tensor_is_told_by_name(tmp_path):
+    made = Call(Global("pathlib", "PosixPath"), ("/etc",))
+    value = {"w": made, "a": tensor(NUMBERS, "0"), "epoch": 3}
+    path = write_zip(tmp_path / "x.ckpt", value, {"0": NUMBERS})
+    [part] = torch_files.read(path, any).parts
+    assert list(part.tensors) == ["a"]
+    assert part.others == {"w": "a pathlib.PosixPath", "epoch": "an int"}
+
+
+@WRITERS
+@pytest.mark.parametrize(
+    "call",
+    [
+        Call(Global("posix", "system"), ("touch executed",)),
+        Call(Global("__builtin__", "getattr"), (Global("os", "path"), "join")),
+        Call(Global("__builtin__", "getattr"), (Global("pathlib", "Path"), "home")),
+        Call(Global("functools", "partial"), (Global("nt", "system"), "calc")),
+        Call(Global("functools", "partial"), ("touch executed",)),
+        Global("os", "system"),
+        Global("commands", "getoutput"),
+        Global("lightning.fabric", "os.system"),
+        Call(Global("pip", "main"), (["install"],)),
+        Call(Global("torch._C", "compile"), ("x",)),
+        Call(Global("numpy", "load"), ("x",)),
+    ],
+    ids=lambda call: str(getattr(call, "function", call)),
+)
+def test_a_name_that_no_trainer_writes_is_refused_wherever_it_is(write, call, tmp_path):
+    value = {"state_dict": {"a": tensor(NUMBERS, "0")}, "hparams": {"x": [call]}}
+    message = refusal_of(write(tmp_path / "x.ckpt", value, {"0": NUMBERS}))
+    assert "its pickle names " in message
+
+
+@pytest.mark.parametrize(
+    ("name", "may_stand", "may_be_called"),
+    [
+        ("collections.Counter", True, True),
+        ("__builtin__.set", True, True),
+        ("pathlib._local.PosixPath", True, True),
+        ("subprocess.Popen", False, None),
+        ("builtins.eval", False, None),
+        ("train.Options", True, True),
+        ("train.options", True, False),
+        ("torch.optim.lr_scheduler.OneCycleLR._annealing_cos", True, True),
+        ("torch.load", True, False),
+        ("torch.hub.load", True, False),
+        ("train.subprocess.Popen", False, None),
+        ("train\n.Options", False, None),
+    ],
+)
+def test_the_names_of_trainers_and_of_attackers(name, may_stand, may_be_called):
+    assert pickle_names.may_stand(name) == may_stand
+    if may_stand:
+        assert pickle_names.may_be_called(name) == may_be_called
 
 
 @pytest.mark.parametrize("name", ["../evil", "/evil", "archive/../../evil", "a\\..\\b"])
@@ -234,7 +293,7 @@ def test_a_file_that_came_in_part_is_to_be_downloaded_again(write, reason, tmp_p
 
 
 def test_what_is_whole_is_not_to_be_downloaded_again(tmp_path):
-    message = refusal_of(write_zip(tmp_path / "x.ckpt", {"a": 3}))
+    message = refusal_of(write_zip(tmp_path / "x.ckpt", Global("os", "system")))
     assert message.endswith("saved alone: torch.save(model.state_dict(), PATH)")
 
 
@@ -247,7 +306,7 @@ def test_any_changed_byte_is_refused_or_harmless(write, byte, tmp_path):
     for place in range(len(whole)):
         path.write_bytes(whole[:place] + bytes([byte]) + whole[place + 1 :])
         try:
-            torch_files.read(path)
+            torch_files.read(path, any)
         except InputError as error:
             assert "\n" not in str(error)
             refused += 1
@@ -284,9 +343,24 @@ def test_big_endian_storages_are_refused(tmp_path):
     assert "not little-endian" in refusal_of(path)
 
 
-@pytest.mark.parametrize("value", [{}, [], None, 3, {"state_dict": 3}])
-def test_a_file_without_a_state_dict_is_refused(value, tmp_path):
-    assert "no state dict" in refusal_of(write_zip(tmp_path / "x.pt", value))
+@pytest.mark.parametrize(
+    ("value", "outline"),
+    [
+        ({}, "no tensors, but an empty dict"),
+        (3, "an int and no dict"),
+        ({"state_dict": {}}, "no tensors, but 'state_dict'"),
+        (Call(Global("net", "Backbone")), "a net.Backbone and no dict"),
+        (
+            {"epoch": 3, "a": [{"b": tensor(NUMBERS, "0")}]},
+            "1 tensors in 'a/0': 'b'",
+        ),
+    ],
+)
+def test_what_is_in_a_file_without_the_wanted_is_told(value, outline, tmp_path):
+    path = write_zip(tmp_path / "x.pt", value, {"0": NUMBERS})
+    contents = torch_files.read(path, lambda names: False)
+    assert contents.parts == ()
+    assert contents.outline == outline
 
 
 @pytest.mark.parametrize(
@@ -336,12 +410,24 @@ def test_a_pickle_of_too_many_instructions_is_refused(tmp_path, monkeypatch):
     assert "more than 100 instructions" in refusal_of(path)
 
 
-def test_a_deep_tuple_as_a_key_is_passed_over(tmp_path):
-    deep = b"}" + b")" + b"\x85" * 20_000 + b"Ns"
+def test_keys_that_are_no_text_stand_beside_the_tensors(tmp_path):
+    # {(((...))): None, 5: None, "a": 1}
+    deep = b"}" + b")" + b"\x85" * 20_000 + b"NsK\x05NsX\x01\0\0\0aK\x01s"
     path = tmp_path / "x.pt"
     with zipfile.ZipFile(path, "w") as archive:
         archive.writestr("archive/data.pkl", b"\x80\x02" + deep + b".")
-    assert "no state dict" in refusal_of(path)
+    outline = torch_files.read(path, any).outline
+    assert outline == "no tensors, but 'builtins.tuple', '5', 'a'"
+
+
+def test_dicts_in_themselves_and_far_down_end(tmp_path):
+    # d = {}; d["a"] = d, beside a dict in a dict in a dict, a thousand times.
+    own = b"}q\x01X\x01\0\0\0ah\x01s"
+    deep = b"X\x01\0\0\0b" + b"}X\x01\0\0\0c" * 1000 + b"}" + b"s" * 1000 + b"s"
+    path = tmp_path / "x.pt"
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("archive/data.pkl", b"\x80\x02" + own + deep + b".")
+    assert torch_files.read(path, any).outline == "no tensors, but 'a', 'b'"
 
 
 @pytest.mark.parametrize(
@@ -373,6 +459,6 @@ def test_a_missing_file_is_refused(tmp_path):
 
 def test_the_reader_leaves_the_stream_behind_the_pickle():
     stream = BytesIO(pickled([1, 2.5, "a", None, True]) + b"rest")
-    value = pickles.read(stream, lambda name: False, lambda name: None)
+    value = pickles.read(stream, lambda name: None)
     assert value == [1, 2.5, "a", None, True]
     assert stream.read() == b"rest"

@@ -3,6 +3,7 @@
 The tests' own means, on top of the writer of the project.
 """
 
+import pickle
 import struct
 import zipfile
 from pathlib import Path
@@ -14,6 +15,7 @@ from weights_conversion.torch_writing import (
     Call,
     Global,
     Outside,
+    instructions,
     pickled,
     tensors_and_storages,
 )
@@ -43,23 +45,45 @@ def parameter(value: Call) -> Call:
     return Call(function, (value, True, Call(ORDERED_DICT)))
 
 
-def write_zip(path: Path, value: Any, storages=None, *, extra=None, **options) -> Path:
+def pickled_with(value: dict, state: dict | None) -> bytes:
+    """Return a pickle of a dict, the trainer's state in it by Python's own pickler."""
+    items = b"".join(
+        # Without its head and its end a pickle leaves its value on the stack.
+        instructions(name) + pickle.dumps(each, protocol=2)[2:-1]
+        for name, each in (state or {}).items()
+    )
+    content = pickled(value)
+    return content[:-2] + items + content[-2:] if state else content
+
+
+def write_zip(
+    path: Path,
+    value: Any,
+    storages=None,
+    *,
+    state=None,
+    content=None,
+    extra=None,
+    **options,
+) -> Path:
+    content = pickled_with(value, state) if content is None else content
     with zipfile.ZipFile(path, "w", **options) as archive:
-        archive.writestr("archive/data.pkl", pickled(value))
+        archive.writestr("archive/data.pkl", content)
         archive.writestr("archive/byteorder", "little")
         for key, storage in (storages or {}).items():
             archive.writestr(f"archive/data/{key}", storage.tobytes())
-        for name, content in (extra or {}).items():
-            archive.writestr(name, content)
+        for name, more in (extra or {}).items():
+            archive.writestr(name, more)
     return path
 
 
-def write_legacy(path: Path, value: Any, storages=None) -> Path:
+def write_legacy(path: Path, value: Any, storages=None, *, state=None) -> Path:
     storages = storages or {}
     system = {"protocol_version": 1001, "little_endian": True, "type_sizes": {}}
     # The magic number needs more than the nine bytes of `instructions`.
     magic = b"\x80\x02\x8a\x0al\xfc\x9cF\xf9 j\xa8P\x19."
-    parts = [magic, pickled(1001), pickled(system), pickled(value)]
+    parts = [magic, pickled(1001), pickled(system)]
+    parts.append(pickled_with(value, state))
     parts.append(pickled(list(storages)))
     for storage in storages.values():
         parts += [struct.pack("<q", len(storage)), storage.tobytes()]
