@@ -253,10 +253,13 @@ def _damaged(place: Path, what: str) -> InputError:
     return InputError(f"the checkpoint {place} is damaged ({what}): {_WAY_OUT}")
 
 
-def _reason(error: Exception) -> str:
-    """Return an exception's text, short and on one line."""
+def _reason(error: BaseException) -> str:
+    """Return what was first wrong, short and on one line."""
+    while cause := error.__cause__ or error.__context__:
+        error = cause
     text = " ".join(str(error).split()) or type(error).__name__
-    return text if len(text) <= 200 else text[:200] + "..."
+    text = text.split(" [tensorstore_spec")[0]
+    return text if len(text) <= 200 else "..." + text[-200:]
 
 
 def _record_sha256(record: Mapping[str, Any]) -> str:
