@@ -142,19 +142,24 @@ def square_crop(
     return image[top : top + side, left : left + side]
 
 
+def middle(name: str, contents: bytes) -> UInt8[np.ndarray, "side side 3"]:
+    """Return the middle square of the picture in a file, as `face_in` does."""
+    return face_in(contents, name, square_crop)
+
+
 def face_in(
     contents: bytes,
     name: str,
     cut: Callable[
         [UInt8[np.ndarray, "height width 3"]], UInt8[np.ndarray, "rows columns 3"]
-    ] = square_crop,
+    ],
 ) -> UInt8[np.ndarray, "rows columns 3"]:
     """Return what is cut out of the picture in a file.
 
     Args:
         contents: A whole file.
         name: What errors call the picture.
-        cut: What cuts; the middle square unless given.
+        cut: What cuts.
 
     Raises:
         InputError: As for `decode` and `checked`.

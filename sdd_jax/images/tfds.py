@@ -20,7 +20,7 @@ import numpy as np
 from sdd_jax.errors import InputError
 from sdd_jax.files import expanded
 from sdd_jax.images import preprocess
-from sdd_jax.images.collection import Picture
+from sdd_jax.images.collection import Maker, Picture
 from sdd_jax.images.splitting import splits_of
 from sdd_jax.types import ImageSet
 
@@ -77,6 +77,11 @@ def splits(
     )
 
 
+def maker(**_: Any) -> Maker:
+    """Return how this source makes an image of any file: of the middle square."""
+    return Maker(preprocess.middle)
+
+
 def pictures(
     name: str,
     *,
@@ -126,7 +131,7 @@ def pictures(
                 identity,
                 file,
                 partial(_contents, source, place, image_key, name),
-                partial(image or _square, f"{name}: {file}"),
+                partial(image or preprocess.middle, f"{name}: {file}"),
             )
         )
     return found
@@ -242,7 +247,3 @@ def _damaged(name: str, error: Exception) -> InputError:
     return InputError(
         f"{name} is damaged ({reason}): remove its folder and prepare it again"
     )
-
-
-def _square(name: str, contents: bytes) -> np.ndarray:
-    return preprocess.square_crop(preprocess.decode(contents, name))

@@ -4,6 +4,7 @@ import resource
 import signal
 import subprocess
 import sys
+import types
 from pathlib import Path
 
 import numpy as np
@@ -83,9 +84,11 @@ def test_the_manifest_says_what_the_set_is_and_what_it_was_made_from(root, outpu
         "num_identities": 2,
         "num_skipped": 0,
         "source": "folder",
+        "options": {},
         "root": str(root),
         "max_skipped": 0.05,
         "index_sha256": hashlib.sha256(index).hexdigest(),
+        "sha256": manifest["sha256"],
     }
 
 
@@ -99,7 +102,9 @@ def test_a_source_plugs_in_by_one_line(root, output, monkeypatch):
     def image(contents: bytes) -> np.ndarray:
         return np.full((5, 5, 3), contents[0], np.uint8)
 
-    monkeypatch.setitem(prepare.LISTINGS, "drawn", pictures)
+    monkeypatch.setitem(
+        prepare.SOURCES, "drawn", types.SimpleNamespace(pictures=pictures)
+    )
     prepare.prepare(root, output, source="drawn", size=2)
     records = ArrayRecordDataSource(str(output / "pictures.array_record"))
     assert [record for record in records] == [bytes([n] * 12) for n in range(3)]
@@ -191,7 +196,9 @@ def test_ctrl_c_is_one_line_and_nothing_is_left(root, output, monkeypatch, capsy
         broken = Picture(second.identity, second.file, second.contents, interrupt)
         return [first, broken, *rest]
 
-    monkeypatch.setitem(prepare.LISTINGS, "folder", interrupted)
+    monkeypatch.setitem(
+        prepare.SOURCES, "folder", types.SimpleNamespace(pictures=interrupted)
+    )
     assert prepare.main([str(root), str(output)]) == 130
     message = f"error: stopped; {output} was not made, run the same command again\n"
     assert capsys.readouterr().err == message
