@@ -89,6 +89,8 @@ def maker(*, root: str, margin: float = MARGIN, **_: Any) -> Maker:
     of any other file the middle square.
     """
     folder = expanded(root)
+    if not folder.exists():  # A prepared set outlives the files that it was made from.
+        return Maker(preprocess.middle, folder, lambda path: False)
     listed = read_lists(folder)
     files = facescrub_files.people(folder, listed)
     photographs = facescrub_files.photographs(files, listed, folder)
