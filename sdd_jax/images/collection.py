@@ -2,10 +2,13 @@
 
 import dataclasses
 import hashlib
-from collections.abc import Callable
+from collections import defaultdict
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import numpy as np
+
+from sdd_jax.errors import InputError
 
 
 @dataclasses.dataclass(frozen=True)
@@ -36,8 +39,37 @@ class Maker:
     has_box: Callable[[Path], bool] | None = None
 
 
-def same_file(path: Path) -> tuple[int, int] | None:
-    """Return what all paths of one file share, links too; None where there is none."""
+def finder(root: Path, files: Iterable[str]) -> Callable[[Path], str | None]:
+    """Return what tells which of a folder's files a path is of, None where of none.
+
+    Links count as what they lead to. Where several of the files are one on the disk, as
+    a photograph of two people may be, only its own path says which is meant.
+
+    Args:
+        root: The folder.
+        files: Paths relative to it.
+    """
+    place = root.resolve()
+    by_path, by_inode = {}, defaultdict(list)
+    for file in files:
+        by_path[place / file] = file
+        by_inode[_inode(root / file)].append(file)
+    by_inode.pop(None, None)
+
+    def find(path: Path) -> str | None:
+        own = by_path.get(path.parent.resolve() / path.name)
+        found = [own] if own else by_inode.get(_inode(path), [])
+        if len(found) > 1:
+            raise InputError(
+                f"{path} is {' and '.join(sorted(found)[:3])} at once; expected the "
+                f"path of one of these in {root}"
+            )
+        return found[0] if found else None
+
+    return find
+
+
+def _inode(path: Path) -> tuple[int, int] | None:
     try:
         status = path.stat()
     except (OSError, ValueError):

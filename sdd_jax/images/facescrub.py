@@ -25,7 +25,7 @@ from jaxtyping import UInt8
 from sdd_jax.errors import InputError
 from sdd_jax.files import expanded
 from sdd_jax.images import facescrub_files, preprocess
-from sdd_jax.images.collection import Maker, Picture, same_file
+from sdd_jax.images.collection import Maker, Picture, finder
 from sdd_jax.images.facescrub_lists import Face, read_lists
 from sdd_jax.images.folder import picture_of
 from sdd_jax.images.splitting import splits_of
@@ -96,15 +96,20 @@ def maker(*, root: str, margin: float = MARGIN, **_: Any) -> Maker:
     photographs = facescrub_files.photographs(files, listed, folder)
     if not photographs:
         return Maker(preprocess.middle, folder)
-    faces = {same_file(path): face for path, face in photographs.items() if face}
+    faces = {
+        path.relative_to(folder).as_posix(): face
+        for path, face in photographs.items()
+        if face
+    }
+    find = finder(folder, faces)
 
     def image(name: str, contents: bytes) -> np.ndarray:
-        face = faces.get(same_file(Path(name)))
-        if face is None:
+        file = find(Path(name))
+        if file is None:
             return preprocess.middle(name, contents)
-        return _cut_out(Path(name), face, margin, contents)
+        return _cut_out(Path(name), faces[file], margin, contents)
 
-    return Maker(image, folder, lambda path: same_file(path) in faces)
+    return Maker(image, folder, lambda path: find(path) is not None)
 
 
 def pictures(root: Path, *, margin: float = MARGIN) -> list[Picture]:

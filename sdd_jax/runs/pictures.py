@@ -9,7 +9,7 @@ import numpy as np
 
 from sdd_jax.errors import InputError
 from sdd_jax.images import image_maker, pipeline
-from sdd_jax.images.collection import Maker, same_file
+from sdd_jax.images.collection import Maker, finder
 from sdd_jax.images.folder import SUFFIXES
 from sdd_jax.images.preprocess import read_file, resize
 from sdd_jax.runs.asked_names import names_in, path_of
@@ -89,8 +89,9 @@ def _asked_for(
         return image_maker(data)
 
     @functools.cache
-    def own() -> dict[tuple[int, int], Place]:
-        return _own_files(maker(), named)
+    def own() -> Callable[[Path], str | None]:
+        root = maker().root
+        return finder(root, named) if root else lambda path: None
 
     def add(one: _Asked) -> None:
         if one.key in asked:
@@ -105,26 +106,25 @@ def _asked_for(
         def read() -> np.ndarray:
             return resize(maker().image(str(path), read_file(path)), size)
 
-        key = same_file(path)
-        place = own().get(key) if key else None
-        if place is None:
+        name = own()(path)
+        if name is None:
             read()  # now, not after an hour
-            add(_Asked(key or path, str(path), UNKNOWN, read))
+            add(_Asked(path.parent.resolve() / path.name, str(path), UNKNOWN, read))
             return
-        image_set, index = splits[place[0]], place[1]
+        image_set, index = splits[named[name][0]], named[name][1]
         if not np.array_equal(image_set.read(index), read()):
             raise InputError(
                 f"{path} is not any more what the data were made from: put the file "
-                f"back, make the data again, or name the picture "
-                f"{image_set.files[index]}"
+                f"back, make the data again, or name the picture {name}"
             )
-        add_place(str(path), place)
+        add_place(str(path), named[name])
 
     for name in names_in(wanted, named, example.files[0]):
         path = path_of(name)
         if path is None:
             add_place(name, named[name])
             continue
+        own()  # so that what is wrong with the data is no file's fault
         for file in _files_in(path):
             try:
                 add_file(file)
@@ -156,16 +156,6 @@ def _asked_for(
         np.array([one.label for one in found], np.int32),
         lambda index: found[index].read(),
     ), skipped
-
-
-def _own_files(
-    maker: Maker, named: Mapping[str, Place]
-) -> dict[tuple[int, int], Place]:
-    """Return which files are the data's own images."""
-    if maker.root is None:
-        return {}
-    own = {same_file(maker.root / file): place for file, place in named.items()}
-    return {key: place for key, place in own.items() if key}
 
 
 def _some(files: list[str]) -> str:

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import tfds_sets
-from facescrub_tree import write_faces, write_photographs
+from facescrub_tree import HEADER, write_faces, write_photographs
 from PIL import Image
 
 from sdd_jax.errors import InputError
@@ -211,6 +211,26 @@ def test_a_listed_photograph_in_no_split_is_cut_by_its_box(published, capsys):
     np.testing.assert_array_equal(found.read(0), expected)
     assert found.labels.tolist() == [pictures.UNKNOWN]
     assert capsys.readouterr().out == ""
+
+
+@pytest.mark.parametrize("link", ["hard", "soft"])
+def test_a_photograph_of_two_people_is_of_the_one_in_whose_folder_it_is(tmp_path, link):
+    root = tmp_path / "data"
+    lines = [HEADER]
+    noise(tmp_path / "both.png", 0, (80, 40))
+    for name, box in (("Ann Example", "0,0,40,40"), ("Bea Example", "40,0,80,40")):
+        folder = root / "images" / name.replace(" ", "_")
+        folder.mkdir(parents=True)
+        noise(folder / "2.png", len(lines), (80, 40))
+        make = "hardlink_to" if link == "hard" else "symlink_to"
+        getattr(folder / "1.png", make)(tmp_path / "both.png")
+        lines += [f"{name}\t{n}\t{n}\thttp://x.org\t{box}\t\n" for n in (1, 2)]
+    (root / "facescrub_actors.txt").write_text("".join(lines))
+    assert_as_trained(root, FACESCRUB | {"root": str(root), "margin": 0.0}, None)
+    data = FACESCRUB | {"root": str(root)}
+    message = "both.png is images/Ann_Example/1.png and images/Bea_Example/1.png at onc"
+    with pytest.raises(InputError, match=message):
+        explained(tmp_path / "both.png", load(data), data)
 
 
 def test_that_a_photograph_of_ones_own_is_cut_to_its_middle_is_said(
