@@ -63,7 +63,7 @@ def save(
         "description": description,
         "arrays": {name: _facts(tree) for name, tree in trees.items()},
     }
-    metadata = record | {"sha256": _record_sha256(record)}
+    metadata: Any = record | {"sha256": _record_sha256(record)}
     try:
         with files.plain_path(folder) as plain:
             ocp.save_checkpointables(
@@ -234,7 +234,7 @@ def _record(directory: str | Path, step: int) -> dict[str, Any]:
     place = path(directory, step)
     try:
         with files.plain_path(_folder(directory)) as plain:
-            metadata = ocp.checkpointables_metadata(str(plain / str(step)))
+            metadata: Any = ocp.checkpointables_metadata(str(plain / str(step)))
         found = dict(metadata.custom_metadata)
     except Exception as error:  # as above
         raise _damaged(place, f"its record: {_reason(error)}") from error

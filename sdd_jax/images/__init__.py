@@ -1,31 +1,36 @@
 """1. Picture files -> batches of uint8 RGB, [batch, height, width, 3].
 
-A source is a function `splits(*, image_size, seed, record, ...)` that returns the sets
-"train", "validation" (which may be empty) and "test", all three with the same `names`;
-its other options are keywords of its own. A source of the user's own files lists its
-pictures and leaves the rest to `splitting.splits_of`, which keeps the split in the
-folder `record`.
+A source is a module with two functions. `splits(*, image_size, seed, record, ...)`
+returns the sets "train", "validation" (which may be empty) and "test", all three with
+the same `names`; its other options are keywords of its own. A source of the user's own
+files lists its pictures and leaves the rest to `splitting.splits_of`, which keeps the
+split in the folder `record`. `maker(...)` takes the same options, those that it has no
+use for as well, and returns how the source makes an image of any file.
 """
 
-from sdd_jax.images import facescrub, folder, lfw, orl, prepared, synthetic, tfds
-from sdd_jax.images.preprocess import square_crop
+from collections.abc import Mapping
+from typing import Any
 
-SOURCES = {
-    "orl": orl.splits,
-    "folder": folder.splits,
-    "facescrub": facescrub.splits,
-    "lfw": lfw.splits,
-    "prepared": prepared.splits,
-    "tfds": tfds.splits,
-    "synthetic": synthetic.splits,
+from sdd_jax.images import facescrub, folder, lfw, orl, prepared, synthetic, tfds
+from sdd_jax.images.collection import Maker
+
+_MODULES = {
+    "orl": orl,
+    "folder": folder,
+    "facescrub": facescrub,
+    "lfw": lfw,
+    "prepared": prepared,
+    "tfds": tfds,
+    "synthetic": synthetic,
 }
-# How a picture from elsewhere is made square, so that it looks like the source's own.
-SQUARES = {
-    "orl": orl.square,
-    "folder": square_crop,
-    "facescrub": square_crop,
-    "lfw": lfw.square,
-    "prepared": square_crop,
-    "tfds": square_crop,
-    "synthetic": square_crop,
-}
+SOURCES = {name: module.splits for name, module in _MODULES.items()}
+
+
+def image_maker(data: Mapping[str, Any]) -> Maker:
+    """Return what makes an image of any file as the data's own images are made.
+
+    Args:
+        data: A config's section: `source`, and the source's options.
+    """
+    options = dict(data)
+    return _MODULES[options.pop("source")].maker(**options)

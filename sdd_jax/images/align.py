@@ -1,7 +1,8 @@
 """Align faces: python -m sdd_jax.images.align SOURCE OUTPUT.
 
 Every picture below SOURCE, whatever the nesting, becomes a square PNG with its largest
-face where AdaFace and ArcFace expect it, in the same folder below OUTPUT:
+face, or with --boxes the face at its box, where AdaFace and ArcFace expect it, in the
+same folder below OUTPUT:
 
     <folder>/<name>.png   uint8 RGB; black where the photograph ends
     alignment.jsonl       path, output, box, landmarks, score, num_faces and residual
@@ -13,6 +14,10 @@ The residual is how far the landmarks are from the expected ones, root mean squa
 pixels of a 112 x 112 crop; a picture where it is above 10 is skipped. Where two
 pictures of a folder differ in nothing but their suffix, the second keeps it: a.jpg
 gives a.png, and a.png then gives a.png.png.
+
+With --boxes a picture that has none is skipped, unless --largest-face is given. The
+paths in a file of boxes may differ from the pictures' in Unicode form, case and
+slashes, and may begin with ./ or SOURCE. A line that fits no picture is counted.
 
 A run that was stopped goes on: what alignment.jsonl and skipped.jsonl name is not
 looked at again, even if the picture has changed since. Remove a line to have its
@@ -33,6 +38,7 @@ from pathlib import Path
 from sdd_jax import cli
 from sdd_jax.errors import InputError
 from sdd_jax.files import expanded, line_of, lock, write_rows
+from sdd_jax.images import preprocess
 from sdd_jax.images.alignment import aligned_folder, crops
 from sdd_jax.images.alignment.aligned_folder import Row
 from sdd_jax.images.alignment.detectors import load_mtcnn
@@ -58,6 +64,7 @@ def main(arguments: list[str] | None = None) -> int:
             size=options.size,
             min_score=options.min_score,
             boxes=options.boxes and expanded(options.boxes),
+            largest_face=options.largest_face,
             stop=stop,
         )
 
@@ -75,6 +82,7 @@ def align(
     size: int = SIZE,
     min_score: float = 0.9,
     boxes: Path | None = None,
+    largest_face: bool = False,
     stop: threading.Event | None = None,
 ) -> None:
     """Write the aligned face of every picture below a folder.
@@ -87,6 +95,8 @@ def align(
         boxes: JSON lines with path and box, x1, y1, x2 and y2, or a folder with
             FaceScrub's lists: of several faces the one that overlaps its picture's box
             most is taken, not the largest.
+        largest_face: Of a picture without a box among these, take the largest face;
+            else it is left out.
         stop: Once set, the pictures being worked on are the last.
 
     Raises:
@@ -99,7 +109,7 @@ def align(
             "pixels, and a score from 0 to 1"
         )
     listed = aligned_folder.pictures(source, output)
-    wanted = wanted_faces(source, listed.images, boxes)
+    wanted = wanted_faces(source, listed.images, boxes, largest_face=largest_face)
     others: list[Row] = [
         {"path": path, "reason": OTHER_KIND}
         for path in sorted(set(listed.images) - set(wanted.paths))
@@ -108,7 +118,10 @@ def align(
     detect = load_mtcnn()
     options = {"detector": "mtcnn", "size": size, "min_score": min_score}
     options |= {"boxes": wanted.sha256, "source": str(source.resolve())}
-    aligned_folder.begin(output, options)
+    options |= {"largest_face": largest_face or boxes is None}
+    # Nobody was left out then for having no line in a file of boxes.
+    earlier = {"largest_face": boxes is None or boxes.is_file()}
+    aligned_folder.begin(output, options, earlier)
     with lock(output / ".lock", of=output):
         good, bad = output / "alignment.jsonl", output / "skipped.jsonl"
         done, skipped = aligned_folder.resume(good), aligned_folder.resume(bad)
@@ -125,6 +138,7 @@ def align(
         def work(number: int, path: str) -> Row:
             try:
                 pixels, box = wanted.read(path)
+                preprocess.checked(pixels, path, of=pixels)
                 crop, row = crops.aligned(
                     pixels, detect, size=size, min_score=min_score, box=box
                 )
@@ -211,6 +225,11 @@ def _parser() -> argparse.ArgumentParser:
         type=Path,
         help='which of several faces: a file of lines {"path": "ann/1.jpg", "box": '
         "[x1, y1, x2, y2]}, or the folder with FaceScrub's published lists",
+    )
+    parser.add_argument(
+        "--largest-face",
+        action="store_true",
+        help="take the largest face of a picture without a box; else it is left out",
     )
     return parser
 

@@ -2,10 +2,14 @@
 
 import dataclasses
 import hashlib
-from collections.abc import Callable, Sequence
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
+
+from sdd_jax.errors import InputError
 
 Row = dict[str, str]
 NO_PICTURES = "no picture in this folder"  # the reason of somebody's empty folder
@@ -36,6 +40,56 @@ class Collection(NamedTuple):
     others: Sequence[Row] = ()
     absent: Sequence[str] = ()  # people without any picture
     notes: Sequence[str] = ()  # lines for whoever takes these pictures
+
+
+@dataclasses.dataclass(frozen=True)
+class Maker:
+    """How a source makes an image of a file, of one of its own or of any other."""
+
+    # a file's path and contents -> uint8 RGB; InputError where damaged
+    image: Callable[[str, bytes], np.ndarray]
+    root: Path | None = None  # The source's own files are ROOT/<picture's file>.
+    # Where faces are cut out by boxes: whether a file has one. The others' middle
+    # square is taken.
+    has_box: Callable[[Path], bool] | None = None
+
+
+def finder(root: Path, files: Iterable[str]) -> Callable[[Path], str | None]:
+    """Return what tells which of a folder's files a path is of, None where of none.
+
+    Links count as what they lead to. Where several of the files are one on the disk, as
+    a photograph of two people may be, only its own path says which is meant.
+
+    Args:
+        root: The folder.
+        files: Paths relative to it.
+    """
+    place = root.resolve()
+    by_path, by_inode = {}, defaultdict(list)
+    for file in files:
+        by_path[place / file] = file
+        by_inode[_inode(root / file)].append(file)
+    by_inode.pop(None, None)
+
+    def find(path: Path) -> str | None:
+        own = by_path.get(path.parent.resolve() / path.name)
+        found = [own] if own else by_inode.get(_inode(path), [])
+        if len(found) > 1:
+            raise InputError(
+                f"{path} is {' and '.join(sorted(found)[:3])} at once; expected the "
+                f"path of one of these in {root}"
+            )
+        return found[0] if found else None
+
+    return find
+
+
+def _inode(path: Path) -> tuple[int, int] | None:
+    try:
+        status = path.stat()
+    except (OSError, ValueError):
+        return None
+    return status.st_dev, status.st_ino
 
 
 def fingerprint(picture: Picture, contents: bytes) -> str:

@@ -17,7 +17,7 @@ import hashlib
 from collections.abc import Iterable, Sequence
 from functools import partial
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
 import numpy as np
 from jaxtyping import UInt8
@@ -25,7 +25,13 @@ from jaxtyping import UInt8
 from sdd_jax.errors import InputError
 from sdd_jax.files import expanded
 from sdd_jax.images import facescrub_files, formats, preprocess
-from sdd_jax.images.collection import NO_PICTURES, Collection, Picture
+from sdd_jax.images.collection import (
+    NO_PICTURES,
+    Collection,
+    Maker,
+    Picture,
+    finder,
+)
 from sdd_jax.images.facescrub_lists import Face, check_root, lists_in
 from sdd_jax.images.folder import picture_of
 from sdd_jax.images.identities import loose
@@ -36,6 +42,8 @@ from sdd_jax.types import ImageSet
 
 WHERE = facescrub_files.WHERE
 NUM_IDENTITIES = 530
+MARGIN = 0.1
+_MAX_MARGIN = 10
 
 
 def splits(
@@ -44,7 +52,7 @@ def splits(
     seed: int,
     record: Path | None = None,
     root: str,
-    margin: float = 0.1,
+    margin: float = MARGIN,
     validation_fraction: float = 0.05,
     test_fraction: float = 0.042,
     max_skipped: float = 0.05,
@@ -81,20 +89,52 @@ def splits(
     return sets
 
 
-def pictures(root: Path, margin: float = 0.1) -> Collection:
+def maker(*, root: str, margin: float = MARGIN, **_: Any) -> Maker:
+    """Return how this source makes an image of any file.
+
+    Of a photograph below the root that a list has, whatever the split, it is the face;
+    of any other file the middle square.
+    """
+    folder = expanded(root)
+    if not folder.exists():  # A prepared set outlives the files that it was made from.
+        return Maker(preprocess.middle, folder, lambda path: False)
+    files = files_in(folder)
+    listed = [face for faces in lists_in(folder, files).values() for face in faces]
+    names = facescrub_files.people(folder, files, listed).names
+    photographs = facescrub_files.photographs(names, listed, folder)
+    if not photographs:
+        return Maker(preprocess.middle, folder)
+    faces = {
+        path.relative_to(folder).as_posix(): face
+        for path, face in photographs.items()
+        if face
+    }
+    find = finder(folder, faces)
+
+    def image(name: str, contents: bytes) -> np.ndarray:
+        file = find(Path(name))
+        if file is None:
+            return preprocess.middle(name, contents)
+        return _cut_out(Path(name), faces[file], margin, contents)
+
+    return Maker(image, folder, lambda path: find(path) is not None)
+
+
+def pictures(root: Path, *, margin: float = MARGIN) -> Collection:
     """Return every picture below a folder, or every face of the lists in it.
 
     Raises:
-        InputError: There is no such folder, no picture in it, or a damaged list.
+        InputError: There is no such folder, no picture in it, a damaged list, or no
+            such margin.
     """
     return _found(root, margin)[0]
 
 
 def _found(root: Path, margin: float) -> tuple[Collection, list[Face]]:
     """Return the pictures, and the faces of the lists."""
-    if not margin >= 0:
+    if not 0 <= margin <= _MAX_MARGIN:
         raise InputError(
-            f"data.margin is {margin}, expected 0 or more, as a share of the box"
+            f"margin={margin:g}: expected a share of the box from 0 to {_MAX_MARGIN}"
         )
     check_root(root)
     files = files_in(root)
@@ -151,7 +191,8 @@ def _cut_out(
     path: Path, face: Face | None, margin: float, contents: bytes
 ) -> UInt8[np.ndarray, "side side 3"]:
     image, box = photograph_and_box(path, face, contents)
-    return preprocess.square_box(image, box, margin=margin, name=str(path))
+    square = preprocess.square_box(image, box, margin=margin, name=str(path))
+    return preprocess.checked(square, str(path), of=image)
 
 
 def photograph_and_box(
@@ -171,8 +212,7 @@ def photograph_and_box(
             f"{path}: its SHA-256 is {sha256[:8]}..., the list says "
             f"{face.sha256[:8]}...: it is another picture or was saved again"
         )
-    image = preprocess.decode(contents, str(path))
-    return image, preprocess.upright_box(contents, face.box)
+    return preprocess.decode_with_box(contents, face.box, str(path))
 
 
 def _report_missing(

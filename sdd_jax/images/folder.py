@@ -11,14 +11,12 @@ import collections
 import re
 from functools import partial
 from pathlib import Path
-
-import numpy as np
-from jaxtyping import UInt8
+from typing import Any
 
 from sdd_jax.errors import InputError
 from sdd_jax.files import expanded
 from sdd_jax.images import identities, listing, preprocess
-from sdd_jax.images.collection import NO_PICTURES, Collection, Picture
+from sdd_jax.images.collection import NO_PICTURES, Collection, Maker, Picture
 from sdd_jax.images.splitting import splits_of
 from sdd_jax.types import ImageSet
 
@@ -58,6 +56,11 @@ def splits(
         max_skipped=max_skipped,
         record=record,
     )
+
+
+def maker(*, root: str, **_: Any) -> Maker:
+    """Return how this source makes an image of any file: of the middle square."""
+    return Maker(preprocess.middle, expanded(root))
 
 
 def pictures(root: Path) -> Collection:
@@ -143,10 +146,8 @@ def _is_kind(name: str) -> bool:
 def picture_of(path: Path, *, identity: str, file: str) -> Picture:
     """Return the picture in a file, of which the middle square is taken."""
     return Picture(
-        identity, file, partial(preprocess.read_file, path), partial(middle, path)
+        identity,
+        file,
+        partial(preprocess.read_file, path),
+        partial(preprocess.middle, str(path)),
     )
-
-
-def middle(path: Path, contents: bytes) -> UInt8[np.ndarray, "side side 3"]:
-    """Return the middle square of a picture; the path is for the errors."""
-    return preprocess.square_crop(preprocess.decode(contents, str(path)))

@@ -15,6 +15,7 @@ import dataclasses
 import re
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from jaxtyping import UInt8
@@ -22,12 +23,11 @@ from jaxtyping import UInt8
 from sdd_jax.errors import InputError
 from sdd_jax.files import expanded
 from sdd_jax.images import folder, preprocess, tfds
-from sdd_jax.images.collection import Collection
+from sdd_jax.images.collection import Collection, Maker
 from sdd_jax.images.identities import exact
 from sdd_jax.images.splitting import splits_of
 from sdd_jax.types import ImageSet
 
-SIZE = 250
 CROP = 0.5
 
 
@@ -72,8 +72,7 @@ def splits(
     Raises:
         InputError: LFW is not there, or the options leave nobody to tell apart.
     """
-    if not 0 < crop <= 1:
-        raise InputError(f"data.crop={crop:g}: expected a share above 0 and up to 1")
+    _check_crop(crop)
     if root and data_dir:
         raise InputError(
             f"data.root={root} and data.data_dir={data_dir}: expected the published "
@@ -94,12 +93,19 @@ def splits(
     )
 
 
+def maker(*, root: str = "", crop: float = CROP, **_: Any) -> Maker:
+    """Return how this source makes an image of any file: of the middle's middle."""
+    return Maker(partial(_face, crop), expanded(root) if root else None)
+
+
 def pictures(root: Path, *, crop: float = CROP) -> Collection:
     """Return every picture of a folder in the published layout.
 
     Raises:
-        InputError: There is no such folder, or a picture in it is not called so.
+        InputError: There is no such folder, or a picture in it is not called so, or
+            there is no such share.
     """
+    _check_crop(crop)
     found = folder.pictures(root)
     for picture in found.pictures:
         name = re.escape(picture.identity)
@@ -125,15 +131,6 @@ def middle(
     side = max(1, round(share * len(square)))
     edge = (len(square) - side) // 2
     return square[edge : edge + side, edge : edge + side]
-
-
-def square(
-    image: UInt8[np.ndarray, "height width 3"],
-) -> UInt8[np.ndarray, "side side 3"]:
-    """Return the face of any picture: the middle half of one this size, else all."""
-    if image.shape[:2] == (SIZE, SIZE):
-        return middle(image, CROP)
-    return preprocess.square_crop(image)
 
 
 def pairs(path: Path) -> list[Pair]:
@@ -199,6 +196,11 @@ def _file(name: str, number: str) -> str:
     return f"{name}/{name}_{int(number):04}.jpg"
 
 
+def _check_crop(crop: float) -> None:
+    if not 0 < crop <= 1:
+        raise InputError(f"crop={crop:g}: expected a share above 0 and up to 1")
+
+
 def _face(crop: float, name: str, contents: bytes) -> np.ndarray:
     """Return the face in a file's bytes; the name is for the errors."""
-    return middle(preprocess.decode(contents, name), crop)
+    return preprocess.face_in(contents, name, partial(middle, share=crop))

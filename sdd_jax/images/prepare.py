@@ -8,9 +8,10 @@ this is in it, or not at all:
     pictures.array_record  a record each: uint8 RGB [size, size, 3], row by row
     index.jsonl            identity, file and sha256 of the picture, in the same order
     skipped.jsonl          path and reason of every file that was left out
-    manifest.json          size, counts, what it was made from, the index's SHA-256
+    manifest.json          size, counts, what it was made from and how, checksums
 
-A picture is squared, and aligned or not, as its source does it, then resized. `sha256`
+A picture is squared, and aligned or not, as its source does it with its options, then
+resized. `sha256`
 is the fingerprint of what it was made from. Nothing is split and copies stay in: that
 is done when the set is read, with the seed and the shares of the config.
 """
@@ -18,10 +19,11 @@ is done when the set is read, with the seed and the shares of the config.
 import argparse
 import contextlib
 import hashlib
+import inspect
 import os
 import shutil
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
@@ -32,17 +34,24 @@ from array_record.python.array_record_module import ArrayRecordWriter
 from sdd_jax import cli, files
 from sdd_jax.errors import InputError
 from sdd_jax.files import expanded
-from sdd_jax.images import facescrub, folder, lfw, preprocess
-from sdd_jax.images.collection import Collection, Picture, fingerprint
-from sdd_jax.images.prepared import INDEX, MANIFEST, PICTURES
+from sdd_jax.images import preprocess
+from sdd_jax.images.collection import Picture, fingerprint
+from sdd_jax.images.prepared import (
+    INDEX,
+    MANIFEST,
+    PICTURES,
+    SOURCES,
+    with_checksum,
+)
 from sdd_jax.images.scanning import say_left_out
 from sdd_jax.screen import progress, say
 
-# name -> function: a root -> every picture there is; a new source is one line.
-LISTINGS: dict[str, Callable[[Path], Collection]] = {
-    "folder": folder.pictures,
-    "facescrub": facescrub.pictures,
-    "lfw": lfw.pictures,
+# Options of the sources: keywords of their `pictures`, and flags.
+_OPTIONS = {
+    "crop": "lfw: the share of the middle square's side to keep; 0.5 by default, 1 for "
+    "pictures that are cut to the face already",
+    "margin": "facescrub's photographs: what to add around a listed box, as a share of "
+    "its longer side; 0.1 by default",
 }
 # One picture a record, so that any is read alone. Compression would save 8 % of the
 # disk and make reading 2.5 times slower (faces of 112 x 112, Zstandard's level 1).
@@ -58,7 +67,9 @@ def main(arguments: list[str] | None = None) -> int:
     )
     parser.add_argument("root", type=Path, help="where the source's pictures lie")
     parser.add_argument("output", type=Path, help="the folder to make")
-    parser.add_argument("--source", choices=tuple(LISTINGS), default="folder")
+    parser.add_argument("--source", choices=tuple(SOURCES), default="folder")
+    for name, text in _OPTIONS.items():
+        parser.add_argument(f"--{name}", type=float, help=text)
     parser.add_argument("--size", type=int, default=112, help="pixels; 112 by default")
     parser.add_argument(
         "--max-skipped",
@@ -69,12 +80,14 @@ def main(arguments: list[str] | None = None) -> int:
     options = parser.parse_args(arguments)
 
     def work() -> None:
+        given = {name: getattr(options, name) for name in _OPTIONS}
         manifest = prepare(
             expanded(options.root),
             expanded(options.output),
             source=options.source,
             size=options.size,
             max_skipped=options.max_skipped,
+            options={name: x for name, x in given.items() if x is not None},
         )
         say(
             f"pictures prepared: {manifest['num_pictures']} of "
@@ -90,29 +103,39 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def prepare(
-    root: Path, output: Path, *, source: str, size: int, max_skipped: float = 0.05
+    root: Path,
+    output: Path,
+    *,
+    source: str,
+    size: int,
+    max_skipped: float = 0.05,
+    options: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
     """Write a prepared set; return its manifest.
 
     Args:
         root: Where the source's pictures lie.
         output: The folder to make; there must be none yet.
-        source: A name in `LISTINGS`.
+        source: A name in `prepared.SOURCES`.
         size: Height and width of the pictures, in pixels.
         max_skipped: The largest share of the files that may be left out as damaged.
+        options: The source's own, such as lfw's `crop`; its defaults for the others.
 
     Raises:
-        InputError: The output exists or cannot be written, there are no pictures, or
-            too many of them are damaged.
+        InputError: An option is out of its range or not the source's, the output exists
+            or cannot be written, there are no pictures, or too many are damaged.
     """
     if size < 1:
         raise InputError(f"size={size}: expected at least 1 pixel, such as --size=112")
+    if not 0 <= max_skipped <= 1:
+        raise InputError(f"--max-skipped={max_skipped:g}: expected a share from 0 to 1")
     if output.exists():
         raise InputError(
             f"{output} is already there: expected a folder to make, remove it or "
             "choose another"
         )
-    listed = LISTINGS[source](root)
+    options = _with_defaults(source, options or {})
+    listed = SOURCES[source].pictures(root, **options)
     pictures = sorted(
         listed.pictures, key=lambda picture: (picture.identity, picture.file)
     )
@@ -127,18 +150,34 @@ def prepare(
             lacking="a good picture",
             listed=f", see {output / 'skipped.jsonl'}",
         )
-        manifest = {
+        values = {
             "size": size,
             "num_pictures": len(rows),
             "num_identities": len({row["identity"] for row in rows}),
             "num_skipped": len(skipped),
             "source": source,
+            "options": options,
             "root": str(root.absolute()),
             "max_skipped": max_skipped,
             "index_sha256": hashlib.sha256((fresh / INDEX).read_bytes()).hexdigest(),
         }
+        manifest = with_checksum(values)
         files.write_json(fresh / MANIFEST, manifest)
     return manifest
+
+
+def _with_defaults(source: str, given: Mapping[str, Any]) -> dict[str, Any]:
+    """Return all options of a source; InputError where one is not the source's."""
+    _, *parameters = inspect.signature(SOURCES[source].pictures).parameters.values()
+    known = {parameter.name: parameter.default for parameter in parameters}
+    for name in given:
+        if name not in known:
+            takes = ", ".join(f"--{own}" for own in known) or "none of its own"
+            raise InputError(
+                f"--{name} is no option of --source={source}, which takes {takes}: "
+                "leave it out"
+            )
+    return known | dict(given)
 
 
 def _write_pictures(

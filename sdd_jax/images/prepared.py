@@ -1,15 +1,17 @@
 """A prepared set, as `python -m sdd_jax.images.prepare` makes it: pixels, not files.
 
 Uint8 RGB squares, read one by one at random places from one file, without decoding.
-Each record carries a checksum, and `index.jsonl` is checked against its own. A set of
-larger pictures than the network takes is resized; one of smaller pictures is refused,
-because what preparing left out cannot be put back.
+Each record carries a checksum, and so do `index.jsonl` and `manifest.json`; a manifest
+of an earlier version has none, nor the source's options, which were the defaults. A set
+of larger pictures than the network takes is resized; one of smaller pictures is
+refused, because what preparing left out cannot be put back.
 """
 
 import dataclasses
 import hashlib
 import json
 import os
+from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -21,12 +23,20 @@ from jaxtyping import UInt8
 
 from sdd_jax.errors import InputError
 from sdd_jax.files import expanded, read_text, rows_of
-from sdd_jax.images.collection import Collection, Picture
+from sdd_jax.images import facescrub, folder, lfw, preprocess
+from sdd_jax.images.collection import Collection, Maker, Picture
 from sdd_jax.images.identities import with_one_form
 from sdd_jax.images.splitting import splits_of
 from sdd_jax.types import ImageSet
 
 PICTURES, INDEX, MANIFEST = "pictures.array_record", "index.jsonl", "manifest.json"
+# What a set can be made from: what lists all pictures of a root, `pictures`, and makes
+# an image of any file, `maker`.
+SOURCES: dict[str, Any] = {"folder": folder, "facescrub": facescrub, "lfw": lfw}
+_EARLIER = frozenset(
+    "size num_pictures num_identities num_skipped source root max_skipped index_sha256"
+    "".split()
+)
 _MAKE = "make it with python -m sdd_jax.images.prepare"
 
 
@@ -61,6 +71,29 @@ def splits(
         max_skipped=max_skipped,
         record=record,
     )
+
+
+def maker(*, root: str, **_: Any) -> Maker:
+    """Return how an image is made of any file: as the set was made, and as large.
+
+    Raises:
+        InputError: There is no prepared set, or nobody knows the source it is made of.
+    """
+    folder = expanded(root)
+    manifest = _read_manifest(folder)
+    if manifest["source"] not in SOURCES:
+        raise InputError(
+            f"{folder} was made from the source {manifest['source']!r}, expected one "
+            f"of {', '.join(SOURCES)}: name pictures of the data, or {_MAKE}"
+        )
+    source = SOURCES[manifest["source"]].maker(
+        root=manifest["root"], **manifest.get("options", {})
+    )
+
+    def image(name: str, contents: bytes) -> UInt8[np.ndarray, "side side 3"]:
+        return preprocess.resize(source.image(name, contents), manifest["size"])
+
+    return dataclasses.replace(source, image=image)
 
 
 def pictures(root: Path) -> Collection:
@@ -121,17 +154,26 @@ def _source(path: Path) -> ArrayRecordDataSource:
     return ArrayRecordDataSource(_WholeFile(name, 0, num_records, num_records))
 
 
+def with_checksum(manifest: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a manifest with the SHA-256 of its other values."""
+    values = {name: value for name, value in manifest.items() if name != "sha256"}
+    text = json.dumps(values, sort_keys=True)
+    return values | {"sha256": hashlib.sha256(text.encode()).hexdigest()}
+
+
 def _read_manifest(root: Path) -> dict:
     path = root / MANIFEST
     try:
         manifest = json.loads(read_text(path))
+        if manifest.keys() != _EARLIER and manifest != with_checksum(manifest):
+            raise ValueError("it is not as it was written")
         if manifest["size"] < 1 or len(manifest["index_sha256"]) != 64:
             raise ValueError("a value is not as it was written")
     except OSError as error:
         raise InputError(
             f"{path}: {error.strerror or error}; expected a prepared set, {_MAKE}"
         ) from error
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise InputError(
             f"{path} is damaged ({error}): remove {root} and {_MAKE}"
         ) from error
@@ -156,4 +198,5 @@ def _image(size: int, name: str, contents: bytes) -> UInt8[np.ndarray, "side sid
             f"{name}: {len(contents)} bytes, expected {size} x {size} x 3; remove the "
             f"set and {_MAKE}"
         )
-    return np.frombuffer(contents, np.uint8).reshape(size, size, 3)
+    image = np.frombuffer(contents, np.uint8).reshape(size, size, 3)
+    return preprocess.not_flat(image, name)

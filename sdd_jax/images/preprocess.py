@@ -3,22 +3,38 @@
 Whatever a file holds (grey, palette, CMYK, 16 bits, transparency, a rotation left to
 the viewer), what comes out is the picture as a person would see it. Colour profiles
 are not applied, faces are not detected or aligned, and only the first frame of an
-animation is read.
+animation is read. A square that is too small for a face, or of one colour, is refused.
 """
 
 import io
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 from jaxtyping import Shaped, UInt8
-from PIL import ExifTags, Image, ImageOps
+from PIL import ExifTags, Image, TiffImagePlugin
 
 from sdd_jax.errors import InputError
 from sdd_jax.images import formats
 
+MIN_SIDE = 16  # of a square: the smallest faces that anybody trains on
+# A square whose channels all span less is of one colour, give or take a scanner's or a
+# JPEG's noise. No face is so faint.
+_MIN_SPAN = 8
+Box = tuple[int, int, int, int]  # left, top, right, bottom; the last two are outside
+
 # Left to itself Pillow tries every format it knows; some start other programs.
 _FORMATS = ("AVIF", "BMP", "GIF", "JPEG", "JPEG2000", "PNG", "PPM", "TIFF", "WEBP")
 _MAX_PIXELS = 89_478_485  # Where Pillow starts to warn: 256 MB as RGB.
+_TURNS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
 
 
 def decode(source: Path | bytes, name: str = "") -> UInt8[np.ndarray, "height width 3"]:
@@ -31,6 +47,43 @@ def decode(source: Path | bytes, name: str = "") -> UInt8[np.ndarray, "height wi
     Raises:
         InputError: The file is missing, empty, cut short, too large or no picture.
     """
+    return _decode(source, name)[0]
+
+
+def decode_with_box(
+    contents: bytes, box: Box, name: str
+) -> tuple[UInt8[np.ndarray, "height width 3"], Box]:
+    """Return the picture in a file's bytes, and where in it a box is.
+
+    Who drew the box on the stored pixels, as most programs do, did not see how the
+    file asks to be turned.
+
+    Args:
+        contents: A whole file.
+        box: In the stored picture.
+        name: What errors call the picture.
+
+    Raises:
+        InputError: As for `decode`.
+    """
+    image, orientation = _decode(contents, name)
+    height, width, _ = image.shape
+    if orientation >= 5:
+        height, width = width, height
+    left, top, right, bottom = box
+    if orientation in (2, 3, 7, 8):
+        left, right = width - right, width - left
+    if orientation in (3, 4, 6, 7):
+        top, bottom = height - bottom, height - top
+    if orientation >= 5:
+        left, top, right, bottom = top, left, bottom, right
+    return image, (left, top, right, bottom)
+
+
+def _decode(
+    source: Path | bytes, name: str
+) -> tuple[UInt8[np.ndarray, "height width 3"], int]:
+    """Return an upright picture, and the EXIF number of how its pixels are stored."""
     if isinstance(source, Path):
         name = name or str(source)
         source = read_file(source)
@@ -48,8 +101,8 @@ def decode(source: Path | bytes, name: str = "") -> UInt8[np.ndarray, "height wi
             # Before any pixel is unpacked: a small file can ask for all memory.
             if image.width * image.height > _MAX_PIXELS:
                 raise Image.DecompressionBombError
-            image.load()
-            return np.array(_to_rgb(_upright(image)))
+            upright, orientation = _upright(image)
+            return np.array(_to_rgb(upright, *_scale(image))), orientation
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
         raise InputError(
             f"{name}: the picture unpacks to too many pixels; expected at most "
@@ -91,9 +144,79 @@ def square_crop(
     return image[top : top + side, left : left + side]
 
 
+def middle(name: str, contents: bytes) -> UInt8[np.ndarray, "side side 3"]:
+    """Return the middle square of the picture in a file, as `face_in` does."""
+    return face_in(contents, name, square_crop)
+
+
+def face_in(
+    contents: bytes,
+    name: str,
+    cut: Callable[
+        [UInt8[np.ndarray, "height width 3"]], UInt8[np.ndarray, "rows columns 3"]
+    ],
+) -> UInt8[np.ndarray, "rows columns 3"]:
+    """Return what is cut out of the picture in a file.
+
+    Args:
+        contents: A whole file.
+        name: What errors call the picture.
+        cut: What cuts.
+
+    Raises:
+        InputError: As for `decode` and `checked`.
+    """
+    image = decode(contents, name)
+    return checked(cut(image), name, of=image)
+
+
+def checked(
+    cut: UInt8[np.ndarray, "rows columns 3"],
+    name: str,
+    *,
+    of: UInt8[np.ndarray, "height width 3"],
+) -> UInt8[np.ndarray, "rows columns 3"]:
+    """Return what was cut out of a picture, if it can show a face.
+
+    Args:
+        cut: What is to be looked at.
+        name: What errors call the picture.
+        of: The whole picture.
+
+    Raises:
+        InputError: A side of it is smaller than `MIN_SIDE`, or it is of one colour.
+    """
+    height, width, _ = of.shape
+    rows, columns, _ = cut.shape
+    if min(rows, columns) < MIN_SIDE:
+        part = "" if cut.shape == of.shape else f", of which {columns}x{rows} are taken"
+        raise InputError(
+            f"{name}: {width}x{height} pixels{part}; expected at least "
+            f"{MIN_SIDE}x{MIN_SIDE} of a face, replace or remove it"
+        )
+    return not_flat(cut, name)
+
+
+def not_flat(
+    image: UInt8[np.ndarray, "height width 3"], name: str
+) -> UInt8[np.ndarray, "height width 3"]:
+    """Return a picture; InputError where all of it is of one colour."""
+    # A few pixels decide about all pictures but the flat ones.
+    for step in (max(1, min(image.shape[:2]) // 8), 1):
+        pixels = image[::step, ::step].reshape(-1, 3)
+        if np.ptp(pixels, axis=0).max() >= _MIN_SPAN:
+            return image
+    height, width, _ = image.shape
+    red, green, blue = np.rint(image.reshape(-1, 3).mean(0)).astype(int)
+    raise InputError(
+        f"{name}: {width}x{height} pixels of one colour, red {red}, green {green}, "
+        f"blue {blue}; expected a face, replace or remove it"
+    )
+
+
 def square_box(
     image: UInt8[np.ndarray, "height width 3"],
-    box: tuple[int, int, int, int],
+    box: Box,
     *,
     margin: float,
     name: str,
@@ -133,31 +256,6 @@ def square_box(
     return square
 
 
-def upright_box(
-    contents: bytes, box: tuple[int, int, int, int]
-) -> tuple[int, int, int, int]:
-    """Return where a box is once `decode` has turned the picture as EXIF asks.
-
-    Boxes are left, top, right, bottom in pixels. Who drew them on the stored pixels, as
-    most programs do, did not see the rotation.
-
-    Args:
-        contents: A whole file that `decode` takes.
-        box: In the stored picture.
-    """
-    with Image.open(io.BytesIO(contents), formats=_FORMATS) as image:
-        orientation = image.getexif().get(ExifTags.Base.Orientation, 1)
-        width, height = image.size
-    left, top, right, bottom = box
-    if orientation in (2, 3, 7, 8):
-        left, right = width - right, width - left
-    if orientation in (3, 4, 6, 7):
-        top, bottom = height - bottom, height - top
-    if orientation in (5, 6, 7, 8):
-        left, top, right, bottom = top, left, bottom, right
-    return left, top, right, bottom
-
-
 def resize(
     image: UInt8[np.ndarray, "height width 3"], size: int
 ) -> UInt8[np.ndarray, "{size} {size} 3"]:
@@ -171,31 +269,78 @@ def resize(
     return np.array(resized)
 
 
-def _upright(image: Image.Image) -> Image.Image:
-    """Return a picture turned as its EXIF data asks."""
+def _upright(image: Image.Image) -> tuple[Image.Image, int]:
+    """Return a picture turned as it asks to be, and the EXIF number of that."""
+    if image.format == "TIFF":
+        # Pillow itself turns these, on loading, and forgets that it did.
+        orientation = _orientation(image)
+        image.load()
+        return image, orientation
+    image.load()  # first: a PNG may say it behind its pixels
+    orientation = _orientation(image)
+    if orientation == 1:
+        return image, 1
+    return image.transpose(_TURNS[orientation]), orientation
+
+
+def _orientation(image: Image.Image) -> int:
+    """Return how the pixels are stored, 1 to 8; 1 is upright."""
     try:
-        return ImageOps.exif_transpose(image)
+        orientation = image.getexif().get(ExifTags.Base.Orientation, 1)
     except Exception:  # Unreadable remarks beside a readable picture: keep the picture.
-        return image
+        return 1
+    return orientation if orientation in _TURNS else 1
 
 
-def _to_rgb(image: Image.Image) -> Image.Image:
-    """Return a picture of any Pillow mode as RGB."""
+def _scale(image: Image.Image) -> tuple[int, int]:
+    """Return which values of deep grey are black and white.
+
+    Pillow gives the values as they are stored, for more than 8 bits.
+
+    Raises:
+        ValueError: Nobody can say.
+    """
+    if not isinstance(image, TiffImagePlugin.TiffImageFile):
+        return 0, 65535
+    tags = image.tag_v2
+    num_bits = tags.get(TiffImagePlugin.BITSPERSAMPLE, (1,))[0]
+    is_unsigned = tags.get(TiffImagePlugin.SAMPLEFORMAT, (1,))[0] == 1
+    if num_bits > 16 or num_bits > 8 and not is_unsigned:
+        raise ValueError(
+            f"{num_bits}-bit grey{'' if is_unsigned else ' with a sign or fractions'}, "
+            "of which nobody can say what is white"
+        )
+    white = 2**num_bits - 1
+    is_white_zero = tags.get(TiffImagePlugin.PHOTOMETRIC_INTERPRETATION, 0) == 0
+    return (white, 0) if is_white_zero else (0, white)
+
+
+def _to_rgb(image: Image.Image, black: int, white: int) -> Image.Image:
+    """Return a picture of any Pillow mode as RGB.
+
+    Args:
+        image: The picture.
+        black: The value that is black, where there are more than 8 bits of grey.
+        white: The value that is white there.
+    """
     if image.mode == "F" or image.mode.startswith("I"):
-        return Image.fromarray(_to_8_bits(np.asarray(image))).convert("RGB")
+        grey = _to_8_bits(np.asarray(image), black, white)
+        return Image.fromarray(grey).convert("RGB")
     if image.has_transparency_data:
         # Black is what a removed pixel is in the rest of the project, so what is seen
         # through becomes nothing that a mask could not have made.
         visible = image.convert("RGBA")
-        black = Image.new("RGBA", visible.size, (0, 0, 0, 255))
-        return Image.alpha_composite(black, visible).convert("RGB")
+        nothing = Image.new("RGBA", visible.size, (0, 0, 0, 255))
+        return Image.alpha_composite(nothing, visible).convert("RGB")
     return image.convert("RGB")
 
 
 def _to_8_bits(
-    grey: Shaped[np.ndarray, "height width"],
+    grey: Shaped[np.ndarray, "height width"], black: int, white: int
 ) -> UInt8[np.ndarray, "height width"]:
-    """Return 16-bit grey, 0 to 65535, scaled to 0 to 255; Pillow would clip it."""
-    if grey.dtype.kind == "f" or grey.min() < 0 or grey.max() > 65535:
+    """Return grey from `black` to `white` scaled to 0 to 255; Pillow would clip it."""
+    low, high = sorted((black, white))
+    if grey.dtype.kind == "f" or grey.min() < low or grey.max() > high:
         raise ValueError("32-bit grey, of which nobody can say what is white")
-    return np.rint(grey.astype(np.float32) * (255 / 65535)).astype(np.uint8)
+    scaled = (grey.astype(np.float32) - black) * (255 / (white - black))
+    return np.rint(scaled).astype(np.uint8)

@@ -9,12 +9,15 @@ that are equal but for their marks: the mask of a mark is all there is to explai
 import colorsys
 import functools
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from jaxtyping import Bool, Float, UInt8
 
 from sdd_jax import checks
 from sdd_jax.errors import InputError
+from sdd_jax.images import preprocess
+from sdd_jax.images.collection import Maker
 from sdd_jax.types import ImageSet
 
 
@@ -62,6 +65,11 @@ def splits(
             read=functools.partial(_read, pairs, image_size, seed, num_identities),
         )
     return sets
+
+
+def maker(**_: Any) -> Maker:
+    """Return how an image is made of a file, which no drawing is: the middle square."""
+    return Maker(preprocess.middle)
 
 
 def draw(

@@ -21,7 +21,7 @@ import numpy as np
 from sdd_jax.errors import InputError
 from sdd_jax.files import expanded
 from sdd_jax.images import identities, preprocess
-from sdd_jax.images.collection import Collection, Picture
+from sdd_jax.images.collection import Collection, Maker, Picture
 from sdd_jax.images.splitting import splits_of
 from sdd_jax.types import ImageSet
 
@@ -78,6 +78,11 @@ def splits(
     )
 
 
+def maker(**_: Any) -> Maker:
+    """Return how this source makes an image of any file: of the middle square."""
+    return Maker(preprocess.middle)
+
+
 def pictures(
     name: str,
     *,
@@ -127,7 +132,7 @@ def pictures(
                 identity,
                 file,
                 partial(_contents, source, place, image_key, name),
-                partial(image or _square, f"{name}: {file}"),
+                partial(image or preprocess.middle, f"{name}: {file}"),
             )
         )
     return identities.with_one_form(found)
@@ -252,7 +257,3 @@ def _damaged(name: str, error: Exception) -> InputError:
     return InputError(
         f"{name} is damaged ({reason}): remove its folder and prepare it again"
     )
-
-
-def _square(name: str, contents: bytes) -> np.ndarray:
-    return preprocess.square_crop(preprocess.decode(contents, name))

@@ -17,7 +17,7 @@ import numpy as np
 
 from sdd_jax import checkpoints, files, screen, sharding
 from sdd_jax.faithfulness import FILLS, SCHEMES
-from sdd_jax.images import SQUARES, pipeline
+from sdd_jax.images import pipeline
 from sdd_jax.models import FaceClassifier, folding
 from sdd_jax.reports import overlay, page
 from sdd_jax.reports.record import drawn, record
@@ -47,8 +47,7 @@ def run(config: Mapping[str, Any], folder: Path) -> dict[str, Any]:
         folder, splits["train"].names, config["compute_dtype"]
     )
     workdir.claim(folder, config, SECTIONS)
-    square = SQUARES[config["data"]["source"]]
-    image_set, skipped = pictures.chosen(options, splits, square)
+    image_set, skipped = pictures.chosen(options, splits, config["data"])
     screen.say(f"pictures to explain: {len(image_set)}")
     explained = _explain(config, model, image_set)
     for name in ("confidence", "masked_confidence"):

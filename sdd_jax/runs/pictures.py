@@ -1,42 +1,53 @@
 """Which pictures a person asked to have explained."""
 
+import functools
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from sdd_jax.errors import InputError
-from sdd_jax.files import exists, expanded
-from sdd_jax.images import listing, pipeline
-from sdd_jax.images.preprocess import decode, resize
+from sdd_jax.images import image_maker, listing, pipeline
+from sdd_jax.images.collection import Maker, finder
+from sdd_jax.images.preprocess import read_file, resize
+from sdd_jax.runs.asked_names import names_in, path_of
+from sdd_jax.screen import say
 from sdd_jax.types import ImageSet
 
 UNKNOWN = -1  # the label of a picture whose identity nobody told
+Place = tuple[str, int]  # a split, and an image's index in it
+
+
+class _Asked(NamedTuple):
+    """An image to explain."""
+
+    key: Any  # equal for the same image asked for in two ways
+    file: str  # as it was asked for
+    label: int
+    read: Callable[[], np.ndarray]
 
 
 def chosen(
-    options: Mapping[str, Any], splits: Mapping[str, ImageSet], square: Callable
+    options: Mapping[str, Any], splits: Mapping[str, ImageSet], data: Mapping[str, Any]
 ) -> tuple[ImageSet, list[dict[str, str]]]:
     """Return the pictures of the config's `explain` section, and what was left out.
 
-    A damaged picture in a folder is left out, as its path and the reason; one that was
-    asked for by name is an error.
+    A file is made into an image as the data's own files are; one that is an image of
+    the data is that image, with its label. A damaged picture in a folder is left out,
+    as its path and the reason; one that was asked for by name is an error.
 
     Args:
         options: images (files, folders and names of pictures in the data, separated by
             commas; empty for some of a split), split, num_images (0 for all).
         splits: the data.
-        square: makes a picture from elsewhere square.
+        data: the config's section that they were made from.
 
     Raises:
         InputError: something asked for does not exist or cannot be read.
     """
-    images = options["images"]
-    if images:
-        # A file's own name may hold a comma.
-        is_one = exists(expanded(images))
-        return _asked_for([images] if is_one else images.split(","), splits, square)
+    if options["images"]:
+        return _asked_for(options["images"], splits, data)
     split = named_split(splits, options["split"], "explain.split")
     num_images = min(options["num_images"] or len(split), len(split))
     if num_images < 0:
@@ -58,74 +69,99 @@ def named_split(splits: Mapping[str, ImageSet], name: str, setting: str) -> Imag
 
 
 def _asked_for(
-    wanted: list[str], splits: Mapping[str, ImageSet], square: Callable
+    wanted: str, splits: Mapping[str, ImageSet], data: Mapping[str, Any]
 ) -> tuple[ImageSet, list[dict[str, str]]]:
     """Return files, the files of folders, and pictures of the data, as one set."""
-    known = {
-        file: (split, place)
-        for split in splits.values()
-        for place, file in enumerate(split.files)
+    named = {
+        file: (split, index)
+        for split, images in splits.items()
+        for index, file in enumerate(images.files)
     }
     example = next(iter(splits.values()))
     size = example.read(0).shape[0]
-    files: list[str] = []
-    labels: list[int] = []
-    reads: list[Callable[[], np.ndarray]] = []
+    asked: dict[Any, _Asked] = {}
     skipped: list[dict[str, str]] = []
     others: list[dict[str, str]] = []  # files of folders that are no pictures
+    again: list[str] = []
 
-    def add(file: str, label: int, read: Callable[[], np.ndarray]) -> None:
-        files.append(file)
-        labels.append(label)
-        reads.append(read)
+    @functools.cache  # for files alone: listing the data again may take a while
+    def maker() -> Maker:
+        return image_maker(data)
 
-    for name in (name.strip() for name in wanted if name.strip()):
-        path = expanded(name)
-        if exists(path):
-            found, no_pictures = _files_in(path)
-            others += no_pictures
-            for file in found:
-                try:
-                    decode(file)
-                except InputError as error:
-                    if not path.is_dir():
-                        raise
-                    skipped.append({"path": str(file), "reason": str(error)})
-                    continue
-                # The file is bound now: the loop will have moved on when it is read.
-                add(
-                    str(file),
-                    UNKNOWN,
-                    lambda file=file: resize(square(decode(file)), size),
-                )
-        elif name in known:
-            split, place = known[name]
-            add(
-                name,
-                int(split.labels[place]),
-                lambda split=split, place=place: split.read(place),
-            )
-        else:
+    @functools.cache
+    def own() -> Callable[[Path], str | None]:
+        root = maker().root
+        return finder(root, named) if root else lambda path: None
+
+    def add(one: _Asked) -> None:
+        if one.key in asked:
+            again.append(one.file)
+        asked.setdefault(one.key, one)
+
+    def add_place(file: str, place: Place) -> None:
+        split, index = splits[place[0]], place[1]
+        add(_Asked(place, file, int(split.labels[index]), lambda: split.read(index)))
+
+    def add_file(path: Path) -> None:
+        def read() -> np.ndarray:
+            return resize(maker().image(str(path), read_file(path)), size)
+
+        name = own()(path)
+        if name is None:
+            read()  # now, not after an hour
+            add(_Asked(path.parent.resolve() / path.name, str(path), UNKNOWN, read))
+            return
+        image_set, index = splits[named[name][0]], named[name][1]
+        if not np.array_equal(image_set.read(index), read()):
             raise InputError(
-                f"no picture {name}: expected a file, a folder or the name of a "
-                f"picture in the data, such as {example.files[0]}"
+                f"{path} is not any more what the data were made from: put the file "
+                f"back, make the data again, or name the picture {name}"
             )
-    if not files and skipped:
+        add_place(str(path), named[name])
+
+    for name in names_in(wanted, named, example.files[0]):
+        path = path_of(name)
+        if path is None:
+            add_place(name, named[name])
+            continue
+        own()  # so that what is wrong with the data is no file's fault
+        files, no_pictures = _files_in(path)
+        others += no_pictures
+        for file in files:
+            try:
+                add_file(file)
+            except InputError as error:
+                if not path.is_dir():
+                    raise
+                skipped.append({"path": str(file), "reason": str(error)})
+    if not asked and skipped:
         raise InputError(
             f"none of {len(skipped)} pictures can be read; the first: "
             f"{skipped[0]['reason']}"
         )
-    if not files:
+    if not asked:
         raise InputError(
-            f"explain.images is {','.join(wanted)!r}, which names no picture: expected "
+            f"explain.images is {wanted!r}, which names no picture: expected "
             f"files, folders or names of pictures, separated by commas"
         )
+    found = list(asked.values())
+    if again:
+        say(f"images asked for more than once, explained once: {_some(again)}")
+    foreign = [one.file for one in found if one.label == UNKNOWN]
+    if foreign and (has_box := maker().has_box):
+        foreign = [file for file in foreign if not has_box(Path(file))]
+        if foreign:
+            say(f"no listed box, so their middle square is taken: {_some(foreign)}")
     return ImageSet(
         example.names,
-        tuple(files),
-        np.array(labels, np.int32),
-        lambda index: reads[index](),
+        tuple(one.file for one in found),
+        np.array([one.label for one in found], np.int32),
+        lambda index: found[index].read(),
     ), skipped + others
+
+
+def _some(files: list[str]) -> str:
+    return f"{len(files)} ({', '.join(files[:3])}{', ...' if files[3:] else ''})"
 
 
 def _files_in(path: Path) -> tuple[list[Path], list[dict[str, str]]]:

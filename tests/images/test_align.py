@@ -257,6 +257,34 @@ def test_pictures_of_another_source_are_refused(source, output, tmp_path):
     assert files(output) == whole
 
 
+def test_a_run_with_boxes_of_an_earlier_version_keeps_its_meaning(
+    source, output, tmp_path
+):
+    boxes = tmp_path / "boxes.jsonl"
+    boxes.write_text('{"path": "top.png", "box": [8, 8, 64, 64]}\n')
+    align(source, output, boxes=boxes, largest_face=True)
+    options = json.loads((output / "options.json").read_text())
+    assert options.pop("largest_face") is True
+    (output / "options.json").write_text(json.dumps(options))
+    message = refusal(source, output, boxes=boxes)
+    assert "was begun with largest_face=True and not False: give the" in message
+    align(source, output, boxes=boxes, largest_face=True)
+    align(source, output.with_name("without"), largest_face=True)
+    align(source, output.with_name("without"))
+
+
+def test_a_photograph_too_small_or_of_one_colour_is_skipped(source, output):
+    picture(40).resize((15, 200)).save(source / "thin.png")
+    Image.new("RGB", (64, 64), (90, 0, 200)).save(source / "flat.png")
+    align(source, output)
+    bad = {row["path"]: row["reason"] for row in rows(output / "skipped.jsonl")}
+    assert bad["thin.png"] == (
+        "thin.png: 15x200 pixels; expected at least 16x16 of a face, replace or remove "
+        "it"
+    )
+    assert bad["flat.png"].startswith("flat.png: 64x64 pixels of one colour, red 90, ")
+
+
 def test_a_single_photograph_is_refused(source, output, capsys):
     assert main([str(source / "top.png"), str(output)]) == 1
     assert capsys.readouterr().err == (
@@ -270,6 +298,17 @@ def test_a_box_says_which_face_is_meant(source, output, tmp_path):
     boxes = tmp_path / "boxes.jsonl"
     boxes.write_text('{"path": "top.png", "box": [8, 8, 60, 64]}\n')
     assert main([str(source), str(output), f"--boxes={boxes}"]) == 0
+    bad = {
+        row["path"]: row["reason"]
+        for row in rows(output / "skipped.jsonl")
+        if row.get("looked_at", True)
+    }
+    assert len(bad) == 4 and "no box in" in bad["ann/1.png"]
+    message = refusal(source, output, boxes=boxes, largest_face=True)
+    assert "was begun with largest_face=False and not True: give the" in message
+    output = output.with_name("other")
+    flags = [f"--boxes={boxes}", "--largest-face"]
+    assert main([str(source), str(output), *flags]) == 0
     found = {row["path"]: row["box"] for row in rows(output / "alignment.jsonl")}
     assert found["top.png"] == [8, 8, 64, 64]
     assert found["ann/1.png"] == [0, 0, 112, 112]

@@ -8,6 +8,7 @@ import zlib
 import numpy as np
 import pytest
 from PIL import Image
+from tiff_files import tiff
 
 from sdd_jax.errors import InputError
 from sdd_jax.images import folder, preprocess
@@ -66,6 +67,11 @@ def thirty_two_bits(path) -> None:
     Image.fromarray(np.asarray(GREY).astype(np.int32) * 1000).save(path)
 
 
+def white_is_zero(path) -> None:
+    deep = np.asarray(GREY).astype(np.uint16) * 257
+    path.write_bytes(tiff(65535 - deep, 16, is_white_zero=True))
+
+
 DECODED = {
     "cmyk.jpg": (cmyk, PICTURE),
     "sixteen_bits.png": (sixteen_bits, GREY),
@@ -75,7 +81,7 @@ DECODED = {
     "see_through.png": (PICTURE.convert("RGBA").save, PICTURE),
     "animated.gif": (animated, PICTURE),
     "rotated.jpg": (rotated, PICTURE),
-    "one_pixel.png": (PICTURE.crop((0, 0, 1, 1)).save, PICTURE.crop((0, 0, 1, 1))),
+    "white_is_zero.tif": (white_is_zero, GREY),
     "twenty_thousand_wide.png": (PICTURE.resize((20_000, 64)).save, None),
     "naïve 名前 🙂'\".png": (PICTURE.save, PICTURE),
     "a_png_named.jpg": (lambda path: PICTURE.save(path, format="PNG"), PICTURE),
@@ -94,6 +100,15 @@ SKIPPED = {
     "no_pixels.png": (lambda path: path.write_bytes(png_of(64, 64)), "cannot be read"),
     "newline_converted.pgm": (newline_converted, "newline conversion"),
     "thirty_two_bits.tiff": (thirty_two_bits, "32-bit grey"),
+    "one_pixel.png": (PICTURE.crop((0, 0, 1, 1)).save, "1x1 pixels; expected at least"),
+    "one_row.png": (
+        PICTURE.resize((4000, 1)).save,
+        "4000x1 pixels, of which 1x1 are taken; expected at least 16x16 of a face",
+    ),
+    "one_colour.jpg": (
+        PICTURE.crop((0, 0, 20, 20)).save,
+        "20x20 pixels of one colour, red 200, green 0, blue 0; expected a face",
+    ),
     "a_pipe.png": (os.mkfifo, "not a file"),
     "a_loop.png": (lambda path: path.symlink_to(path), "symbolic links"),
     "a_lost_link.png": (lambda path: path.symlink_to("gone.png"), "No such file"),

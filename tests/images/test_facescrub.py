@@ -216,10 +216,10 @@ def test_lists_without_their_photographs_and_a_file_are_refused(copied):
     )
 
 
-def test_a_margin_below_nothing_is_refused(published):
-    assert "data.margin is -0.1, expected 0 or more" in refusal_of(
-        published, margin=-0.1
-    )
+@pytest.mark.parametrize("margin", [-0.1, 10.5, float("nan"), float("inf"), 1e308])
+def test_a_margin_out_of_its_range_is_refused(published, margin):
+    message = f"margin={margin:g}: expected a share of the box from 0 to 10"
+    assert refusal_of(published, margin=margin) == message
 
 
 def test_pictures_lists_all_there_is(published):

@@ -16,8 +16,8 @@ def fill(root, counts: dict[str, int]) -> str:
         for number in range(count):
             pixels = np.random.default_rng(
                 [number, *name.encode(errors="surrogateescape")]
-            ).bytes(4 * 4 * 3)
-            picture = Image.frombytes("RGB", (4, 4), pixels)
+            ).bytes(16 * 16 * 3)
+            picture = Image.frombytes("RGB", (16, 16), pixels)
             picture.save(root / name / f"{number:02}.png")
     return str(root)
 
@@ -99,13 +99,14 @@ def test_hidden_files_and_other_suffixes_are_not_taken(tmp_path):
 
 def test_a_picture_is_cropped_to_its_middle_square_and_resized(tmp_path):
     root = fill(tmp_path, {"ann": 2, "bea": 2})
-    pixels = np.zeros((10, 30, 3), np.uint8)
-    pixels[:, 10:20] = [250, 120, 10]
+    pixels = np.zeros((16, 48, 3), np.uint8)
+    pixels[:8, 16:32], pixels[8:, 16:32] = [250, 120, 10], [10, 20, 30]
     for number in range(2):
         pixels[0, 0] = number  # outside the square
         Image.fromarray(pixels).save(tmp_path / "ann" / f"{number:02}.png")
     picture = folder.splits(image_size=8, seed=0, root=root)["test"].read(0)
-    np.testing.assert_array_equal(picture, np.full((8, 8, 3), [250, 120, 10]))
+    np.testing.assert_array_equal(picture[:3], np.full((3, 8, 3), [250, 120, 10]))
+    np.testing.assert_array_equal(picture[5:], np.full((3, 8, 3), [10, 20, 30]))
 
 
 def test_more_damaged_pictures_than_allowed_stop_with_the_first_ones_name(tmp_path):

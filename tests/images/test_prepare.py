@@ -4,16 +4,18 @@ import resource
 import signal
 import subprocess
 import sys
+import types
 import unicodedata
 from pathlib import Path
 
+import facescrub_tree
 import numpy as np
 import pytest
 from array_record.python.array_record_data_source import ArrayRecordDataSource
 from PIL import Image
 
 from sdd_jax.errors import InputError
-from sdd_jax.images import folder, prepare, prepared, preprocess
+from sdd_jax.images import facescrub, folder, lfw, prepare, prepared, preprocess
 from sdd_jax.images.collection import Collection, Picture
 
 ROOT = Path(__file__).parents[2]
@@ -84,9 +86,11 @@ def test_the_manifest_says_what_the_set_is_and_what_it_was_made_from(root, outpu
         "num_identities": 2,
         "num_skipped": 0,
         "source": "folder",
+        "options": {},
         "root": str(root),
         "max_skipped": 0.05,
         "index_sha256": hashlib.sha256(index).hexdigest(),
+        "sha256": manifest["sha256"],
     }
 
 
@@ -101,7 +105,9 @@ def test_a_source_plugs_in_by_one_line(root, output, monkeypatch):
     def image(contents: bytes) -> np.ndarray:
         return np.full((5, 5, 3), contents[0], np.uint8)
 
-    monkeypatch.setitem(prepare.LISTINGS, "drawn", pictures)
+    monkeypatch.setitem(
+        prepare.SOURCES, "drawn", types.SimpleNamespace(pictures=pictures)
+    )
     prepare.prepare(root, output, source="drawn", size=2)
     records = ArrayRecordDataSource(str(output / "pictures.array_record"))
     assert [record for record in records] == [bytes([n] * 12) for n in range(3)]
@@ -237,7 +243,9 @@ def test_ctrl_c_is_one_line_and_nothing_is_left(root, output, monkeypatch, capsy
         broken = Picture(second.identity, second.file, second.contents, interrupt)
         return Collection([first, broken, *rest])
 
-    monkeypatch.setitem(prepare.LISTINGS, "folder", interrupted)
+    monkeypatch.setitem(
+        prepare.SOURCES, "folder", types.SimpleNamespace(pictures=interrupted)
+    )
     assert prepare.main([str(root), str(output)]) == 130
     message = f"error: stopped; {output} was not made, run the same command again\n"
     assert capsys.readouterr().err == message
@@ -254,3 +262,104 @@ def test_the_module_runs_by_its_name(root, output):
     )
     assert (done.returncode, done.stderr) == (0, "")
     assert (output / "manifest.json").exists()
+
+
+def test_what_can_show_no_face_is_left_out_with_the_reason(root, output):
+    noise(root / "ann" / "row.png", 7)
+    with Image.open(root / "ann" / "row.png") as image:
+        image.crop((0, 0, 30, 9)).save(root / "ann" / "row.png")
+    Image.new("RGB", (40, 30), (9, 9, 200)).save(root / "bea" / "flat.png")
+    prepare.prepare(root, output, source="folder", size=16, max_skipped=0.5)
+    reasons = {row["path"]: row["reason"] for row in rows(output / "skipped.jsonl")}
+    assert "30x9 pixels, of which 9x9 are taken; exp" in reasons.pop("ann/row.png")
+    assert "30x30 pixels of one colour, red 9, gr" in reasons.pop("bea/flat.png")
+    assert not reasons
+
+
+def lfws(root: Path) -> Path:
+    for number in range(4):
+        name = ("Ann_Example", "Bea_Example")[number % 2]
+        (root / name).mkdir(exist_ok=True, parents=True)
+        pixels = np.random.default_rng(number).integers(0, 256, (60, 50, 3), np.uint8)
+        Image.fromarray(pixels).save(root / name / f"{name}_{number:04}.png")
+    return root
+
+
+def test_the_sources_options_are_flags_and_stay_in_the_manifest(tmp_path, output):
+    root = lfws(tmp_path / "lfw")
+    arguments = [str(root), str(output), "--source=lfw", "--size=24"]
+    assert prepare.main([*arguments, "--crop=0.8"]) == 0
+    manifest = json.loads((output / "manifest.json").read_text())
+    assert manifest["options"] == {"crop": 0.8}
+    records = ArrayRecordDataSource(str(output / "pictures.array_record"))
+    path = root / rows(output / "index.jsonl")[0]["file"]
+    face = lfw.middle(preprocess.decode(path), 0.8)
+    assert records[0] == preprocess.resize(face, 24).tobytes()
+    other = output.with_name("other")
+    assert prepare.prepare(root, other, source="lfw", size=24)["options"] == {
+        "crop": 0.5
+    }
+
+
+def test_the_listed_boxes_margin_is_a_flag(tmp_path, output):
+    root = facescrub_tree.write_photographs(
+        tmp_path / "facescrub", num_identities=1, num_images=2
+    )
+    arguments = [str(root), str(output), "--source=facescrub", "--size=24"]
+    assert prepare.main([*arguments, "--margin=0.4"]) == 0
+    manifest = json.loads((output / "manifest.json").read_text())
+    assert manifest["options"] == {"margin": 0.4}
+    records = ArrayRecordDataSource(str(output / "pictures.array_record"))
+    first, *_ = sorted(
+        facescrub.pictures(root, margin=0.4).pictures, key=lambda it: it.file
+    )
+    face = preprocess.resize(first.image(first.contents()), 24)
+    assert records[0] == face.tobytes()
+
+
+@pytest.mark.parametrize(
+    "arguments, message",
+    [
+        (
+            ["--crop=1"],
+            "--crop is no option of --source=folder, which takes none of its own: "
+            "leave it out",
+        ),
+        (
+            ["--source=facescrub", "--crop=1"],
+            "--crop is no option of --source=facescrub, which takes --margin: leave it "
+            "out",
+        ),
+        (
+            ["--source=lfw", "--margin=1"],
+            "--margin is no option of --source=lfw, which takes --crop: leave it out",
+        ),
+        *(
+            (
+                ["--source=lfw", f"--crop={crop}"],
+                f"crop={crop}: expected a share above 0 and up to 1",
+            )
+            for crop in ("0", "1.5", "nan", "-1")
+        ),
+        *(
+            (
+                ["--source=facescrub", f"--margin={margin}"],
+                f"margin={margin}: expected a share of the box from 0 to 10",
+            )
+            for margin in ("-0.1", "nan", "inf")
+        ),
+        *(
+            (
+                [f"--max-skipped={share}"],
+                f"--max-skipped={share}: expected a share from 0 to 1",
+            )
+            for share in ("nan", "-1", "2")
+        ),
+    ],
+)
+def test_options_that_do_not_fit_are_one_line_and_nothing_is_left(
+    root, output, capsys, arguments, message
+):
+    assert prepare.main([str(root), str(output), *arguments]) == 1
+    assert capsys.readouterr().err == f"error: {message}\n"
+    assert listing(output.parent) == ["faces"]

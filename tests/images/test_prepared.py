@@ -27,6 +27,13 @@ def made(root, tmp_path):
     return tmp_path / "set"
 
 
+def rewrite(made, change) -> None:
+    """Give a set a manifest as if it had been made with it."""
+    manifest = json.loads((made / "manifest.json").read_text())
+    text = json.dumps(prepared.with_checksum(change(manifest)))
+    (made / "manifest.json").write_text(text)
+
+
 def splits(root, image_size=16, record=None):
     return prepared.splits(
         image_size=image_size, seed=0, root=str(root), record=record, test_fraction=0.3
@@ -93,6 +100,118 @@ def test_a_damaged_manifest_is_refused(made, text):
         splits(made)
 
 
+@pytest.mark.parametrize(
+    "before, after",
+    [
+        ('"size": 16', '"size": 8'),
+        ('"num_pictures": 12', '"num_pictures": 13'),
+        ('"source": "folder"', '"source": "lfw"'),
+        ('"options": {}', '"options": {"crop": 1}'),
+        ('"options"', '"optionz"'),
+        ('"sha256"', '"sha257"'),
+        ('"root": "/', '"root": "x/'),
+        ('"max_skipped": 0.05', '"max_skipped": 0.5'),
+    ],
+)
+def test_an_edited_manifest_is_refused(made, before, after):
+    text = (made / "manifest.json").read_text()
+    assert text.count(before) == 1
+    (made / "manifest.json").write_text(text.replace(before, after))
+    for read in (prepared.pictures, lambda made: prepared.maker(root=str(made))):
+        with pytest.raises(InputError, match="damaged .it is not as it was written.: "):
+            read(made)
+
+
+def earlier(manifest: dict) -> dict:
+    return {
+        name: x for name, x in manifest.items() if name not in ("sha256", "options")
+    }
+
+
+def test_a_manifest_of_an_earlier_version_is_read(made):
+    manifest = earlier(json.loads((made / "manifest.json").read_text()))
+    (made / "manifest.json").write_text(json.dumps(manifest))
+    assert len(prepared.pictures(made).pictures) == 12
+    assert prepared.maker(root=str(made)).root.name == "faces0"
+
+
+def test_a_set_of_an_unknown_source_explains_no_files(made):
+    rewrite(made, lambda manifest: manifest | {"source": "drawn"})
+    assert len(prepared.pictures(made).pictures) == 12
+    with pytest.raises(
+        InputError, match="source 'drawn', expected one of folder, face"
+    ):
+        prepared.maker(root=str(made))
+
+
+def test_one_colour_in_a_set_of_an_earlier_version_is_refused(made, monkeypatch):
+    first, *_ = prepared.pictures(made).pictures
+    with pytest.raises(
+        InputError, match="person0/0.png: 16x16 pixels of one colour, re"
+    ):
+        first.image(bytes([7]) * 16 * 16 * 3)
+
+
+NAMES = [
+    "a[1]",
+    "a[0:3]",
+    "a]b",
+    "a*",
+    "a?b",
+    "a@4",
+    "a\\b",
+    " a b ",
+    "é",
+    "a:b,{c}",
+    "%s",
+]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_any_utf_8_name_will_do(root, tmp_path, name):
+    made = tmp_path / name / name
+    prepare.prepare(root, made, source="folder", size=16)
+    first, *_ = prepared.pictures(made).pictures
+    assert len(first.contents()) == 16 * 16 * 3
+    assert [path.name for path in made.parent.iterdir()] == [name]
+
+
+def is_harmless(made, path, damaged: bytes, good: list) -> bool:
+    """Return whether a damaged file still gives what it gave; False where refused."""
+    path.write_bytes(damaged)
+    try:
+        prepared.maker(root=str(made))
+        found = prepared.pictures(made).pictures
+        state = [(x.identity, x.file, x.image(x.contents()).tobytes()) for x in found]
+    except InputError as error:
+        assert "\n" not in str(error) and ("remove" in str(error))
+        return False
+    assert state == good
+    return True
+
+
+@pytest.mark.parametrize(
+    "name", ["pictures.array_record", "index.jsonl", "manifest.json"]
+)
+def test_no_damage_gives_other_pictures_or_names(made, name):
+    path = made / name
+    whole = path.read_bytes()
+    found = prepared.pictures(made).pictures
+    good = [(x.identity, x.file, x.image(x.contents()).tobytes()) for x in found]
+    draws = np.random.default_rng(0)
+    # Half of them where something is: most of a small set's pictures are padding.
+    used = np.flatnonzero(np.frombuffer(whole, np.uint8))
+    refused = 0
+    for number in range(25):
+        place = int(draws.choice(used) if number % 2 else draws.integers(len(whole)))
+        flipped, zeroed = bytearray(whole), bytearray(whole)
+        flipped[place] ^= 1 << draws.integers(8)
+        zeroed[place : place + 500] = bytes(len(zeroed[place : place + 500]))
+        for damaged in (flipped, zeroed, whole[:place]):
+            refused += not is_harmless(made, path, bytes(damaged), good)
+    assert refused >= 25
+
+
 def test_an_edited_index_is_refused(made):
     index = made / "index.jsonl"
     index.write_text(index.read_text().replace("person0", "person9"))
@@ -138,8 +257,7 @@ def test_pictures_of_another_set_are_refused(root, made, tmp_path):
 
 
 def test_pixels_of_another_size_are_refused(made):
-    manifest = json.loads((made / "manifest.json").read_text())
-    (made / "manifest.json").write_text(json.dumps(manifest | {"size": 20}))
+    rewrite(made, lambda manifest: manifest | {"size": 20})
     first, *_ = prepared.pictures(made).pictures
     with pytest.raises(InputError, match="0.png: 768 bytes, expected 20 x 20 x 3; rem"):
         first.image(first.contents())

@@ -1,10 +1,12 @@
 import io
+import itertools
 import struct
 import zlib
 
 import numpy as np
 import pytest
 from PIL import ExifTags, Image
+from tiff_files import tiff
 
 from sdd_jax.errors import InputError
 from sdd_jax.images import preprocess
@@ -237,17 +239,155 @@ def test_a_box_that_would_take_all_memory_is_refused():
         square_box((-(10**9), -(10**9), 10**9, 10**9))
 
 
-@pytest.mark.parametrize("orientation", range(1, 9))
-def test_a_box_turns_with_the_picture(orientation):
-    stored = np.zeros((30, 50, 3), np.uint8)
-    left, top, right, bottom = box = (4, 6, 20, 13)
+def marked(box) -> np.ndarray:
+    """Return a black picture, wider than high, that is white in a box."""
+    left, top, right, bottom = box
+    stored = np.zeros((48, 80, 3), np.uint8)
     stored[top:bottom, left:right] = 255
-    stream = io.BytesIO()
+    return stored
+
+
+def asking_for(orientation: int, kind: str, stored: np.ndarray) -> bytes:
+    """Return a file that asks to be turned, in one of the ways there are to ask."""
     exif = Image.Exif()
     exif[ExifTags.Base.Orientation] = orientation
-    Image.fromarray(stored).save(stream, "png", exif=exif)
-    upright = preprocess.decode(stream.getvalue())
-    left, top, right, bottom = preprocess.upright_box(stream.getvalue(), box)
-    expected = np.zeros_like(upright)
-    expected[top:bottom, left:right] = 255
-    np.testing.assert_array_equal(upright, expected)
+    image = Image.fromarray(stored)
+    if kind == "TIFF by hand":
+        return tiff(stored[..., 0], 8, orientation=orientation, is_deflated=True)
+    if kind == "TIFF, XMP":
+        xmp = f'<x tiff:Orientation="{orientation}"/>'.encode()
+        return encoded(image, "TIFF", tiffinfo={700: xmp})
+    if kind == "PNG, behind its pixels":
+        contents = encoded(image)
+        data = exif.tobytes().removeprefix(b"Exif\x00\x00")
+        end = contents.index(b"IEND") - 4
+        checksum = struct.pack(">I", zlib.crc32(b"eXIf" + data))
+        chunk = struct.pack(">I", len(data)) + b"eXIf" + data + checksum
+        return contents[:end] + chunk + contents[end:]
+    options = {"quality": 100} if kind in ("JPEG", "WEBP", "AVIF") else {}
+    return encoded(image, kind, exif=exif, **options)
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+@pytest.mark.parametrize(
+    "kind",
+    [
+        *("JPEG", "TIFF", "PNG", "WEBP", "AVIF"),
+        *("TIFF by hand", "TIFF, XMP", "PNG, behind its pixels"),
+    ],
+)
+def test_a_box_turns_with_the_picture(kind, orientation):
+    box = (8, 16, 40, 32)
+    contents = asking_for(orientation, kind, marked(box))
+    upright, turned = preprocess.decode_with_box(contents, box, "x")
+    np.testing.assert_array_equal(upright, preprocess.decode(contents))
+    assert upright.shape[:2] == ((48, 80) if orientation < 5 else (80, 48))
+    left, top, right, bottom = turned
+    expected = np.zeros(upright.shape[:2], bool)
+    expected[top:bottom, left:right] = True
+    assert expected.sum() == 32 * 16
+    np.testing.assert_array_equal(upright[..., 1] > 127, expected)
+    # And it was turned, not only kept together with its box.
+    corner = np.zeros((48, 80), bool)
+    corner[16:32, 8:40] = True
+    turns = {3: 2, 6: -1, 8: 1, 1: 0}
+    if orientation in turns:
+        np.testing.assert_array_equal(expected, np.rot90(corner, turns[orientation]))
+
+
+@pytest.mark.parametrize("num_bits", [1, 2, 4, 8, 12, 16])
+@pytest.mark.parametrize("is_white_zero", [False, True])
+def test_a_grey_tiff_is_as_bright_as_it_looks(num_bits, is_white_zero):
+    white = 2**num_bits - 1
+    grey = np.arange(20 * 24).reshape(20, 24) * white // (20 * 24 - 1)
+    expected = as_rgb(np.rint(grey * (255 / white)).astype(np.uint8))
+    stored = white - grey if is_white_zero else grey
+    for order, is_tiled, is_deflated in itertools.product("<>", *[(False, True)] * 2):
+        contents = tiff(
+            stored,
+            num_bits,
+            is_white_zero=is_white_zero,
+            order=order,
+            is_tiled=is_tiled,
+            is_deflated=is_deflated,
+        )
+        # Pillow reads these of one order of bytes only.
+        if (
+            num_bits == 12
+            and (is_white_zero or order == ">")
+            or ((num_bits, is_white_zero, order) == (16, True, ">"))
+        ):
+            assert_refused(contents, "cannot be read")
+        else:
+            np.testing.assert_array_equal(preprocess.decode(contents), expected)
+
+
+@pytest.mark.parametrize(
+    "num_bits, sample_format, words",
+    [(32, 1, "32-bit grey, of"), (16, 2, "with a sign"), (32, 3, "with a sign or fr")],
+)
+def test_a_tiff_without_a_known_white_is_refused_however_dark(
+    num_bits, sample_format, words
+):
+    contents = tiff(RAMP, num_bits, sample_format=sample_format)
+    assert_refused(contents, "x.png", words, "nobody can say what is white")
+
+
+def test_deep_grey_with_another_white_is_scaled_by_it():
+    deep = RAMP.astype(np.uint16) * 16
+    contents = b"P5 6 4 4080\n" + deep.astype(">u2").tobytes()
+    np.testing.assert_array_equal(preprocess.decode(contents), as_rgb(RAMP))
+
+
+def noise(width: int, height: int) -> np.ndarray:
+    return np.random.default_rng(0).integers(0, 256, (height, width, 3), np.uint8)
+
+
+@pytest.mark.parametrize(
+    "width, height, words",
+    [
+        (1, 1, "x: 1x1 pixels; expected at least 16x16 of a face, replace or remove"),
+        (4000, 1, "x: 4000x1 pixels, of which 1x1 are taken; expected at least 16x16"),
+        (1, 4000, "x: 1x4000 pixels, of which 1x1 are taken"),
+        (15, 15, "x: 15x15 pixels; "),
+        (15, 400, "x: 15x400 pixels, of which 15x15 are taken"),
+    ],
+)
+def test_a_square_that_is_too_small_for_a_face_is_refused(width, height, words):
+    with pytest.raises(InputError, match=f"^{words}"):
+        preprocess.middle("x", encoded(Image.fromarray(noise(width, height))))
+
+
+def test_the_smallest_face_is_taken():
+    contents = encoded(Image.fromarray(noise(40, preprocess.MIN_SIDE)))
+    assert preprocess.middle("x", contents).shape == (16, 16, 3)
+
+
+@pytest.mark.parametrize("spread", [0, 1, 7])
+def test_one_colour_is_refused_whatever_the_noise(spread):
+    flat = np.array([200, 90, 10]) + noise(40, 30) % (spread + 1)
+    contents = encoded(Image.fromarray(flat.astype(np.uint8)))
+    with pytest.raises(InputError, match=r"^x: 30x30 pixels of one colour, red 20\d"):
+        preprocess.middle("x", contents)
+
+
+@pytest.mark.parametrize("place", [(0, 0), (13, 7), (29, 29)])
+def test_one_pixel_of_another_colour_is_not_one_colour(place):
+    image = np.full((30, 30, 3), 90, np.uint8)
+    image[(*place, 2)] = 98
+    assert preprocess.not_flat(image, "x") is image
+
+
+def test_a_saved_flat_jpeg_is_of_one_colour():
+    contents = encoded(Image.new("RGB", (64, 64), (201, 13, 77)), "JPEG", quality=30)
+    with pytest.raises(InputError, match="x: 64x64 pixels of one colour"):
+        preprocess.middle("x", contents)
+
+
+def test_a_cut_of_one_colour_in_a_picture_of_many_is_refused():
+    image = noise(40, 40)
+    image[:20] = 7
+    with pytest.raises(InputError, match="x: 20x40 pixels of one colour, red 7, green"):
+        preprocess.face_in(
+            encoded(Image.fromarray(image)), "x", lambda it: it[:20].swapaxes(0, 1)
+        )

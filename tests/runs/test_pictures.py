@@ -1,3 +1,4 @@
+import dataclasses
 import importlib.util
 
 import numpy as np
@@ -6,7 +7,6 @@ from PIL import Image
 
 from sdd_jax.errors import InputError
 from sdd_jax.images import folder, orl, preprocess
-from sdd_jax.images.preprocess import square_crop
 from sdd_jax.runs import pictures
 from sdd_jax.types import ImageSet
 
@@ -32,8 +32,11 @@ def splits():
     return {split: image_set(split, size) for split, size in sizes.items()}
 
 
-def chosen(splits, square=square_crop, **options) -> ImageSet:
-    found, skipped = pictures.chosen(FROM_SPLIT | options, splits, square)
+DRAWN = {"source": "synthetic"}
+
+
+def chosen(splits, data=DRAWN, **options) -> ImageSet:
+    found, skipped = pictures.chosen(FROM_SPLIT | options, splits, data)
     assert skipped == []
     return found
 
@@ -47,19 +50,21 @@ def refusal_of(splits, **options) -> str:
 
 
 def grey_values(found: ImageSet) -> list[int]:
-    """Return the values of pictures that are of one grey each."""
+    """Return the values of pictures that are of one grey each, but at the right."""
     values = []
     for index in range(len(found)):
         picture = found.read(index)
         assert picture.shape == (SIZE, SIZE, 3) and picture.dtype == np.uint8
-        assert (picture == picture[0, 0, 0]).all()
+        assert (picture[:, :12] == picture[0, 0, 0]).all()
         values.append(int(picture[0, 0, 0]))
     return values
 
 
 def write_grey(path, value: int, size: tuple[int, int] = (30, 20)) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    Image.new("L", size, value).save(path)
+    picture = Image.new("L", size, value)
+    picture.paste(255 - value, (24, 0, *size))  # or nothing would be seen in it
+    picture.save(path)
 
 
 @pytest.mark.parametrize(
@@ -119,7 +124,7 @@ def test_a_folder_gives_its_pictures_at_any_depth_in_order(splits, tmp_path):
         write_grey(tmp_path / name, value)
     (tmp_path / "notes.txt").write_text("no picture")
     options = FROM_SPLIT | {"images": str(tmp_path)}
-    found, skipped = pictures.chosen(options, splits, square_crop)
+    found, skipped = pictures.chosen(options, splits, DRAWN)
     reason = "no image, by its suffix and its first bytes"
     assert skipped == [{"path": str(tmp_path / "notes.txt"), "reason": reason}]
     expected = ["a.PNG", "b.png", "deep/er/c.jpg"]
@@ -142,7 +147,7 @@ def test_a_folder_gives_what_training_takes_from_it(splits, tmp_path):
     (root / "ann" / "b.heic").write_bytes(b"\0\0\0\x18ftypheic")
     trained = folder.pictures(root)
     options = FROM_SPLIT | {"images": str(root)}
-    found, skipped = pictures.chosen(options, splits, square_crop)
+    found, skipped = pictures.chosen(options, splits, DRAWN)
     left_out = {row["path"]: row["reason"] for row in skipped}
     assert "a HEIC image" in left_out.pop(str(root / "ann/b.heic"))
     assert left_out == {str(root / x["path"]): x["reason"] for x in trained.others}
@@ -211,7 +216,7 @@ def test_a_damaged_file_in_a_folder_is_left_out_and_the_rest_is_taken(splits, tm
     write_grey(tmp_path / "good.png", 7)
     (tmp_path / "text.jpg").write_text("no picture")
     options = FROM_SPLIT | {"images": str(tmp_path)}
-    found, skipped = pictures.chosen(options, splits, square_crop)
+    found, skipped = pictures.chosen(options, splits, DRAWN)
     assert found.files == (str(tmp_path / "good.png"),)
     [row] = skipped
     assert row["path"] == str(tmp_path / "text.jpg")
@@ -224,23 +229,27 @@ def test_a_folder_of_nothing_but_damage_is_refused(splits, tmp_path):
 
 
 @pytest.mark.parametrize(
-    "mode, colour, suffix, expected",
+    "mode, colour, other, suffix, expected",
     [
-        ("L", 77, "pgm", (77, 77, 77)),
-        ("CMYK", (0, 255, 255, 0), "tif", (255, 0, 0)),
-        ("I;16", 257 * 77, "png", (77, 77, 77)),
-        ("RGBA", (10, 200, 30, 255), "png", (10, 200, 30)),
-        ("P", 0, "gif", (0, 0, 0)),
+        ("L", 77, 0, "pgm", (77, 77, 77)),
+        ("CMYK", (0, 255, 255, 0), (0, 0, 0, 0), "tif", (255, 0, 0)),
+        ("I;16", 257 * 77, 0, "png", (77, 77, 77)),
+        ("RGBA", (10, 200, 30, 255), (0, 0, 0, 255), "png", (10, 200, 30)),
+        ("P", 0, 1, "gif", (0, 0, 0)),
     ],
 )
 def test_grey_cmyk_16_bit_and_other_files_go_through(
-    splits, tmp_path, mode, colour, suffix, expected
+    splits, tmp_path, mode, colour, other, suffix, expected
 ):
     path = tmp_path / f"picture.{suffix}"
-    Image.new(mode, (20, 30), colour).save(path)
+    image = Image.new(mode, (20, 30), colour)
+    if mode == "P":
+        image.putpalette([0, 0, 0, 255, 255, 255])
+    image.paste(other, (16, 0, 20, 30))
+    image.save(path)
     picture = chosen(splits, images=str(path)).read(0)
     assert picture.shape == (SIZE, SIZE, 3)
-    assert (picture == np.array(expected)).all()
+    assert (picture[:, :10] == np.array(expected)).all()
 
 
 def test_a_picture_of_the_faces_own_size_is_cropped_like_theirs(splits, tmp_path):
@@ -251,7 +260,7 @@ def test_a_picture_of_the_faces_own_size_is_cropped_like_theirs(splits, tmp_path
     file = tmp_path / "7.png"
     whole = orl.decode((orl.find_root() / name).read_bytes(), name)
     Image.fromarray(whole).save(file)
-    found = chosen(faces, orl.square, images=f"{file},{name}")
+    found = chosen(faces, {"source": "orl"}, images=f"{file},{name}")
     np.testing.assert_array_equal(found.read(0), found.read(1))
     assert found.labels.tolist() == [-1, 0]
 
@@ -262,3 +271,102 @@ def test_a_file_whose_name_holds_a_comma_is_one_file(splits, tmp_path):
     found = chosen(splits, images=str(path))
     assert found.files == (str(path),)
     assert grey_values(found) == [7]
+
+
+def test_any_number_of_files_is_a_list_and_no_name(splits, tmp_path):
+    folder = tmp_path / ("a_long_name_" * 10)
+    paths = [folder / f"{number}.png" for number in range(60)]
+    for number, path in enumerate(paths):
+        write_grey(path, number)
+    found = chosen(splits, images=",".join(map(str, paths)))
+    assert found.files == tuple(map(str, paths))
+    assert grey_values(found) == list(range(60))
+
+
+@pytest.mark.parametrize(
+    "names",
+    [
+        ["one, two.png", "three.png"],
+        ["three.png", "one, two.png"],
+        ["one,two,three,four.png"],
+        ["one,.png", ",two.png"],
+        ["one,,two.png", "three.png"],
+        [" in front.png", "behind.png "],
+        ["a,b/c,d.png", "a,b/e.png"],
+    ],
+)
+def test_a_name_may_hold_commas_and_spaces_beside_others(
+    splits, tmp_path, monkeypatch, names
+):
+    monkeypatch.chdir(tmp_path)
+    for value, name in enumerate(names):
+        path = tmp_path / name
+        path.parent.mkdir(exist_ok=True)
+        write_grey(tmp_path / "grey.png", value)
+        (tmp_path / "grey.png").rename(path)
+    found = chosen(splits, images=",".join(names))
+    assert found.files == tuple(names)
+    assert grey_values(found) == list(range(len(names)))
+
+
+def test_a_name_in_the_data_may_hold_a_comma(splits):
+    files = ("ann, the first.png", *splits["train"].files[1:])
+    splits["train"] = dataclasses.replace(splits["train"], files=files)
+    found = chosen(splits, images="test/1.png,ann, the first.png,test/2.png")
+    assert found.files == ("test/1.png", "ann, the first.png", "test/2.png")
+
+
+def test_what_can_be_no_path_is_no_picture(splits):
+    for name in ("x" * 300, "a/" * 3000, "zero\0byte.png", "~\0", "\0"):
+        message = refusal_of(splits, images=f"test/1.png,{name},test/2.png")
+        assert message.startswith(f"no picture {name[:200]}")
+        assert len(message) < 400
+    message = refusal_of(splits, images="~nobody_at_all/a.png,b.png")
+    assert message.startswith("~nobody_at_all/a.png: there is no home folder for")
+
+
+def test_the_missing_one_of_many_is_named(splits, tmp_path):
+    write_grey(tmp_path / "good.png", 7)
+    good, gone = tmp_path / "good.png", tmp_path / "gone.png"
+    message = refusal_of(splits, images=f"{good}, {gone} ,{good}")
+    assert message.startswith(f"no picture {gone}: expected a file, a folder or")
+
+
+def test_an_image_asked_for_twice_is_explained_once_and_that_is_said(
+    splits, tmp_path, capsys
+):
+    write_grey(tmp_path / "a.png", 1)
+    write_grey(tmp_path / "b.png", 2)
+    wanted = f"{tmp_path / 'b.png'},test/1.png,{tmp_path},test/1.png,train/1.png"
+    found = chosen(splits, images=wanted)
+    assert grey_values(found) == [2, 201, 1, 1]
+    assert capsys.readouterr().out == (
+        "images asked for more than once, explained once: 2 "
+        f"({tmp_path / 'b.png'}, test/1.png)\n"
+    )
+
+
+@pytest.mark.parametrize(
+    "size, value, reason",
+    [
+        (
+            (4000, 1),
+            None,
+            "4000x1 pixels, of which 1x1 are taken; expected at least 16",
+        ),
+        ((1, 1), None, "1x1 pixels; expected at least 16x16 of a face"),
+        ((30, 20), 90, "20x20 pixels of one colour, red 90, green 90, blue 90; exp"),
+    ],
+)
+def test_what_can_show_no_face_is_refused_or_left_out(
+    splits, tmp_path, size, value, reason
+):
+    write_grey(tmp_path / "good.png", 7)
+    pixels = np.random.default_rng(0).integers(0, 256, size[::-1]).astype(np.uint8)
+    path = tmp_path / "bad.png"
+    Image.fromarray(pixels if value is None else pixels * 0 + value).save(path)
+    assert refusal_of(splits, images=str(path)).startswith(f"{path}: {reason}")
+    options = FROM_SPLIT | {"images": str(tmp_path)}
+    found, [skipped] = pictures.chosen(options, splits, DRAWN)
+    assert found.files == (str(tmp_path / "good.png"),)
+    assert skipped["path"] == str(path) and reason in skipped["reason"]

@@ -12,7 +12,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 import numpy as np
-from jaxtyping import Float, UInt8
+from jaxtyping import UInt8
 from PIL import Image
 
 from sdd_jax.errors import InputError
@@ -76,46 +76,15 @@ def _same(name: str) -> str:
     return exact(exact(name).casefold())
 
 
-def read_boxes(
-    path: Path, pictures: Sequence[str]
-) -> dict[str, Float[np.ndarray, "4"]]:
-    """Return the box of each picture that a file of JSON lines names.
-
-    Raises:
-        InputError: The file is missing or damaged, or fits none of the pictures.
-    """
-    try:
-        lines = read_text(path).split("\n")
-    except OSError as error:
-        raise InputError(
-            f"{path}: {error.strerror or error}; expected a file of boxes"
-        ) from error
-    found = {}
-    for number, line in enumerate(lines, 1):
-        if not line.strip():
-            continue
-        try:
-            row = json.loads(line)
-            box = np.array(row["box"], np.float64)
-            name = row["path"]
-            if box.shape != (4,) or not (box[:2] < box[2:]).all() or name in found:
-                raise ValueError
-        except (ValueError, KeyError, TypeError) as error:
-            raise InputError(
-                f'{path}, line {number}: expected {{"path": "ann/1.jpg", "box": [x1, '
-                "y1, x2, y2]}, x1 below x2, y1 below y2, each path once"
-            ) from error
-        found[name] = box
-    if not found.keys() & set(pictures):
-        raise InputError(
-            f"{path}: none of its {len(found)} paths is a picture of SOURCE; expected "
-            f"paths such as {pictures[0]}"
-        )
-    return found
-
-
-def begin(output: Path, options: Mapping[str, Any]) -> None:
+def begin(
+    output: Path, options: Mapping[str, Any], earlier: Mapping[str, Any] | None = None
+) -> None:
     """Make the folder, or go on with one that was begun with the same options.
+
+    Args:
+        output: The folder.
+        options: What the crops depend on.
+        earlier: What those were that an earlier version did not write down.
 
     Raises:
         InputError: The folder is something else's, or was begun with other options.
@@ -132,7 +101,7 @@ def begin(output: Path, options: Mapping[str, Any]) -> None:
         output.mkdir(parents=True, exist_ok=True)
         write_json(path, dict(options))
     try:
-        before = json.loads(read_text(path))
+        before = {**(earlier or {}), **json.loads(read_text(path))}
         changed = [
             f"{name}={before[name]} and not {value}"
             for name, value in options.items()

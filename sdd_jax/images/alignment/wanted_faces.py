@@ -10,7 +10,9 @@ import numpy as np
 from sdd_jax.errors import InputError
 from sdd_jax.images import facescrub, facescrub_files, preprocess
 from sdd_jax.images.alignment import aligned_folder
+from sdd_jax.images.alignment.boxes import read_boxes
 from sdd_jax.images.facescrub_lists import read_lists
+from sdd_jax.screen import say
 
 
 class Wanted(NamedTuple):
@@ -22,29 +24,77 @@ class Wanted(NamedTuple):
     sha256: str | None  # tells these boxes from others
 
 
-def wanted_faces(source: Path, paths: Sequence[str], boxes: Path | None) -> Wanted:
+def wanted_faces(
+    source: Path,
+    paths: Sequence[str],
+    boxes: Path | None,
+    *,
+    largest_face: bool = False,
+) -> Wanted:
     """Return which pictures to take, and how to read one.
+
+    Those without a box, where there are boxes, are counted on the screen. To read one
+    is an InputError, unless the largest face is to be taken.
 
     Args:
         source: Where the pictures are.
         paths: All there are, below it.
         boxes: JSON lines with path and box; or a folder with FaceScrub's lists, whose
             pictures alone are taken then; or None.
+        largest_face: Of a picture without a box, take the largest face.
 
     Raises:
         InputError: The boxes are missing, damaged, or of other pictures.
     """
-    if boxes and boxes.is_dir():
-        return _by_lists(source, paths, boxes)
-    box_of = aligned_folder.read_boxes(boxes, paths) if boxes else {}
+    if boxes is None:
+        wanted = Wanted(
+            list(paths), lambda path: (_photograph(source, path), None), None
+        )
+        return wanted
+    if boxes.is_dir():
+        wanted, boxed = _by_lists(source, paths, boxes)
+    else:
+        box_of = read_boxes(boxes, source, paths)
+        wanted = Wanted(
+            list(paths),
+            lambda path: (_photograph(source, path), box_of[path]),
+            aligned_folder.sha256(boxes),
+        )
+        boxed = box_of.keys()
+    without = [path for path in wanted.paths if path not in boxed]
+    if not without:
+        return wanted
+    some = ", ".join(without[:3]) + (", ..." if without[3:] else "")
+    say(
+        f"pictures without a box in {boxes}: {len(without)} of {len(wanted.paths)} "
+        f"({some}), "
+        + (
+            "their largest face is taken"
+            if largest_face
+            else "left out; --largest-face takes their largest face"
+        )
+    )
 
     def read(path: str) -> tuple[np.ndarray, Any]:
-        return preprocess.decode(source / path), box_of.get(path)
+        if path in boxed:
+            return wanted.read(path)
+        if largest_face:
+            return _photograph(source, path), None
+        raise InputError(
+            f"{path}: no box in {boxes}; expected a line for it, or --largest-face"
+        )
 
-    return Wanted(list(paths), read, aligned_folder.sha256(boxes))
+    return wanted._replace(read=read)
 
 
-def _by_lists(source: Path, paths: Sequence[str], boxes: Path) -> Wanted:
+def _photograph(source: Path, path: str) -> np.ndarray:
+    return preprocess.decode(source / path)
+
+
+def _by_lists(
+    source: Path, paths: Sequence[str], boxes: Path
+) -> tuple[Wanted, set[str]]:
+    """Return the photographs, and which of them the lists have."""
     listed = read_lists(boxes)
     files = {
         source / path: facescrub_files.identity_of(source / path, source)
@@ -58,13 +108,13 @@ def _by_lists(source: Path, paths: Sequence[str], boxes: Path) -> Wanted:
             "facescrub_actresses.txt and the photographs as downloaded, or leave "
             "--boxes out to take the largest faces"
         )
+    faces = {path: photographs.get(source / path) for path in paths}
 
     def read(path: str) -> tuple[np.ndarray, Any]:
         contents = preprocess.read_file(source / path)
-        image, box = facescrub.photograph_and_box(
-            source / path, photographs[source / path], contents
-        )
+        image, box = facescrub.photograph_and_box(source / path, faces[path], contents)
         return image, np.array(box, np.float64)
 
     taken = [path for path in paths if source / path in photographs]
-    return Wanted(taken, read, hashlib.sha256(repr(listed).encode()).hexdigest())
+    sha256 = hashlib.sha256(repr(listed).encode()).hexdigest()
+    return Wanted(taken, read, sha256), {path for path in taken if faces[path]}

@@ -102,50 +102,15 @@ def test_names_that_were_given_stay():
     assert aligned_folder.names(["a.jpg"], given)["a.jpg"] == "a.jpg.png.png"
 
 
-def test_boxes_are_read_by_path(tmp_path):
-    path = tmp_path / "boxes.jsonl"
-    path.write_text('{"path": "ü.png", "box": [1, 2, 3.5, 4], "who": "ann"}\n\n')
-    [(name, box)] = aligned_folder.read_boxes(path, ["ü.png", "b.png"]).items()
-    assert name == "ü.png"
-    np.testing.assert_array_equal(box, [1, 2, 3.5, 4])
-
-
-GOOD = '{"path": "a.png", "box": [1, 2, 3, 4]}'
-
-
-@pytest.mark.parametrize(
-    "line",
-    [
-        "a.png\t1,2,3,4",
-        "[]",
-        '{"path": "b.png"}',
-        '{"box": [1, 2, 3, 4]}',
-        '{"path": "b.png", "box": [1, 2, 3]}',
-        '{"path": "b.png", "box": [3, 2, 1, 4]}',
-        '{"path": "b.png", "box": [1, 2, NaN, 4]}',
-        '{"path": ["b.png"], "box": [1, 2, 3, 4]}',
-        GOOD,
-    ],
-)
-def test_a_line_that_is_no_box_is_refused_by_number(tmp_path, line):
-    path = tmp_path / "boxes.jsonl"
-    path.write_text(f"{GOOD}\n{line}\n")
-    assert refusal(aligned_folder.read_boxes, path, ["a.png"]) == (
-        f'{path}, line 2: expected {{"path": "ann/1.jpg", "box": [x1, y1, x2, y2]}}, '
-        "x1 below x2, y1 below y2, each path once"
+def test_what_an_earlier_version_did_not_write_down_is_as_it_was(tmp_path):
+    aligned_folder.begin(tmp_path / "out", {"size": 112})
+    earlier = {"largest_face": True}
+    now = {"size": 112, "largest_face": True}
+    aligned_folder.begin(tmp_path / "out", now, earlier)
+    message = refusal(
+        aligned_folder.begin, tmp_path / "out", now | {"largest_face": False}, earlier
     )
-
-
-def test_boxes_of_other_pictures_are_refused(tmp_path):
-    path = tmp_path / "boxes.jsonl"
-    path.write_text(GOOD)
-    assert refusal(aligned_folder.read_boxes, path, ["ann/a.png"]) == (
-        f"{path}: none of its 1 paths is a picture of SOURCE; expected paths such as "
-        "ann/a.png"
-    )
-    path.unlink()
-    message = refusal(aligned_folder.read_boxes, path, ["ann/a.png"])
-    assert message == f"{path}: No such file or directory; expected a file of boxes"
+    assert "was begun with largest_face=True and not False: give the same" in message
 
 
 def test_a_folder_is_begun_once_and_then_gone_on_with(tmp_path):

@@ -27,14 +27,50 @@ def test_without_boxes_the_largest_face_of_every_picture_is_wanted(root):
     assert pixels.shape == (64, 64, 3) and box is None
 
 
-def test_a_file_of_boxes_names_some_pictures(root, tmp_path):
-    first, second, *_ = paths_in(root)
+def test_a_picture_without_a_box_is_left_out_and_counted(root, tmp_path, capsys):
+    first, second, third, fourth = paths_in(root)
     path = tmp_path / "boxes.jsonl"
     path.write_text(json.dumps({"path": first, "box": [1, 2, 3, 4]}) + "\n")
     wanted = wanted_faces(root, paths_in(root), path)
     assert wanted.read(first)[1].tolist() == [1, 2, 3, 4]
-    assert wanted.read(second)[1] is None
+    with pytest.raises(InputError) as caught:
+        wanted.read(second)
+    assert str(caught.value) == (
+        f"{second}: no box in {path}; expected a line for it, or --largest-face"
+    )
     assert wanted.paths == paths_in(root) and len(wanted.sha256) == 64
+    assert capsys.readouterr().out == (
+        f"pictures without a box in {path}: 3 of 4 ({second}, {third}, {fourth}), left "
+        "out; --largest-face takes their largest face\n"
+    )
+
+
+def test_or_its_largest_face_is_taken_if_that_is_asked_for(root, tmp_path, capsys):
+    first, second, *_ = paths_in(root)
+    path = tmp_path / "boxes.jsonl"
+    path.write_text(json.dumps({"path": first, "box": [1, 2, 3, 4]}) + "\n")
+    wanted = wanted_faces(root, paths_in(root), path, largest_face=True)
+    assert wanted.read(first)[1].tolist() == [1, 2, 3, 4]
+    pixels, box = wanted.read(second)
+    assert pixels.shape == (64, 64, 3) and box is None
+    out = capsys.readouterr().out
+    assert "3 of 4 (" in out and out.endswith("), their largest face is taken\n")
+
+
+def test_so_it_is_with_a_photograph_that_no_list_has(root, capsys):
+    first = paths_in(root)[0]
+    (root / first).rename(root / first.replace("_0.", "_99."))
+    first = first.replace("_0.", "_99.")
+    wanted = wanted_faces(root, paths_in(root), root)
+    with pytest.raises(InputError, match=f"{first}: no box in .*facescrub; expected a"):
+        wanted.read(first)
+    wanted = wanted_faces(root, paths_in(root), root, largest_face=True)
+    assert wanted.read(first)[1] is None
+    left, taken = capsys.readouterr().out.splitlines()
+    assert left.endswith(
+        f"1 of 4 ({first}), left out; --largest-face takes their largest face"
+    )
+    assert taken.endswith(f"1 of 4 ({first}), their largest face is taken")
 
 
 def test_facescrubs_lists_say_where_each_face_is(root):
