@@ -146,15 +146,17 @@ def test_so_it_is_with_tfdss_lfw(tmp_path, monkeypatch, crop):
     listed = [path for path in sorted(root.glob("*/*"))]
 
     def of_tfds(name, *, data_dir, image):
-        return [
-            prepared.Picture(
-                path.parent.name,
-                f"{path.parent.name}/{place}",
-                path.read_bytes,
-                lambda contents, path=path: image(str(path), contents),
-            )
-            for place, path in enumerate(listed)
-        ]
+        return prepared.Collection(
+            [
+                prepared.Picture(
+                    path.parent.name,
+                    f"{path.parent.name}/{place}",
+                    path.read_bytes,
+                    lambda contents, path=path: image(str(path), contents),
+                )
+                for place, path in enumerate(listed)
+            ]
+        )
 
     monkeypatch.setattr("sdd_jax.images.tfds.pictures", of_tfds)
     data = LFW | {"data_dir": str(tmp_path), "crop": crop}
