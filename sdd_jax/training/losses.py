@@ -30,7 +30,22 @@ def cross_entropy(
     num_batch, num_classes = logits.shape
     labels = checks.classes(labels, num_classes, "labels", (num_batch,))
     checks.require(label_smoothing, SMOOTHING, "label_smoothing")
-    targets = jnp.equal(labels[:, None], jnp.arange(num_classes)).astype(jnp.float32)
-    targets = optax.smooth_labels(targets, label_smoothing)
-    losses = optax.softmax_cross_entropy(logits.astype(jnp.float32), targets)
+    losses = cross_entropy_of_classes(logits, labels, label_smoothing=label_smoothing)
     return jnp.where(checks.are_classes(labels, num_classes), losses, jnp.nan)
+
+
+def cross_entropy_of_classes(
+    logits: Float[Array, "batch classes"],
+    labels: Int[Array, " batch"],
+    *,
+    label_smoothing: float,
+) -> Float[Array, " batch"]:
+    """Return `cross_entropy` of labels that are known to be classes.
+
+    For whoever differentiates it, and looks after the labels outside of the gradient:
+    in it, even a choice that is always the same rounds otherwise.
+    """
+    classes = jnp.arange(logits.shape[1])
+    targets = jnp.equal(labels[:, None], classes).astype(jnp.float32)
+    targets = optax.smooth_labels(targets, label_smoothing)
+    return optax.softmax_cross_entropy(logits.astype(jnp.float32), targets)

@@ -10,9 +10,9 @@ from flax import nnx
 from jax import Array
 from jaxtyping import Key
 
-from sdd_jax import sharding
+from sdd_jax import checks, sharding
 from sdd_jax.models import FaceClassifier
-from sdd_jax.training.losses import cross_entropy
+from sdd_jax.training.losses import cross_entropy, cross_entropy_of_classes
 from sdd_jax.training.optimizer import trained_by, trained_parts
 from sdd_jax.types import Batch, TrainState
 
@@ -76,6 +76,8 @@ def train_step(
 ) -> tuple[TrainState, dict[str, Array]]:
     """Return the next state and the step's loss, accuracy (0 to 1) and gradient norm.
 
+    The loss is NaN where a label is no class.
+
     Args:
         state: before the step.
         inputs: whatever `logits` takes: pictures, or their cached features.
@@ -96,7 +98,9 @@ def train_step(
             graphdef, trained, update_batch_stats=update_batch_stats, remat=remat
         )
         outputs = logits(model, inputs)
-        losses = cross_entropy(outputs, labels, label_smoothing=label_smoothing)
+        losses = cross_entropy_of_classes(
+            outputs, labels, label_smoothing=label_smoothing
+        )
         batch_stats = nnx.to_pure_dict(nnx.state(model, nnx.BatchStat))
         return losses.mean(), (outputs, batch_stats)
 
@@ -105,8 +109,9 @@ def train_step(
     )
     updates, opt_state = tx.update(gradients, state.opt_state, state.params)
     params = optax.apply_updates(state.params, updates)
+    are_classes = checks.are_classes(labels, outputs.shape[1]).all()
     metrics = {
-        "loss": value,
+        "loss": jnp.where(are_classes, value, jnp.nan),
         "accuracy": (outputs.argmax(1) == labels).mean(),
         "gradient_norm": optax.tree.norm(gradients),
     }

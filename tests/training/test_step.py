@@ -182,6 +182,14 @@ def test_on_features_the_heads_gradient_is_the_one_worked_by_hand(labels):
     np.testing.assert_allclose(metrics["accuracy"], accuracy, rtol=1e-6)
 
 
+@pytest.mark.parametrize("wrong", [-1, NUM_CLASSES])
+def test_the_loss_of_a_label_that_is_no_class_is_nan(images, labels, wrong):
+    graphdef, state = training.init_state(tiny_classifier(), keep_gradients(), "head")
+    step = make_step(graphdef, keep_gradients())
+    _, metrics = step(state, images, labels.at[1].set(wrong))
+    assert np.isnan(metrics["loss"])
+
+
 def test_training_tells_dark_from_bright():
     pictures = np.full((6, 8, 8, 3), 40, np.uint8)
     pictures[3:] = 210
