@@ -15,6 +15,8 @@ torch = pytest.importorskip(
 from torch_containers import UNITS_PER_STAGE, load_oracle  # noqa: E402
 
 FIRST = "input_layer.0.weight"
+# What PyTorch says of its own, such as of a compiler that it does not find.
+pytestmark = pytest.mark.filterwarnings("ignore")
 ZIPPED = pytest.mark.parametrize("zipped", [True, False], ids=["zip", "legacy"])
 
 
@@ -33,7 +35,7 @@ def kernel_of(converted):
     return converted.variables["backbone"]["stem"]["conv"]["kernel"]
 
 
-def expected(net, dtype=None):
+def expected(net, dtype=torch.float32):
     kernel = net.input_layer[0].weight.detach().to(dtype).float()
     return kernel.numpy().transpose(2, 3, 1, 0)
 
