@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import matplotlib
+from matplotlib.backend_bases import FigureCanvasBase
 from rich.table import Table
 
 from benchmarks import command
@@ -100,8 +101,14 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _run(options: argparse.Namespace) -> None:
-    plot = expanded(options.plot)
-    plot.parent.mkdir(parents=True, exist_ok=True)  # before hours of measuring
+    plot = expanded(options.plot)  # looked at before hours of measuring
+    kinds = FigureCanvasBase.get_supported_filetypes()
+    if plot.is_dir() or plot.suffix.lower().removeprefix(".") not in kinds:
+        raise InputError(
+            f"--plot is {plot}, which is no file that can be drawn: expected a name "
+            f"that ends in .png, .svg or .pdf"
+        )
+    plot.parent.mkdir(parents=True, exist_ok=True)
     network = (f"--arch={options.arch}", f"--dtype={options.dtype}")
     images = [with_images(n, *network) for n in options.images]
     identities = ",".join(map(str, options.identities))

@@ -102,13 +102,18 @@ def measure(
 def main(arguments: list[str] | None = None) -> int:
     """Measure all sets with all numbers of threads, and return the exit status."""
     parser = command.parser(__doc__)
-    parser.add_argument("--images", type=int, default=512, help="read in each run")
+    parser.add_argument(
+        "--images", type=command.at_least(1), default=512, help="read in each run"
+    )
     parser.add_argument("--batch_size", type=command.at_least(1), default=64)
     parser.add_argument(
         "--threads", type=command.at_least(1), nargs="+", default=[1, 2, 4]
     )
     parser.add_argument(
-        "--needed", type=float, default=5000, help="images a second the device takes"
+        "--needed",
+        type=command.at_least(1),
+        default=5000,
+        help="images a second the device takes",
     )
     options = parser.parse_args(arguments)
     return command.run(lambda: _run(options))

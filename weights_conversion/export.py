@@ -53,7 +53,8 @@ def export(directory: Path, output: Path) -> dict[str, Any]:
         InputError: there is such a file already, its suffix stands for another colour
             order, or the checkpoint is a file or no network of AdaFace's.
     """
-    if output.suffix not in PREFIXES:
+    suffix = output.suffix.lower()
+    if suffix not in PREFIXES:
         raise InputError(
             f"{output} is no name for an export: expected one that ends in "
             f"{', '.join(PREFIXES)}"
@@ -70,11 +71,11 @@ def export(directory: Path, output: Path) -> dict[str, Any]:
     described = description["model"]
     _check_network(directory, described)
     order = models.input_spec(described).colour_order
-    prefix = PREFIXES[output.suffix]
+    prefix = PREFIXES[suffix]
     if CONTAINERS[prefix] != order:
         fitting = [s for s, p in PREFIXES.items() if CONTAINERS[p] == order]
         raise InputError(
-            f"{directory} holds a network for {order}, but {output.suffix} says "
+            f"{directory} holds a network for {order}, but {suffix} says "
             f"{CONTAINERS[prefix]} (prefix {prefix!r}): choose a name that ends in "
             f"{' or '.join(fitting)}"
         )
@@ -159,17 +160,24 @@ def _training_head(
 
 def _write(output: Path, tensors: Mapping[str, np.ndarray]) -> None:
     """Write the container that the suffix says, whole or not at all."""
-    output.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        output.parent.mkdir(parents=True, exist_ok=True)
+    except (FileExistsError, NotADirectoryError) as error:
+        in_the_way = next(p for p in output.parents if p.exists() and not p.is_dir())
+        raise InputError(
+            f"{output} cannot be made: {in_the_way} is a file, expected a folder; "
+            f"choose another name"
+        ) from error
     fresh = output.with_name(f".{output.name}-new")
     try:
         with fresh.open("wb") as stream:
-            if output.suffix == ".safetensors":
+            if output.suffix.lower() == ".safetensors":
                 # What Hugging Face's loaders ask for.
                 metadata = {"format": "pt"}
                 stream.write(safetensors.numpy.save(dict(tensors), metadata))
             else:
                 value, storages = torch_writing.tensors_and_storages(tensors)
-                if output.suffix == ".ckpt":
+                if output.suffix.lower() == ".ckpt":
                     value = {"state_dict": value}
                 torch_writing.write_zip(stream, value, storages)
             stream.flush()

@@ -64,8 +64,10 @@ def read(path: Path, is_wanted: Callable[[Iterable[str]], bool]) -> Contents:
                 "expected weights as published or saved alone: "
                 "torch.save(model.state_dict(), PATH)"
             )
+        # A damaged archive's names may be as long as the file.
+        reason = str(error) if isinstance(error, InputError) else str(error)[:300]
         raise InputError(
-            f"{path} cannot be used: {str(error) or 'it is damaged'}; nothing of it "
+            f"{path} cannot be used: {reason or 'it is damaged'}; nothing of it "
             f"was run: {way_out}"
         ) from None
 

@@ -127,6 +127,13 @@ def test_processes_that_all_fail_are_one_line(capsys, monkeypatch):
     assert "cannot read or write /nowhere/at" in error_of(capsys, "growth", plot)
 
 
+@pytest.mark.parametrize("name", ["plot", "plot.xyz", "folder.png"])
+def test_a_plot_that_cannot_be_drawn_is_told_at_once(name, tmp_path, capsys):
+    (tmp_path / "folder.png").mkdir()
+    message = error_of(capsys, "growth", f"--plot={tmp_path / name}")
+    assert "which is no file that can be drawn: expected a name that ends" in message
+
+
 def _refuse(path, **options):
     raise PermissionError(13, "Permission denied", str(path))
 
@@ -144,6 +151,8 @@ def _refuse(path, **options):
         ("identities", "--arch=ir_999", "invalid choice: 'ir_999'"),
         ("convolutions", "--images=x", "found 'x', expected a whole number"),
         ("input_pipeline", "--threads=0", "'0', expected a whole number, at least 1"),
+        ("input_pipeline", "--images=0", "'0', expected a whole number, at least 1"),
+        ("input_pipeline", "--needed=nan", "found 'nan', expected a whole number"),
         ("precision", "--images=0", "'0', expected a whole number, at least 1"),
         ("seeds", "--seeds=-1", "expected a whole number, at least 0"),
         ("torch_baseline", "--batch_size=0", "expected a whole number, at least 1"),

@@ -1,11 +1,14 @@
 """The benchmarks that run beside PyTorch: both sides must compute the same."""
 
 import importlib.util
+import json
 
 import numpy as np
 import pytest
 
-pytest.importorskip("torch", reason="PyTorch's side needs the extra [parity]")
+from benchmarks import command, torch_baseline
+
+torch = pytest.importorskip("torch", reason="PyTorch's side needs the extra [parity]")
 
 HEAD = "head only"
 
@@ -23,6 +26,18 @@ def test_torch_baseline(result_of):
     assert (theirs is None) == (rates["pytorch-grad-cam"] is None)
     assert theirs is None or set(theirs) == {"grad_cam", "random_map"}
     assert result["batch_size"] == 2 and result["dtype"] == "float32"
+
+
+def test_compile_is_asked_of_what_is_written_by_hand(monkeypatch, capsys):
+    asked = []
+    monkeypatch.setattr(command, "require_compiler", lambda: asked.append("compiler"))
+    monkeypatch.setattr(
+        torch.nn.Module, "compile", lambda self, **options: asked.append(options)
+    )
+    arguments = ["--arch=ir_tiny", "--images=1", "--batch_size=1", "--repeats=1"]
+    assert torch_baseline.main([*arguments, "--compile"]) == 0
+    assert asked == ["compiler", {"options": {"freezing": True}}]
+    assert json.loads(capsys.readouterr().out.splitlines()[-1])["compile"] is True
 
 
 def test_explain_eval(result_of):

@@ -24,8 +24,10 @@ POOLED = {
 
 def read(path):
     if path.suffix == ".safetensors":
-        return safetensors_files.read(path)
-    return torch_files.read(path)
+        [part] = safetensors_files.read(path).parts
+    else:
+        [part] = torch_files.read(path, any).parts
+    return part.tensors
 
 
 def convert(path, output):
@@ -237,13 +239,16 @@ def test_options_of_a_conversion_are_refused_beside_an_export(
     assert not list(tmp_path.iterdir())
 
 
-def test_an_output_that_cannot_be_made_is_one_line(checkpoint, tmp_path, capsys):
+@pytest.mark.parametrize("name", ["x.CKPT", "more/x.ckpt"])
+def test_an_output_that_cannot_be_made_is_one_line(name, checkpoint, tmp_path, capsys):
     (tmp_path / "file").write_text("in the way")
-    output = tmp_path / "file" / "x.ckpt"
+    output = tmp_path / "file" / name
     assert main(["--to=torch", str(checkpoint["BGR"]), str(output)]) == 1
     printed = capsys.readouterr().err
-    assert printed.startswith(f"error: cannot write {output}: ")
-    assert printed.count("\n") == 1
+    assert printed == (
+        f"error: {output} cannot be made: {tmp_path / 'file'} is a file, expected a "
+        f"folder; choose another name\n"
+    )
 
 
 @pytest.mark.parametrize("suffix", CONTAINERS)

@@ -36,7 +36,8 @@ def refusal_of(path):
 
 def test_every_type_of_weights_comes_back_as_it_was(tmp_path):
     safetensors.numpy.save_file(ARRAYS, tmp_path / "x.safetensors", {"format": "pt"})
-    found = safetensors_files.read(tmp_path / "x.safetensors")
+    [part] = safetensors_files.read(tmp_path / "x.safetensors").parts
+    found = part.tensors
     assert found.keys() == ARRAYS.keys()
     for name, array in ARRAYS.items():
         assert found[name].dtype == array.dtype
@@ -45,9 +46,9 @@ def test_every_type_of_weights_comes_back_as_it_was(tmp_path):
 
 def test_another_type_is_refused_by_name(tmp_path):
     path = tmp_path / "x.safetensors"
-    safetensors.numpy.save_file({"weight": np.zeros(3, np.uint8)}, path)
+    safetensors.numpy.save_file({"weight": np.zeros(3, np.uint64)}, path)
     message = refusal_of(path)
-    assert message.endswith("'weight' is of type U8, expected F64, F32, F16, BF16, I64")
+    assert "'weight' is of type U64, expected F64, F32, F16, BF16, I64, " in message
 
 
 def test_a_file_that_breaks_off_says_where(tmp_path):

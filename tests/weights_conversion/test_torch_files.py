@@ -321,6 +321,15 @@ def test_a_changed_byte_of_a_storage_is_refused(tmp_path):
     assert "CRC" in refusal_of(path)
 
 
+def test_a_name_as_long_as_the_file_is_cut(tmp_path):
+    path = write_zip(tmp_path / "x.pt", {"a": tensor(NUMBERS, "0")}, {"0": NUMBERS})
+    contents = bytearray(path.read_bytes())
+    # The length of the first name, in the header before it.
+    contents[26:28] = struct.pack("<H", 600)
+    path.write_bytes(contents)
+    assert len(refusal_of(path)) < 600
+
+
 def test_a_compressed_archive_is_refused(tmp_path):
     state, storages = contiguous({"a": np.zeros(10**6, np.float32)})
     path = write_zip(
