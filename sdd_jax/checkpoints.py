@@ -25,6 +25,16 @@ from orbax.checkpoint import v1 as ocp
 
 from sdd_jax import files
 from sdd_jax.errors import InputError
+from sdd_jax.trees import (
+    bytes_of,
+    dtype_of,
+    facts_of,
+    flat,
+    names_as_text,
+    names_like,
+    nested,
+    shapes,
+)
 
 _FOLDER = "checkpoints"
 _UNFINISHED = ".orbax-checkpoint-tmp"  # in the names of what Orbax has not finished
@@ -56,12 +66,12 @@ def save(
     """
     folder = _folder(directory)
     _make_room(folder)
-    trees = {name: _names_as_text(tree) for name, tree in trees.items()}
+    trees = {name: names_as_text(tree) for name, tree in trees.items()}
     record = {
         "step": step,
         "score": None if math.isnan(score) else float(score),
         "description": description,
-        "arrays": {name: _facts(tree) for name, tree in trees.items()},
+        "arrays": {name: facts_of(tree) for name, tree in trees.items()},
     }
     metadata: Any = record | {"sha256": _record_sha256(record)}
     try:
@@ -191,19 +201,19 @@ def load(
         InputError: the checkpoint does not hold such arrays, or is damaged.
     """
     found = _record(directory, step)["arrays"]
-    wanted = {name: _shapes(tree) for name, tree in examples.items()}
+    wanted = {name: shapes(tree) for name, tree in examples.items()}
     _check_shapes(found, wanted, directory)
     trees = _read(directory, step, list(examples))
-    return {name: _names_like(trees[name], tree) for name, tree in examples.items()}
+    return {name: names_like(trees[name], tree) for name, tree in examples.items()}
 
 
 def _read(directory: str | Path, step: int, names: list[str]) -> dict[str, Any]:
     """Return trees as the step's record describes them."""
     record = _record(directory, step)
     empty = {
-        name: _nested(
+        name: nested(
             {
-                key: np.empty(facts["shape"], _dtype(facts["dtype"]))
+                key: np.empty(facts["shape"], dtype_of(facts["dtype"]))
                 for key, facts in record["arrays"][name].items()
             }
         )
@@ -217,7 +227,7 @@ def _read(directory: str | Path, step: int, names: list[str]) -> dict[str, Any]:
         raise _damaged(place, _reason(error)) from error
     for name in names:
         recorded = record["arrays"][name]
-        for key, facts in _facts(trees[name]).items():
+        for key, facts in facts_of(trees[name]).items():
             if facts != recorded.get(key):
                 raise _damaged(place, f"the array {name}/{key} is not what was saved")
     return trees
@@ -267,72 +277,6 @@ def _record_sha256(record: Mapping[str, Any]) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-def _names_as_text(tree: Any) -> Any:
-    """Return the tree with list positions, which are whole numbers, as text."""
-    if isinstance(tree, Mapping):
-        return {str(name): _names_as_text(value) for name, value in tree.items()}
-    return tree
-
-
-def _names_like(tree: Any, example: Any) -> Any:
-    """Return the tree with its names as they are in the example."""
-    if isinstance(example, Mapping):
-        return {
-            name: _names_like(tree[str(name)], value) for name, value in example.items()
-        }
-    return tree
-
-
-def _flat(tree: Any) -> dict[str, Any]:
-    """Return each array by its name, such as head/kernel."""
-    return {
-        jax.tree_util.keystr(path, simple=True, separator="/"): leaf
-        for path, leaf in jax.tree_util.tree_flatten_with_path(tree)[0]
-    }
-
-
-def _nested(flat: Mapping[str, Any]) -> dict[str, Any]:
-    """Undo `_flat`."""
-    tree: dict[str, Any] = {}
-    for name, leaf in flat.items():
-        *folders, last = name.split("/")
-        inner = tree
-        for folder in folders:
-            inner = inner.setdefault(folder, {})
-        inner[last] = leaf
-    return tree
-
-
-def _facts(tree: Any) -> dict[str, Any]:
-    """Return each array's shape, dtype and SHA-256 by its name."""
-    facts = {}
-    for name, leaf in _flat(tree).items():
-        array = np.asarray(leaf)
-        facts[name] = {
-            "shape": list(array.shape),
-            "dtype": array.dtype.name,
-            "sha256": hashlib.sha256(_bytes_of(array)).hexdigest(),
-        }
-    return facts
-
-
-def _bytes_of(array: np.ndarray) -> memoryview:
-    """Return an array's bytes; not a copy, where they lie in order."""
-    return np.ascontiguousarray(array).reshape(-1).view(np.uint8).data
-
-
-def _dtype(name: str) -> np.dtype:
-    return np.dtype(jax.numpy.dtype(name))  # NumPy alone knows no bfloat16
-
-
-def _shapes(tree: Any) -> dict[str, str]:
-    """Return each array's shape and dtype by its name."""
-    return {
-        name: f"{tuple(leaf.shape)} {np.dtype(leaf.dtype).name}"
-        for name, leaf in _flat(tree).items()
-    }
-
-
 def _check_shapes(
     found: Mapping[str, Any], wanted: Mapping[str, Any], directory: str | Path
 ) -> None:
@@ -363,7 +307,7 @@ def require_finite(trees: Mapping[str, Any], what: str) -> None:
         what: what the error calls the whole, and what to do about it.
     """
     for name, tree in trees.items():
-        for key, leaf in _flat(tree).items():
+        for key, leaf in flat(tree).items():
             if not jax.numpy.issubdtype(leaf.dtype, jax.numpy.inexact):
                 continue
             num_bad = int((~np.isfinite(np.asarray(leaf))).sum())
@@ -377,9 +321,9 @@ def require_finite(trees: Mapping[str, Any], what: str) -> None:
 def sha256(tree: Any) -> str:
     """Return a hash of a tree's names, shapes, dtypes and bytes."""
     digest = hashlib.sha256()
-    leaves = jax.tree_util.tree_flatten_with_path(_names_as_text(tree))[0]
+    leaves = jax.tree_util.tree_flatten_with_path(names_as_text(tree))[0]
     for name, leaf in leaves:
         array = np.asarray(leaf)
         digest.update(f"{name} {array.shape} {array.dtype.name}\n".encode())
-        digest.update(_bytes_of(array))
+        digest.update(bytes_of(array))
     return digest.hexdigest()
