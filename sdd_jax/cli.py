@@ -15,7 +15,7 @@ from sdd_jax.errors import InputError
 from sdd_jax.screen import printable
 
 _MEMORY = (
-    "the device's memory is full: choose a smaller batch_size of the mode "
+    "memory is full: choose a smaller batch_size of the mode "
     "(--config.train.batch_size, --config.eval.batch_size and so on), or train with "
     "--config.train.remat=True"
 )
@@ -49,8 +49,10 @@ def run(work: Callable[[], Any], *, stopped: str, way_out: str) -> int:
             return _fail(stopped, 130)  # whatever a library made of it
         if isinstance(error, InputError):
             return _fail(str(error))
+        if isinstance(error, MemoryError):
+            return _fail(f"the machine's {_MEMORY}")
         if "RESOURCE_EXHAUSTED" in str(error):
-            return _fail(_MEMORY)
+            return _fail(f"the device's {_MEMORY}")
         if isinstance(error, OSError):
             reason = error.strerror or str(error) or type(error).__name__
             file = error.filename or "a file"

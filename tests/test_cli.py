@@ -28,6 +28,7 @@ def fail(error: BaseException):
             "cannot read or write /a/b: No space left on device; make room",
         ),
         (OSError("odd"), "cannot read or write a file: odd; make room"),
+        (MemoryError("9 EiB"), "the machine's memory is full: choose a smaller "),
         (RuntimeError("RESOURCE_EXHAUSTED: 9 bytes"), "the device's memory is full: "),
     ],
 )
