@@ -26,10 +26,10 @@ from typing import Any
 
 import numpy as np
 from PIL import Image
-from rich.console import Console
 from rich.table import Table
 
 from benchmarks import command
+from sdd_jax import screen
 from sdd_jax.images import SOURCES, pipeline, prepare
 from sdd_jax.types import ImageSet
 
@@ -153,7 +153,7 @@ def _run(options: argparse.Namespace) -> None:
             f"{rates[0]['cpu_milliseconds_per_image']:.3f}",
             str(result["cores_needed"]),
         )
-    Console().print(shown)
+    screen.console.print(shown)
     print(json.dumps(vars(options) | {"num_cores": os.cpu_count(), "sets": results}))
 
 
