@@ -57,12 +57,11 @@ from flax import nnx
 from jax.experimental import topologies
 from jax.sharding import AxisType, Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
-from rich.console import Console
 from rich.table import Table
 
 from benchmarks import command
 from configs import finetune
-from sdd_jax import models, sharding
+from sdd_jax import models, screen, sharding
 from sdd_jax.errors import InputError
 from sdd_jax.faithfulness import SCHEMES
 from sdd_jax.models import folding
@@ -325,7 +324,7 @@ def _run(options: argparse.Namespace) -> None:
             "the TPU's compiler, libtpu, is not installed: pip install 'jax[tpu]'"
         )
     rows = _rows(options)
-    Console(width=200).print(table(rows, options))
+    screen.console.print(table(rows, options), width=200)
     print(json.dumps(vars(options) | {"rows": rows}))
 
 

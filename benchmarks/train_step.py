@@ -23,9 +23,8 @@ from typing import IO, Any
 
 # Nothing that is larger: a process's peak memory begins with what its parent had.
 from benchmarks import command
-from sdd_jax import screen
 from sdd_jax.errors import InputError
-from sdd_jax.screen import say
+from sdd_jax.screen import console, say
 
 VARIANTS = {
     f"{side}, {what}": {"side": side, "parts": parts, "remat": remat}
@@ -143,7 +142,7 @@ def _run(options: argparse.Namespace) -> None:
         options.sides = ["JAX"]
     results = measure(options)
 
-        from rich.table import Table
+    from rich.table import Table
 
     title = f"{options.arch}, {options.dtype}, batches of {options.batch_size}"
     shown = Table(title=f"Fine-tuning: {title}")
@@ -157,7 +156,7 @@ def _run(options: argparse.Namespace) -> None:
             f"{result['peak_memory_mb']:.0f}",
             "" if once is None else f"{once:.2f}",
         )
-    screen.console.print(shown)
+    console.print(shown)
     print(json.dumps(vars(options) | {"variants": results}))
 
 
