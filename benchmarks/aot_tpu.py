@@ -324,7 +324,7 @@ def _run(options: argparse.Namespace) -> None:
             "the TPU's compiler, libtpu, is not installed: pip install 'jax[tpu]'"
         )
     rows = _rows(options)
-    screen.console.print(table(rows, options), width=200)
+    screen.console.print(table(rows, options), width=200, crop=False)
     print(json.dumps(vars(options) | {"rows": rows}))
 
 
