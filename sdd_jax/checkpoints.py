@@ -10,11 +10,13 @@ description and the score, and a SHA-256 of all that. What is read is compared w
 so what comes back is to the bit what was saved, or an error that names what is not.
 """
 
+import gc
 import hashlib
 import json
 import math
 import os
 import shutil
+import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -220,11 +222,15 @@ def _read(directory: str | Path, step: int, names: list[str]) -> dict[str, Any]:
         for name in names
     }
     place = path(directory, step)
+    trees, wrong = {}, ""
     try:
         with files.plain_path(_folder(directory)) as plain:
             trees = ocp.load_checkpointables(str(plain / str(step)), empty)
     except Exception as error:  # Orbax answers damage with any exception
-        raise _damaged(place, _reason(error)) from error
+        wrong = _reason(error)
+    if wrong:
+        _forget_what_was_begun()
+        raise _damaged(place, wrong)
     for name in names:
         recorded = record["arrays"][name]
         for key, facts in facts_of(trees[name]).items():
@@ -257,6 +263,13 @@ def _record(directory: str | Path, step: int) -> dict[str, Any]:
     if _record_sha256(found) != sha256 or found["step"] != step:
         raise _damaged(place, "its record is not what was saved")
     return found
+
+
+def _forget_what_was_begun() -> None:
+    """Drop what a failed load left unfinished, about which Python would complain."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "coroutine .* was never awaited")
+        gc.collect()
 
 
 def _damaged(place: Path, what: str) -> InputError:

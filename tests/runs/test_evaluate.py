@@ -206,7 +206,7 @@ def test_an_old_result_outlives_a_failed_evaluation(workdir_copy, config, monkey
     def full(path, value):
         raise OSError(28, "No space left on device", str(path))
 
-    monkeypatch.setattr(evaluate.workdir, "write_json", full)
+    monkeypatch.setattr(evaluate.files, "write_json", full)
     with pytest.raises(OSError, match="No space left"):
         evaluate.run(config, workdir_copy)
     assert old.read_text() == "old"

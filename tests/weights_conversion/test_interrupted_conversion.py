@@ -31,9 +31,8 @@ def test_an_exception_inside_save_leaves_nothing_that_loads(
     def interrupt(*_, **__):
         raise KeyboardInterrupt
 
-    checkpointer = checkpoints.ocp.training.Checkpointer
     with monkeypatch.context() as patch:
-        patch.setattr(checkpointer, "save_checkpointables", interrupt)
+        patch.setattr(checkpoints.ocp, "save_checkpointables", interrupt)
         assert main([str(source), str(tmp_path / "out")]) == 130
     printed = capsys.readouterr()
     assert printed.out == ""
