@@ -12,7 +12,6 @@ so what comes back is to the bit what was saved, or an error that names what is 
 
 import gc
 import hashlib
-import json
 import math
 import os
 import shutil
@@ -75,7 +74,7 @@ def save(
         "description": description,
         "arrays": {name: facts_of(tree) for name, tree in trees.items()},
     }
-    metadata: Any = record | {"sha256": _record_sha256(record)}
+    metadata: Any = record | {"sha256": files.json_sha256(record)}
     try:
         with files.plain_path(folder) as plain:
             ocp.save_checkpointables(
@@ -91,7 +90,7 @@ def save(
             f"whole: free the disk and run the same command again"
         ) from error
     try:
-        _read(directory, step, list(trees))
+        _read(directory, step, list(trees), _record(directory, step))
     except InputError as error:
         _remove(folder / str(step))
         raise InputError(
@@ -186,6 +185,7 @@ def path(directory: str | Path, step: int) -> Path:
 
 def description(directory: str | Path, step: int) -> Any:
     """Return what `save` was told of a step; InputError where it is damaged."""
+    _require_step(directory, step)
     return _record(directory, step)["description"]
 
 
@@ -202,16 +202,18 @@ def load(
     Raises:
         InputError: the checkpoint does not hold such arrays, or is damaged.
     """
-    found = _record(directory, step)["arrays"]
+    _require_step(directory, step)
+    record = _record(directory, step)
     wanted = {name: shapes(tree) for name, tree in examples.items()}
-    _check_shapes(found, wanted, directory)
-    trees = _read(directory, step, list(examples))
+    _check_shapes(record["arrays"], wanted, directory)
+    trees = _read(directory, step, list(examples), record)
     return {name: names_like(trees[name], tree) for name, tree in examples.items()}
 
 
-def _read(directory: str | Path, step: int, names: list[str]) -> dict[str, Any]:
+def _read(
+    directory: str | Path, step: int, names: list[str], record: Mapping[str, Any]
+) -> dict[str, Any]:
     """Return trees as the step's record describes them."""
-    record = _record(directory, step)
     empty = {
         name: nested(
             {
@@ -239,14 +241,22 @@ def _read(directory: str | Path, step: int, names: list[str]) -> dict[str, Any]:
     return trees
 
 
-def _record(directory: str | Path, step: int) -> dict[str, Any]:
-    """Return a step's record, once it is known to be what was saved."""
+def _require_step(directory: str | Path, step: int) -> None:
+    """Raise InputError where a step was not saved."""
     steps = _steps(directory)
     if step not in steps:
         raise InputError(
             f"no checkpoint of step {step} in {directory}: expected one of "
             f"{', '.join(map(str, steps))}"
         )
+
+
+def _record(directory: str | Path, step: int) -> dict[str, Any]:
+    """Return the record of a step that is there, once it is known to be what was saved.
+
+    Raises:
+        InputError: It is damaged, or there is none.
+    """
     place = path(directory, step)
     try:
         with files.plain_path(_folder(directory)) as plain:
@@ -260,7 +270,7 @@ def _record(directory: str | Path, step: int) -> dict[str, Any]:
             f"of sdd_jax made it, or it is damaged; {_WAY_OUT}"
         )
     sha256 = found.pop("sha256")
-    if _record_sha256(found) != sha256 or found["step"] != step:
+    if files.json_sha256(found) != sha256 or found["step"] != step:
         raise _damaged(place, "its record is not what was saved")
     return found
 
@@ -283,11 +293,6 @@ def _reason(error: BaseException) -> str:
     text = " ".join(str(error).split()) or type(error).__name__
     text = text.split(" [tensorstore_spec")[0]
     return text if len(text) <= 200 else "..." + text[-200:]
-
-
-def _record_sha256(record: Mapping[str, Any]) -> str:
-    text = json.dumps(record, sort_keys=True)
-    return hashlib.sha256(text.encode()).hexdigest()
 
 
 def _check_shapes(

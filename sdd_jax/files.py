@@ -9,6 +9,7 @@ import contextlib
 import datetime
 import errno
 import fcntl
+import hashlib
 import io
 import json
 import os
@@ -80,6 +81,12 @@ def _json(value: Any, **options: Any) -> str:
     if breaks or not text.isascii() and any("\ud800" <= c <= "\udfff" for c in text):
         return json.dumps(value, **options)
     return text
+
+
+def json_sha256(value: Any) -> str:
+    """Return a hash of what JSON can say, whatever the order of its names."""
+    text = json.dumps(value, sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()
 
 
 def write_bytes(path: Path, content: bytes) -> None:

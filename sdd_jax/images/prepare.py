@@ -248,7 +248,10 @@ def _writer(path: Path) -> Iterator[Callable[[bytes], None]]:
 
 @contextlib.contextmanager
 def _new_folder(output: Path) -> Iterator[Path]:
-    """Give a hidden folder that becomes `output` once all is in it."""
+    """Give a hidden folder that becomes `output` once all is in it.
+
+    Not `files.replaced_folder`: what somebody put there meanwhile is never replaced.
+    """
     fresh = output.with_name(f".{output.name}-new")
     shutil.rmtree(fresh, ignore_errors=True)
     fresh.mkdir(parents=True)

@@ -22,7 +22,7 @@ from array_record.python.array_record_module import ArrayRecordReader
 from jaxtyping import UInt8
 
 from sdd_jax.errors import InputError
-from sdd_jax.files import expanded, read_text, rows_of
+from sdd_jax.files import expanded, json_sha256, read_text, rows_of
 from sdd_jax.images import facescrub, folder, lfw, preprocess
 from sdd_jax.images.collection import Collection, Maker, Picture
 from sdd_jax.images.identities import with_one_form
@@ -157,8 +157,7 @@ def _source(path: Path) -> ArrayRecordDataSource:
 def with_checksum(manifest: Mapping[str, Any]) -> dict[str, Any]:
     """Return a manifest with the SHA-256 of its other values."""
     values = {name: value for name, value in manifest.items() if name != "sha256"}
-    text = json.dumps(values, sort_keys=True)
-    return values | {"sha256": hashlib.sha256(text.encode()).hexdigest()}
+    return values | {"sha256": json_sha256(values)}
 
 
 def _read_manifest(root: Path) -> dict:

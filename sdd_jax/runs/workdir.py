@@ -8,19 +8,10 @@ from typing import Any
 
 from sdd_jax.errors import InputError
 from sdd_jax.files import read_text, write_json
+from sdd_jax.runs.settings import flat
 
 # They trade memory for time, or say more or less on the way.
 _CHANGE_NO_RESULT = {"train.remat", "train.cache_images", "train.log_every"}
-
-
-def _flat(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    flat = {}
-    for name, value in tree.items():
-        if isinstance(value, Mapping):
-            flat |= _flat(value, f"{prefix}{name}.")
-        else:
-            flat[prefix + name] = value
-    return flat
 
 
 def claim(workdir: Path, config: Mapping[str, Any], sections: tuple[str, ...]) -> None:
@@ -48,14 +39,14 @@ def check(workdir: Path, config: Mapping[str, Any], sections: tuple[str, ...]) -
         return
     try:
         stored = json.loads(read_text(path))
-        there = _flat({name: stored.get(name) for name in sections})
+        there = flat({name: stored.get(name) for name in sections})
     except (ValueError, AttributeError) as error:
         raise InputError(
             f"{path} is damaged ({error}): choose another --workdir or remove it"
         ) from error
     # What JSON cannot tell apart, such as a tuple and a list, is not a difference.
     plain = json.loads(json.dumps({name: config[name] for name in sections}))
-    here = _flat(plain)
+    here = flat(plain)
     names = sorted((there.keys() | here.keys()) - _CHANGE_NO_RESULT)
     different = [name for name in names if there.get(name) != here.get(name)]
     if not different:
