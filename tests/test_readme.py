@@ -18,6 +18,8 @@ from sdd_jax.runs import train
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
+# Its long part is in docs/.
+GUIDE = README + "".join(page.read_text() for page in sorted(ROOT.glob("docs/*.md")))
 
 
 @pytest.fixture(scope="module")
@@ -58,7 +60,7 @@ def test_a_row_of_the_choices_table_is_measured(trained_folder):
 
 def test_every_flag_in_the_readme_exists():
     configs = orl.get_config(), finetune.get_config()
-    flags = set(re.findall(r"--config\.([a-z_.]+)=", README))
+    flags = set(re.findall(r"--config\.([a-z_.]+)=", GUIDE))
     assert flags
     for flag in flags:
         *sections, name = flag.split(".")
@@ -70,7 +72,7 @@ def test_every_flag_in_the_readme_exists():
 
 def test_every_make_target_in_the_readme_exists():
     makefile = (ROOT / "Makefile").read_text()
-    for target in set(re.findall(r"(?:`|    )make ([a-z-]+)", README)):
+    for target in set(re.findall(r"(?:`|    )make ([a-z-]+)", GUIDE)):
         assert f"\n{target}:" in makefile
 
 
