@@ -4,7 +4,7 @@ Whatever a name or a path holds, such as [brackets], :colons:, the end of a line
 bytes that are no text, it is shown as it is or escaped: never taken for a command.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import TypeVar
 
 from rich.console import Console
@@ -24,6 +24,11 @@ def printable(text: str) -> str:
         else character.encode("unicode_escape", "surrogatepass").decode("ascii")
         for character in text
     )
+
+
+def first_of(items: Sequence[str], most: int = 3) -> str:
+    """Return the first few items, with dots where there are more."""
+    return ", ".join(items[:most]) + ", ..." * (len(items) > most)
 
 
 def say(text: str) -> None:

@@ -30,3 +30,9 @@ def test_a_long_line_is_neither_wrapped_nor_cut(capsys):
 def test_without_a_terminal_progress_is_silent(capsys):
     assert list(screen.progress(iter("ab"), "reading", total=2)) == ["a", "b"]
     assert capsys.readouterr().out == ""
+
+
+def test_the_first_few_have_dots_where_there_are_more():
+    assert screen.first_of(["a", "b", "c"]) == "a, b, c"
+    assert screen.first_of(["a", "b", "c", "d"]) == "a, b, c, ..."
+    assert screen.first_of(["a", "b"], 1) == "a, ..."

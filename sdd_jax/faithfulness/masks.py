@@ -11,6 +11,7 @@ from jaxtyping import Bool, Float, Int, Key, UInt8, UInt32
 
 from sdd_jax import checks
 from sdd_jax.errors import InputError
+from sdd_jax.screen import first_of
 
 FRACTION = checks.real(0, 1, above=True, below=True)
 
@@ -96,7 +97,7 @@ def _require_numbers(saliency: Float[Array, "batch height width"]) -> None:
         return
     damaged = np.flatnonzero(np.isnan(np.asarray(saliency)).any((1, 2))).tolist()
     if damaged:
-        places = ", ".join(map(str, damaged[:5])) + ", ..." * (len(damaged) > 5)
+        places = first_of([str(place) for place in damaged], 5)
         raise InputError(
             f"the saliency of {len(damaged)} of {len(saliency)} images holds NaN "
             f"(images {places}), so nobody can tell what is most salient: the network, "

@@ -14,14 +14,15 @@ References:
 """
 
 import hashlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any, NamedTuple, NoReturn
 
 import numpy as np
 from jaxtyping import UInt8
 
+from sdd_jax import checks
 from sdd_jax.errors import InputError
 from sdd_jax.files import expanded
 from sdd_jax.images import facescrub_files, formats, preprocess
@@ -35,7 +36,7 @@ from sdd_jax.images.collection import (
 from sdd_jax.images.facescrub_lists import Face, check_root, lists_in
 from sdd_jax.images.folder import picture_of
 from sdd_jax.images.identities import loose
-from sdd_jax.images.listing import files_in
+from sdd_jax.images.listing import Files, files_in
 from sdd_jax.images.splitting import splits_of
 from sdd_jax.screen import say
 from sdd_jax.types import ImageSet
@@ -43,7 +44,7 @@ from sdd_jax.types import ImageSet
 WHERE = facescrub_files.WHERE
 NUM_IDENTITIES = 530
 MARGIN = 0.1
-_MAX_MARGIN = 10
+MARGINS = checks.real(0, 10)
 
 
 def splits(
@@ -98,10 +99,7 @@ def maker(*, root: str, margin: float = MARGIN, **_: Any) -> Maker:
     folder = expanded(root)
     if not folder.exists():  # A prepared set outlives the files that it was made from.
         return Maker(preprocess.middle, folder, lambda path: False)
-    files = files_in(folder)
-    listed = [face for faces in lists_in(folder, files).values() for face in faces]
-    names = facescrub_files.people(folder, files, listed).names
-    photographs = facescrub_files.photographs(names, listed, folder)
+    photographs = _listing(folder).photographs
     if not photographs:
         return Maker(preprocess.middle, folder)
     faces = {
@@ -120,6 +118,27 @@ def maker(*, root: str, margin: float = MARGIN, **_: Any) -> Maker:
     return Maker(image, folder, lambda path: find(path) is not None)
 
 
+class _Listing(NamedTuple):
+    """What lies below a root."""
+
+    files: Files
+    lists: dict[str, list[Face]]  # by their paths
+    people: facescrub_files.People
+    photographs: dict[Path, Face | None]
+
+
+def _listing(root: Path) -> _Listing:
+    files = files_in(root)
+    lists = lists_in(root, files)
+    people = facescrub_files.people(root, files, _faces_of(lists))
+    photographs = facescrub_files.photographs(people.names, _faces_of(lists), root)
+    return _Listing(files, lists, people, photographs)
+
+
+def _faces_of(lists: Mapping[str, list[Face]]) -> list[Face]:
+    return [face for faces in lists.values() for face in faces]
+
+
 def pictures(root: Path, *, margin: float = MARGIN) -> Collection:
     """Return every picture below a folder, or every face of the lists in it.
 
@@ -132,16 +151,12 @@ def pictures(root: Path, *, margin: float = MARGIN) -> Collection:
 
 def _found(root: Path, margin: float) -> tuple[Collection, list[Face]]:
     """Return the pictures, and the faces of the lists."""
-    if not 0 <= margin <= _MAX_MARGIN:
+    if margin not in MARGINS:
         raise InputError(
-            f"margin={margin:g}: expected a share of the box from 0 to {_MAX_MARGIN}"
+            f"margin={margin:g}: expected a share of the box from 0 to {MARGINS.high}"
         )
     check_root(root)
-    files = files_in(root)
-    lists = lists_in(root, files)
-    listed = [face for faces in lists.values() for face in faces]
-    names, absent, notes = facescrub_files.people(root, files, listed)
-    photographs = facescrub_files.photographs(names, listed, root)
+    files, lists, (names, absent, notes), photographs = _listing(root)
     if photographs:
         found = [
             _face_in(path, names[path], root, face, margin)
@@ -159,7 +174,8 @@ def _found(root: Path, margin: float) -> tuple[Collection, list[Face]]:
         for file in files.images
         if file not in taken
     ]
-    return Collection(found, others, [*absent.values(), *gone], notes), listed
+    people = [*absent.values(), *gone]
+    return Collection(found, others, people, notes), _faces_of(lists)
 
 
 def _whole(path: Path, name: str, root: Path) -> Picture:

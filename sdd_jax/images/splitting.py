@@ -32,7 +32,7 @@ from sdd_jax.images.scanning import (
     say_left_out,
     scan,
 )
-from sdd_jax.screen import say
+from sdd_jax.screen import first_of, say
 from sdd_jax.types import ImageSet
 
 SPLITS = ("train", "validation", "test")
@@ -170,7 +170,7 @@ def _image_sets(
     if missing:
         raise InputError(
             f"{path} names {len(missing)} pictures that are not there any more "
-            f"({', '.join(missing[:3])}{', ...' if len(missing) > 3 else ''}): put "
+            f"({first_of(missing)}): put "
             "them back, or take another --workdir"
         )
     names = tuple(sorted({row["identity"] for row in rows}))

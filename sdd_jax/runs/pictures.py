@@ -12,7 +12,7 @@ from sdd_jax.images import image_maker, listing, pipeline
 from sdd_jax.images.collection import Maker, finder
 from sdd_jax.images.preprocess import read_file, resize
 from sdd_jax.runs.asked_names import names_in, path_of
-from sdd_jax.screen import say
+from sdd_jax.screen import first_of, say
 from sdd_jax.types import ImageSet
 
 UNKNOWN = -1  # the label of a picture whose identity nobody told
@@ -146,22 +146,24 @@ def _asked_for(
         )
     found = list(asked.values())
     if again:
-        say(f"images asked for more than once, explained once: {_some(again)}")
+        say(
+            f"images asked for more than once, explained once: {len(again)} "
+            f"({first_of(again)})"
+        )
     foreign = [one.file for one in found if one.label == UNKNOWN]
     if foreign and (has_box := maker().has_box):
         foreign = [file for file in foreign if not has_box(Path(file))]
         if foreign:
-            say(f"no listed box, so their middle square is taken: {_some(foreign)}")
+            say(
+                f"no listed box, so their middle square is taken: {len(foreign)} "
+                f"({first_of(foreign)})"
+            )
     return ImageSet(
         example.names,
         tuple(one.file for one in found),
         np.array([one.label for one in found], np.int32),
         lambda index: found[index].read(),
     ), skipped + others
-
-
-def _some(files: list[str]) -> str:
-    return f"{len(files)} ({', '.join(files[:3])}{', ...' if files[3:] else ''})"
 
 
 def _files_in(path: Path) -> tuple[list[Path], list[dict[str, str]]]:

@@ -16,7 +16,7 @@ from sdd_jax.checks import SEED, Numbers, real, whole
 from sdd_jax.errors import InputError
 from sdd_jax.faithfulness.masks import FRACTION
 from sdd_jax.faithfulness.metrics import NUM_RESAMPLES
-from sdd_jax.images import SOURCES
+from sdd_jax.images import SOURCES, facescrub
 from sdd_jax.models.classifier import BACKBONES, backbone_options
 from sdd_jax.models.dlib_resnet import BLOCKS
 from sdd_jax.saliency.sdd import FACTOR
@@ -68,7 +68,7 @@ SETTINGS: Mapping[str, Numbers | Words] = {
     "data.validation_fraction": real(0, 1, below=True),
     "data.test_fraction": real(0, 1, above=True, below=True),
     "data.max_skipped": SHARE,
-    "data.margin": real(0, 100),
+    "data.margin": facescrub.MARGINS,
     "data.crop": real(0, 1, above=True),
     "data.min_images": whole(1),
     "data.num_identities": whole(2),

@@ -12,7 +12,7 @@ from sdd_jax.images import facescrub, facescrub_files, preprocess
 from sdd_jax.images.alignment import aligned_folder
 from sdd_jax.images.alignment.boxes import read_boxes
 from sdd_jax.images.facescrub_lists import read_lists
-from sdd_jax.screen import say
+from sdd_jax.screen import first_of, say
 
 
 class Wanted(NamedTuple):
@@ -64,10 +64,9 @@ def wanted_faces(
     without = [path for path in wanted.paths if path not in boxed]
     if not without:
         return wanted
-    some = ", ".join(without[:3]) + (", ..." if without[3:] else "")
     say(
         f"pictures without a box in {boxes}: {len(without)} of {len(wanted.paths)} "
-        f"({some}), "
+        f"({first_of(without)}), "
         + (
             "their largest face is taken"
             if largest_face
