@@ -25,7 +25,7 @@ from jaxtyping import UInt8
 from sdd_jax import checks
 from sdd_jax.errors import InputError
 from sdd_jax.files import expanded
-from sdd_jax.images import facescrub_files, formats, preprocess
+from sdd_jax.images import decoding, facescrub_files, formats, preprocess
 from sdd_jax.images.collection import (
     NO_PICTURES,
     Collection,
@@ -197,7 +197,7 @@ def _face_in(
     return Picture(
         identity=name,
         file=path.relative_to(root).as_posix(),
-        contents=partial(preprocess.read_file, path),
+        contents=partial(decoding.read_file, path),
         image=partial(_cut_out, path, face, margin),
         detail=f"{face.box} {margin}" if face else "",
     )
@@ -228,7 +228,7 @@ def photograph_and_box(
             f"{path}: its SHA-256 is {sha256[:8]}..., the list says "
             f"{face.sha256[:8]}...: it is another picture or was saved again"
         )
-    return preprocess.decode_with_box(contents, face.box, str(path))
+    return decoding.decode_with_box(contents, face.box, str(path))
 
 
 def _report_missing(

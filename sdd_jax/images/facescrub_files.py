@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from sdd_jax.errors import InputError
-from sdd_jax.images import preprocess
+from sdd_jax.images import decoding
 from sdd_jax.images.facescrub_lists import Face, with_files
 from sdd_jax.images.folder import KINDS
 from sdd_jax.images.identities import loose, merged, tidy
@@ -130,7 +130,7 @@ def photographs(
 def _sha256(path: Path) -> str:
     """Return a file's SHA-256, or "" where it cannot be read, as is said later."""
     try:
-        return hashlib.sha256(preprocess.read_file(path)).hexdigest()
+        return hashlib.sha256(decoding.read_file(path)).hexdigest()
     except InputError:
         return ""
 

@@ -15,7 +15,7 @@ from typing import Any
 
 from sdd_jax.errors import InputError
 from sdd_jax.files import expanded
-from sdd_jax.images import identities, listing, preprocess
+from sdd_jax.images import decoding, identities, listing, preprocess
 from sdd_jax.images.collection import NO_PICTURES, Collection, Maker, Picture
 from sdd_jax.images.splitting import splits_of
 from sdd_jax.types import ImageSet
@@ -148,6 +148,6 @@ def picture_of(path: Path, *, identity: str, file: str) -> Picture:
     return Picture(
         identity,
         file,
-        partial(preprocess.read_file, path),
+        partial(decoding.read_file, path),
         partial(preprocess.middle, str(path)),
     )

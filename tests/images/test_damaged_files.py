@@ -11,7 +11,7 @@ from PIL import Image
 from tiff_files import tiff
 
 from sdd_jax.errors import InputError
-from sdd_jax.images import folder, preprocess
+from sdd_jax.images import decoding, folder
 
 # Four colours in the corners tell whether a picture is upright and its colours right.
 CORNERS = np.array([[[200, 0, 0], [0, 200, 0]], [[0, 0, 200], [200, 200, 0]]], np.uint8)
@@ -124,7 +124,7 @@ def test_an_odd_picture_is_decoded_as_a_person_would_see_it(tmp_path, name):
         path.symlink_to(tmp_path / "elsewhere.png")
     else:
         write(path)
-    pixels = preprocess.decode(path)
+    pixels = decoding.decode(path)
     if name == "twenty_thousand_wide.png":
         assert pixels.shape == (64, 20_000, 3)
         return
@@ -175,4 +175,4 @@ def test_a_file_that_may_not_be_read_is_an_error_with_its_name(tmp_path, monkeyp
 
     monkeypatch.setattr(type(path), "read_bytes", refuse)
     with pytest.raises(InputError, match="secret.png: Permission denied; expected"):
-        preprocess.decode(path)
+        decoding.decode(path)

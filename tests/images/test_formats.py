@@ -5,7 +5,7 @@ import pytest
 from PIL import Image
 
 from sdd_jax.errors import InputError
-from sdd_jax.images import formats, preprocess
+from sdd_jax.images import decoding, formats
 
 
 def ftyp(*brands: bytes) -> bytes:
@@ -50,7 +50,7 @@ def test_an_image_is_known_by_its_first_bytes_and_read_under_any_name(format):
     contents = written(format)
     assert formats.is_image(contents[: formats.HEAD])
     for name in ("a", "a.heic", "a.nef", "a.xyz"):
-        assert preprocess.decode(contents, name).shape == (8, 8, 3)
+        assert decoding.decode(contents, name).shape == (8, 8, 3)
 
 
 def test_the_plain_kinds_of_pnm_and_their_remarks_are_images():
@@ -64,7 +64,7 @@ def test_an_image_of_a_format_that_is_not_read_says_so_under_any_name(kind):
     assert formats.is_image(contents)
     for name in ("a.jpg", "a", f"a.{kind}"):
         with pytest.raises(InputError, match=f"^{re.escape(name)}: {message}.* it can"):
-            preprocess.decode(contents, name)
+            decoding.decode(contents, name)
 
 
 @pytest.mark.parametrize("kind", NO_IMAGES)
@@ -74,7 +74,7 @@ def test_what_is_no_image_is_none(kind):
 
 def test_a_heic_image_comes_with_its_own_way_out():
     with pytest.raises(InputError) as caught:
-        preprocess.decode(UNREAD["heic"][0], "ann/1.HEIC")
+        decoding.decode(UNREAD["heic"][0], "ann/1.HEIC")
     assert str(caught.value) == (
         "ann/1.HEIC: a HEIC image, as iPhones make them: it cannot be read; convert it "
         "to JPEG and remove it, such as with ImageMagick: magick mogrify -format jpg "
@@ -89,16 +89,16 @@ def test_an_avif_image_whose_main_brand_is_the_general_one_is_none_of_heic():
 @pytest.mark.parametrize("suffix", ["heic", "nef", "psd"])
 def test_the_suffix_counts_where_the_bytes_say_nothing(suffix):
     with pytest.raises(InputError, match="it cannot be read; convert it to JPEG"):
-        preprocess.decode(b"nonsense", f"a.{suffix}")
+        decoding.decode(b"nonsense", f"a.{suffix}")
     with pytest.raises(InputError, match="the file is empty"):
-        preprocess.decode(b"", f"a.{suffix}")
+        decoding.decode(b"", f"a.{suffix}")
 
 
 def test_tiff_is_read_but_under_a_name_that_may_be_a_cameras():
     contents = written("TIFF")
     for name in ("a.tif", "a.TIFF", "a", "a.jpg"):
-        assert preprocess.decode(contents, name).shape == (8, 8, 3)
+        assert decoding.decode(contents, name).shape == (8, 8, 3)
     with pytest.raises(InputError, match="a.NEF: a camera's raw file"):
-        preprocess.decode(contents, "a.NEF")
+        decoding.decode(contents, "a.NEF")
     with pytest.raises(InputError, match="begin alike: .*; call it .tif if it is one"):
-        preprocess.decode(contents, "a.bak")
+        decoding.decode(contents, "a.bak")

@@ -15,7 +15,15 @@ from array_record.python.array_record_data_source import ArrayRecordDataSource
 from PIL import Image
 
 from sdd_jax.errors import InputError
-from sdd_jax.images import facescrub, folder, lfw, prepare, prepared, preprocess
+from sdd_jax.images import (
+    decoding,
+    facescrub,
+    folder,
+    lfw,
+    prepare,
+    prepared,
+    preprocess,
+)
 from sdd_jax.images.collection import Collection, Picture
 
 ROOT = Path(__file__).parents[2]
@@ -59,7 +67,7 @@ def test_each_record_is_the_resized_picture_its_index_line_names(root, output):
         path = root / row["file"]
         assert row["identity"] == path.parent.name
         assert row["sha256"] == hashlib.sha256(path.read_bytes()).hexdigest()
-        square = preprocess.square_crop(preprocess.decode(path))
+        square = preprocess.square_crop(decoding.decode(path))
         assert records[place] == preprocess.resize(square, 16).tobytes()
 
 
@@ -72,7 +80,7 @@ def test_more_pictures_than_are_decoded_at_once_stay_in_order(
     assert len(index) == 6
     records = ArrayRecordDataSource(str(output / "pictures.array_record"))
     for place, row in enumerate(index):
-        square = preprocess.square_crop(preprocess.decode(root / row["file"]))
+        square = preprocess.square_crop(decoding.decode(root / row["file"]))
         assert records[place] == preprocess.resize(square, 2).tobytes()
 
 
@@ -293,7 +301,7 @@ def test_the_sources_options_are_flags_and_stay_in_the_manifest(tmp_path, output
     assert manifest["options"] == {"crop": 0.8}
     records = ArrayRecordDataSource(str(output / "pictures.array_record"))
     path = root / rows(output / "index.jsonl")[0]["file"]
-    face = lfw.middle(preprocess.decode(path), 0.8)
+    face = lfw.middle(decoding.decode(path), 0.8)
     assert records[0] == preprocess.resize(face, 24).tobytes()
     other = output.with_name("other")
     assert prepare.prepare(root, other, source="lfw", size=24)["options"] == {

@@ -8,7 +8,7 @@ import pytest
 import tfds_sets
 
 from sdd_jax.errors import InputError
-from sdd_jax.images import SOURCES, preprocess, tfds
+from sdd_jax.images import SOURCES, decoding, tfds
 from sdd_jax.images.collection import Collection, Picture
 
 PEOPLE = ("ann", "bea", "cem")
@@ -94,7 +94,7 @@ def test_every_picture_is_read_with_its_identity(data_dir):
     }
     assert {p.contents(): p.identity for p in found} == expected
     for picture in found:
-        pixels = preprocess.decode(picture.contents())
+        pixels = decoding.decode(picture.contents())
         np.testing.assert_array_equal(picture.image(picture.contents()), pixels)
 
 

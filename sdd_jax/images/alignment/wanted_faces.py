@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from sdd_jax.errors import InputError
-from sdd_jax.images import facescrub, facescrub_files, preprocess
+from sdd_jax.images import decoding, facescrub, facescrub_files
 from sdd_jax.images.alignment import aligned_folder
 from sdd_jax.images.alignment.boxes import read_boxes
 from sdd_jax.images.facescrub_lists import read_lists
@@ -87,7 +87,7 @@ def wanted_faces(
 
 
 def _photograph(source: Path, path: str) -> np.ndarray:
-    return preprocess.decode(source / path)
+    return decoding.decode(source / path)
 
 
 def _by_lists(
@@ -110,7 +110,7 @@ def _by_lists(
     faces = {path: photographs.get(source / path) for path in paths}
 
     def read(path: str) -> tuple[np.ndarray, Any]:
-        contents = preprocess.read_file(source / path)
+        contents = decoding.read_file(source / path)
         image, box = facescrub.photograph_and_box(source / path, faces[path], contents)
         return image, np.array(box, np.float64)
 
