@@ -18,6 +18,7 @@ import shutil
 import socket
 import sys
 import tempfile
+import time
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -225,7 +226,7 @@ def _locked(file: Path, of: Path) -> int:
                     return handle  # a file system without locks: nobody can be kept out
                 os.close(handle)
                 raise
-            who = _described(os.pread(handle, 10_000, 0))
+            who = _holder(handle)
             os.close(handle)
             raise InputError(
                 f"{of} is in use by {who}: wait until it has ended, stop it, or choose "
@@ -244,12 +245,19 @@ def _this_process() -> dict[str, Any]:
     }
 
 
-def _described(content: bytes) -> str:
+def _holder(handle: int) -> str:
+    """Return which process has a lock, as it wrote there."""
+    content = b""
+    for _ in range(40):  # it may have just begun
+        content = os.pread(handle, 10_000, 0)
+        if content:
+            break
+        time.sleep(0.05)
     try:
         it = json.loads(content)
         return (
             f"process {it['pid']} on {it['host']}, since {it['since']} "
             f"({it['command'][:200]})"
         )
-    except (ValueError, KeyError, TypeError):  # it has just begun
+    except (ValueError, KeyError, TypeError):
         return "another process"

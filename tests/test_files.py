@@ -210,6 +210,25 @@ def test_a_folder_that_another_process_has_is_refused_and_it_is_named(tmp_path):
     assert os.listdir(folder) == ["kept"]
 
 
+def test_a_process_that_has_just_begun_is_named_as_well(tmp_path, monkeypatch):
+    """Between its lock and its name there is a moment."""
+    file = tmp_path / ".lock"
+    waits = []
+
+    def wait(seconds):
+        waits.append(seconds)
+        if len(waits) == 3:
+            row = {"pid": 7, "host": "h", "since": "now", "command": "main.py"}
+            file.write_text(json.dumps(row))
+
+    monkeypatch.setattr(files.time, "sleep", wait)
+    with file.open("wb") as held:
+        files.fcntl.flock(held, files.fcntl.LOCK_EX)
+        with pytest.raises(InputError, match=r"in use by process 7 on h, since now"):
+            files.lock(file, of=tmp_path).__enter__()
+    assert len(waits) == 3
+
+
 def test_a_lock_leaves_no_folder_that_it_made(tmp_path):
     with files.lock(tmp_path / "a" / "b" / ".lock", of=tmp_path):
         assert (tmp_path / "a" / "b" / ".lock").exists()
