@@ -26,6 +26,7 @@ from typing import Any
 import numpy as np
 
 from sdd_jax.errors import InputError
+from sdd_jax.screen import say
 
 # What a library may take for a pattern or for an address, and what is no text.
 _SPECIAL = re.compile(r"[][{}*?:\\\x00-\x1f\ud800-\udfff]")
@@ -223,7 +224,10 @@ def _locked(file: Path, of: Path) -> int:
         except OSError as error:
             if error.errno not in (errno.EWOULDBLOCK, errno.EACCES):
                 if error.errno in (errno.ENOTSUP, errno.ENOSYS, errno.ENOLCK):
-                    return handle  # a file system without locks: nobody can be kept out
+                    say(
+                        f"the file system of {of} has no locks: use one command at once"
+                    )
+                    return handle
                 os.close(handle)
                 raise
             who = _holder(handle)

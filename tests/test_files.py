@@ -1,3 +1,4 @@
+import errno
 import json
 import os
 import stat
@@ -227,6 +228,20 @@ def test_a_process_that_has_just_begun_is_named_as_well(tmp_path, monkeypatch):
         with pytest.raises(InputError, match=r"in use by process 7 on h, since now"):
             files.lock(file, of=tmp_path).__enter__()
     assert len(waits) == 3
+
+
+def test_where_the_file_system_has_no_locks_a_line_says_so(
+    tmp_path, monkeypatch, capsys
+):
+    def flock(handle, operation):
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr(files.fcntl, "flock", flock)
+    with files.lock(tmp_path / ".lock", of=tmp_path):
+        pass
+    assert capsys.readouterr().out == (
+        f"the file system of {tmp_path} has no locks: use one command at once\n"
+    )
 
 
 def test_a_lock_leaves_no_folder_that_it_made(tmp_path):

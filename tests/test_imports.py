@@ -16,7 +16,7 @@ MAY_IMPORT = {
     "checks": {"errors"},
     "keys": set(),
     "screen": set(),
-    "files": {"errors"},
+    "files": {"errors", "screen"},
     "cli": {"errors", "screen"},
     "sharding": BASE,
     "trees": set(),
