@@ -26,6 +26,15 @@ def environment(tmp_path_factory):
     }
 
 
+@pytest.fixture(scope="session", autouse=True)
+def compiled_once(tmp_path_factory):
+    """What one test had compiled serves the next that asks for the same."""
+    # Files are named by a hash of the program, so a hit is the same program.
+    jax.config.update("jax_compilation_cache_dir", str(tmp_path_factory.mktemp("jax")))
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.2)
+    jax.config.update("jax_persistent_cache_min_entry_size_bytes", 0)
+
+
 @pytest.fixture(autouse=True)
 def mesh_is_left_as_it_was():
     mesh = jax.sharding.get_mesh()
