@@ -68,7 +68,7 @@ from sdd_jax.models import folding
 from sdd_jax.models.classifier import variables, with_variables
 from sdd_jax.models.ir_resnet import ARCHITECTURES
 from sdd_jax.runs import evaluate, train, whole_split
-from sdd_jax.runs.program import bind_methods
+from sdd_jax.saliency import bind_methods
 from sdd_jax.training.optimizer import make_optimizer
 from sdd_jax.training.step import init_state
 from sdd_jax.types import Batch

@@ -34,15 +34,15 @@ from benchmarks.counting import compilations, launches
 from sdd_jax import screen
 from sdd_jax.faithfulness import SCHEMES, metrics
 from sdd_jax.models import FaceClassifier, folding
+from sdd_jax.models.functional import join_model, split_model
 from sdd_jax.models.ir_resnet import ARCHITECTURES
 from sdd_jax.runs import evaluate
-from sdd_jax.runs.program import bind_methods, join_model, split_model
 from sdd_jax.runs.whole_split import batches_a_chunk, run_program, split_program
+from sdd_jax.saliency import bind_methods
 from sdd_jax.types import Batch, ImageSet
 
 METHODS = ("sdd", "random_map")
 CONFIG = {
-    "saliency": {"sdd": {}},
     "eval": {"fills": ("black",), "fraction": 0.2, "seed": 0},
 }
 BASELINES = ("none", "by_hand", "all")

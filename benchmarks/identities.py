@@ -31,16 +31,13 @@ from rich.table import Table
 from benchmarks import command
 from sdd_jax import models, screen
 from sdd_jax.errors import InputError
+from sdd_jax.faithfulness.study import study
 from sdd_jax.models import folding
 from sdd_jax.models.classifier import with_variables
+from sdd_jax.models.functional import join_model, split_model
 from sdd_jax.models.heads import PooledHead
 from sdd_jax.models.ir_resnet import ARCHITECTURES
-from sdd_jax.runs.program import (
-    bind_methods,
-    explain_and_mask,
-    join_model,
-    split_model,
-)
+from sdd_jax.saliency import bind_methods
 from sdd_jax.types import Batch
 
 WAYS = ("blocked", "naive")
@@ -108,11 +105,10 @@ def measure(
 
     def program(arrays: Any, batch: Batch) -> dict[str, Any]:
         model = join_model(graphdef, arrays)
-        out = explain_and_mask(
+        out = study(
             model,
             batch,
             methods=bind_methods(("sdd", "cam"), {}),
-            sdd_options={},
             fills=("black", "mean"),
             fraction=0.2,
             seed=0,

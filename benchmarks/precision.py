@@ -28,17 +28,14 @@ from benchmarks import command
 from sdd_jax import checkpoints, screen
 from sdd_jax.errors import InputError
 from sdd_jax.faithfulness import SCHEMES
+from sdd_jax.faithfulness.study import study
 from sdd_jax.files import expanded
 from sdd_jax.images import pipeline
 from sdd_jax.models import folding
+from sdd_jax.models.functional import join_model, split_model
 from sdd_jax.runs import setup
-from sdd_jax.runs.program import (
-    bind_methods,
-    explain_and_mask,
-    join_model,
-    split_model,
-)
 from sdd_jax.runs.whole_split import over_split
+from sdd_jax.saliency import bind_methods
 from sdd_jax.types import Batch, ImageSet
 
 
@@ -51,11 +48,10 @@ def measured(
     options = config["eval"]
 
     def one_batch(arrays: Any, batch: Batch) -> dict[str, Any]:
-        out = explain_and_mask(
+        out = study(
             join_model(graphdef, arrays),
             batch,
             methods=bind_methods(("sdd",), config["saliency"]),
-            sdd_options=config["saliency"]["sdd"],
             fills=options["fills"],
             fraction=options["fraction"],
             seed=options["seed"],

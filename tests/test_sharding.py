@@ -6,13 +6,9 @@ from jax.sharding import AxisType
 
 from sdd_jax import sharding
 from sdd_jax.errors import InputError
-from sdd_jax.runs.program import (
-    bind_methods,
-    explain_and_mask,
-    join_model,
-    split_model,
-)
-from sdd_jax.saliency import METHODS
+from sdd_jax.faithfulness.study import study
+from sdd_jax.models.functional import join_model, split_model
+from sdd_jax.saliency import METHODS, bind_methods
 from sdd_jax.types import Batch
 
 pytestmark = pytest.mark.skipif(
@@ -106,11 +102,10 @@ def test_eight_devices_compute_what_one_does(classifier, images):
     def results(num_devices):
         @jax.jit
         def program(arrays, batch):
-            return explain_and_mask(
+            return study(
                 join_model(graphdef, arrays),
                 batch,
                 methods=bind_methods(tuple(METHODS), {}),
-                sdd_options={},
                 fills=("black", "mean"),
                 fraction=0.2,
                 seed=0,

@@ -29,7 +29,7 @@ from sdd_jax.errors import InputError
 from sdd_jax.models import dlib_resnet, ir_resnet
 from sdd_jax.models.embedding_heads import FlatEmbedding, PooledEmbedding
 from sdd_jax.models.heads import PooledHead
-from sdd_jax.types import CellGrid, InputSpec, Ranking
+from sdd_jax.types import CellGrid, InputSpec, Ranking, Scores
 
 BACKBONES = {
     "dlib_resnet": (dlib_resnet.DlibResNet, dlib_resnet.INPUT),
@@ -115,6 +115,14 @@ class FaceClassifier(nnx.Module):
         For any number of classes, as `logits` are for few.
         """
         return self._head("ranking").ranking(feature_maps, targets, num_top=num_top)
+
+    def scores(
+        self,
+        feature_maps: Float[Array, "batch rows columns features"],
+        targets: Int[Array, " batch"],
+    ) -> Scores:
+        """Return each target's value, its confidence, and the head's decision."""
+        return self._head("scores").scores(feature_maps, targets)
 
     def class_maps(
         self,

@@ -15,7 +15,7 @@ from jaxtyping import Float, Int
 
 from sdd_jax import checks, sharding
 from sdd_jax.models.ranking import BLOCK, LOWEST, merge, rank
-from sdd_jax.types import Ranking
+from sdd_jax.types import Ranking, Scores
 
 
 class FeatureStatistic(nnx.Variable):
@@ -125,6 +125,18 @@ class PooledHead(nnx.Module):
         is_class = checks.are_classes(targets, self.num_classes)
         target_logits = jnp.where(is_class, ranking.target_logits, jnp.nan)
         return dataclasses.replace(ranking, target_logits=target_logits)
+
+    def scores(
+        self,
+        feature_maps: Float[Array, "batch height width features"],
+        targets: Int[Array, " batch"],
+    ) -> Scores:
+        """Return the targets' logits, softmax probabilities, and the predicted classes.
+
+        Raises:
+            InputError: a target is no class; see `ranking`.
+        """
+        return self.ranking(feature_maps, targets).scores
 
     def _ranked(
         self,

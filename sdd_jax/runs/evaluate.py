@@ -12,17 +12,14 @@ import numpy as np
 
 from sdd_jax import checkpoints, files, screen, sharding
 from sdd_jax.faithfulness import SCHEMES, check_fills, metrics
+from sdd_jax.faithfulness.study import study
 from sdd_jax.faithfulness.summary import summarise
 from sdd_jax.models import FaceClassifier, folding
+from sdd_jax.models.functional import join_model, split_model
 from sdd_jax.reports import table
 from sdd_jax.runs import pictures, settings, setup, workdir
-from sdd_jax.runs.program import (
-    bind_methods,
-    explain_and_mask,
-    join_model,
-    split_model,
-)
 from sdd_jax.runs.whole_split import over_split
+from sdd_jax.saliency import bind_methods
 from sdd_jax.types import Batch
 
 SECTIONS = ("seed", "data", "model")  # must be what the checkpoint was made with
@@ -90,17 +87,16 @@ def batch_program(
     Args:
         model: the classifier.
         methods: from `bind_methods`.
-        config: its `saliency.sdd` and `eval` decide.
+        config: its `eval` decides.
     """
     graphdef, arrays = split_model(model)
     options = config["eval"]
 
     def one_batch(arrays: Any, batch: Batch) -> tuple[Any, Any]:
-        out = explain_and_mask(
+        out = study(
             join_model(graphdef, arrays),
             batch,
             methods=methods,
-            sdd_options=config["saliency"]["sdd"],
             fills=options["fills"],
             fraction=options["fraction"],
             seed=options["seed"],
@@ -119,8 +115,9 @@ def batch_program(
             "masked_confidence": out["masked_confidence"],
             "masked_prediction": out["masked_prediction"],
         }
-        for name in ("rivals", "scale", "amplification") if "sdd" in methods else ():
-            per_sample[name] = getattr(out["explanation"], name)
+        for method, details in out["details"].items():
+            for name, value in details.items():
+                per_sample[f"{method}_{name}"] = value
         return sums, per_sample
 
     return one_batch, arrays
@@ -166,8 +163,8 @@ def _protocol(config: Mapping[str, Any]) -> dict[str, Any]:
         "confidence_drop_points": "100 (p - p_masked)",
         "prediction_change": "share of pictures whose predicted class changes",
         "difference_to_sdd": "SDD minus the method, paired by picture",
-        "per_sample": "masked_*: [methods, fills, schemes, images]; rivals, scale (F) "
-        "and amplification (alpha) are SDD's",
+        "per_sample": "masked_*: [methods, fills, schemes, images]; METHOD_DETAIL: "
+        "what else a method found; sdd_scale is F, sdd_amplification alpha",
         "intervals": f"95 % percentile bootstrap over pictures, "
         f"{options['num_resamples']} resamples, seed {options['seed']}",
         "seed": options["seed"],

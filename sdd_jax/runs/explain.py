@@ -17,17 +17,14 @@ import numpy as np
 
 from sdd_jax import checkpoints, files, screen, sharding
 from sdd_jax.faithfulness import FILLS, SCHEMES
+from sdd_jax.faithfulness.study import study
 from sdd_jax.images import pipeline
 from sdd_jax.models import FaceClassifier, folding
+from sdd_jax.models.functional import join_model, split_model
 from sdd_jax.reports import overlay, page
 from sdd_jax.reports.record import drawn, record
 from sdd_jax.runs import pictures, settings, setup, workdir
-from sdd_jax.runs.program import (
-    bind_methods,
-    explain_and_mask,
-    join_model,
-    split_model,
-)
+from sdd_jax.saliency import bind_methods
 from sdd_jax.types import Batch, ImageSet
 
 SECTIONS = ("seed", "data", "model")  # must be what the checkpoint was made with
@@ -98,11 +95,10 @@ def _explain(
 
     @jax.jit
     def program(arrays: Any, batch: Batch) -> dict[str, Any]:
-        return explain_and_mask(
+        return study(
             join_model(graphdef, arrays),
             batch,
             methods=methods,
-            sdd_options=config["saliency"]["sdd"],
             fills=tuple(FILLS),
             fraction=options["fraction"],
             seed=options["seed"],
@@ -118,17 +114,17 @@ def _explain(
 
 def _one_of(batch: Batch, out: Mapping[str, Any], place: int) -> dict[str, Any]:
     """Return one picture's part of a batch."""
-    explanation, tested = out["explanation"], METHODS[0]
+    details, tested = out["details"]["sdd"], METHODS[0]
     return {
         "index": int(batch.indices[place]),
         "label": int(batch.labels[place]),
         "image": batch.images[place],
         "prediction": int(out["prediction"][place]),
         "confidence": float(out["confidence"][place]),
-        "rivals": explanation.rivals[place],
-        "rival_probabilities": explanation.rival_probabilities[place],
-        "scale": float(explanation.scale[place]),
-        "amplification": float(explanation.amplification[place]),
+        "rivals": details["rivals"][place],
+        "rival_probabilities": details["rival_probabilities"][place],
+        "scale": float(details["scale"][place]),
+        "amplification": float(details["amplification"][place]),
         "maps": {name: out["maps"][name][place] for name in METHODS},
         "salient": out["salient"][tested][place],
         "masked_confidence": out["masked_confidence"][0, ..., place],

@@ -14,8 +14,8 @@ from sdd_jax import checkpoints, models, screen, sharding
 from sdd_jax.errors import InputError
 from sdd_jax.images import pipeline
 from sdd_jax.models import FaceClassifier, folding
+from sdd_jax.models.functional import join_model, split_model
 from sdd_jax.models.heads import FeatureStatistic
-from sdd_jax.runs.program import join_model, split_model
 from sdd_jax.types import ImageSet
 
 # With their mirror images 8192: a feature's mean is then known to a ninetieth of its

@@ -1,26 +1,19 @@
 """3. Feature maps -> saliency.
 
-Every method is `method(model, images, targets, key) -> saliency`:
+Every method is `method(model, clean, key) -> Explanation(saliency, details)`:
 
-    images    uint8 RGB, [batch, height, width, 3]
-    targets   int, [batch]: the class each picture is explained for; `explained` refuses
-              what is no class, and under `jax.jit` a class map of it is NaN
+    clean     from `clean_pass`: uint8 RGB images, [batch, height, width, 3], their
+              feature maps, the likeliest classes, and the classes to explain
     key       one random key, or [batch] of them
     saliency  float32, [batch, height, width]; larger = more important to the target
+    details   {name: [batch, ...]}, what else the method found on the way
 
-Hyper-parameters are keyword-only; bind them once with `functools.partial`. A method
-never jits, never moves data, never normalises. A new method is one file, one line
-here, one row in `tests/saliency/test_methods.py`.
+Hyper-parameters are keyword-only; bind them once with `bind_methods`. A method never
+jits, never moves data, never normalises. A new method is one file, one line in
+`methods.py`, one row in `tests/saliency/test_methods.py`.
 """
 
-from sdd_jax.saliency.cam import cam
-from sdd_jax.saliency.random_maps import centre, random_map, random_pixels
-from sdd_jax.saliency.sdd import sdd
+from sdd_jax.saliency.clean import CleanPass, clean_pass
+from sdd_jax.saliency.methods import DEFAULT_METHODS, METHODS, bind_methods
 
-METHODS = {
-    "sdd": sdd,
-    "cam": cam,
-    "random_map": random_map,
-    "random_pixels": random_pixels,
-    "centre": centre,
-}
+__all__ = ["DEFAULT_METHODS", "METHODS", "CleanPass", "bind_methods", "clean_pass"]

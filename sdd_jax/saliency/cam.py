@@ -1,30 +1,29 @@
 """The class activation map of the target: what speaks for it."""
 
 from jax import Array
-from jaxtyping import Float, Int, Key, UInt8
+from jaxtyping import Key
 
 from sdd_jax.models import FaceClassifier
-from sdd_jax.saliency.class_maps import explained, upsample
+from sdd_jax.saliency.class_maps import upsample
+from sdd_jax.saliency.clean import CleanPass
+from sdd_jax.types import Explanation
 
 
 def cam(
     model: FaceClassifier,
-    images: UInt8[Array, "batch height width 3"],
-    targets: Int[Array, " batch"],
+    clean: CleanPass,
     key: Key[Array, "..."],
     *,
     centre: bool = True,
-) -> Float[Array, "batch height width"]:
-    """Return the targets' class activation maps at the pictures' resolution.
+) -> Explanation:
+    """Return the targets' class activation maps at the images' resolution.
 
     Args:
         model: the classifier.
-        images: RGB.
-        targets: the class each picture is explained for.
+        clean: its clean pass.
         key: not used; nothing is drawn.
         centre: remove the mean class weight first; see `PooledHead.class_maps`.
     """
-    targets = explained(model, images, targets)
-    feature_maps = model.feature_maps(images)
-    maps = model.class_maps(feature_maps, targets[:, None], centre=centre)
-    return upsample(maps[:, 0], images.shape[1], images.shape[2], model.cells)
+    targets = clean.targets[:, None]
+    maps = model.class_maps(clean.feature_maps, targets, centre=centre)
+    return Explanation(upsample(maps[:, 0], clean.images.shape[1:3], model.cells))

@@ -1,31 +1,14 @@
-"""What methods share: whom they explain, and how maps are placed in the picture.
+"""What methods share: how maps are placed in the image.
 
 Maps are float32, [batch, rows, columns]; pixels and cells count from the top left.
 """
 
-from typing import Any
-
 import jax.numpy as jnp
 import numpy as np
 from jax import Array
-from jaxtyping import Float, Float32, Int, UInt8
+from jaxtyping import Float, Float32
 
-from sdd_jax import checks
-from sdd_jax.models import FaceClassifier
 from sdd_jax.types import CellGrid
-
-
-def explained(
-    model: FaceClassifier,
-    images: UInt8[Array, "batch height width 3"],
-    targets: Any,
-) -> Int[Array, " batch"]:
-    """Return the targets as an array; every method begins with it.
-
-    Raises:
-        InputError: there is not one for each picture, or one is no class of the model.
-    """
-    return checks.classes(targets, model.num_classes, "targets", (len(images),))
 
 
 def interpolation_weights(
@@ -44,15 +27,19 @@ def interpolation_weights(
 
 def upsample(
     maps: Float[Array, "batch rows columns"],
-    height: int,
-    width: int,
+    size: tuple[int, ...],
     cells: CellGrid,
 ) -> Float[Array, "batch height width"]:
     """Return the maps at the picture's resolution, bilinearly.
 
     Each value stands where its cell's centre lies in the picture, and a network without
     padding has its cells elsewhere than plain resizing would put them.
+
+    Args:
+        maps: a value for each cell.
+        size: the image's height and width.
+        cells: where they lie.
     """
-    rows = interpolation_weights(height, maps.shape[1], cells)
-    columns = interpolation_weights(width, maps.shape[2], cells)
+    rows = interpolation_weights(size[0], maps.shape[1], cells)
+    columns = interpolation_weights(size[1], maps.shape[2], cells)
     return jnp.einsum("hr,brc,wc->bhw", rows, maps, columns, precision="highest")

@@ -1,13 +1,15 @@
-"""Maps that know nothing of the picture: what an explanation has to beat."""
+"""Maps that know nothing of the image: what an explanation has to beat."""
 
 import jax
 import jax.numpy as jnp
 from jax import Array
-from jaxtyping import Float, Int, Key, UInt8
+from jaxtyping import Key
 
 from sdd_jax import keys
 from sdd_jax.models import FaceClassifier
-from sdd_jax.saliency.class_maps import explained, upsample
+from sdd_jax.saliency.class_maps import upsample
+from sdd_jax.saliency.clean import CleanPass
+from sdd_jax.types import Explanation
 
 
 def _noise(key: Key[Array, "..."], shape: tuple[int, ...]) -> Array:
@@ -16,43 +18,29 @@ def _noise(key: Key[Array, "..."], shape: tuple[int, ...]) -> Array:
 
 
 def random_map(
-    model: FaceClassifier,
-    images: UInt8[Array, "batch height width 3"],
-    targets: Int[Array, " batch"],
-    key: Key[Array, "..."],
-) -> Float[Array, "batch height width"]:
+    model: FaceClassifier, clean: CleanPass, key: Key[Array, "..."]
+) -> Explanation:
     """Return uniform noise on the feature grid, placed as a class map is.
 
     This is the paper's "random CAM" as this project understands it.
     """
-    explained(model, images, targets)
-    grid = jax.eval_shape(model.feature_maps, images).shape[:3]
-    noise = _noise(key, grid)
-    return upsample(noise, images.shape[1], images.shape[2], model.cells)
+    noise = _noise(key, clean.feature_maps.shape[:3])
+    return Explanation(upsample(noise, clean.images.shape[1:3], model.cells))
 
 
 def random_pixels(
-    model: FaceClassifier,
-    images: UInt8[Array, "batch height width 3"],
-    targets: Int[Array, " batch"],
-    key: Key[Array, "..."],
-) -> Float[Array, "batch height width"]:
+    model: FaceClassifier, clean: CleanPass, key: Key[Array, "..."]
+) -> Explanation:
     """Return uniform noise, every pixel on its own."""
-    explained(model, images, targets)
-    return _noise(key, images.shape[:3])
+    return Explanation(_noise(key, clean.images.shape[:3]))
 
 
 def centre(
-    model: FaceClassifier,
-    images: UInt8[Array, "batch height width 3"],
-    targets: Int[Array, " batch"],
-    key: Key[Array, "..."],
-) -> Float[Array, "batch height width"]:
+    model: FaceClassifier, clean: CleanPass, key: Key[Array, "..."]
+) -> Explanation:
     """Return a Gaussian around the middle: it knows only that faces are centred."""
-    del key  # nothing is drawn
-    explained(model, images, targets)
-    batch, height, width = images.shape[:3]
+    batch, height, width = clean.images.shape[:3]
     rows = jnp.linspace(-1, 1, height)[:, None]
     columns = jnp.linspace(-1, 1, width)[None, :]
     gaussian = jnp.exp(-2.0 * (rows**2 + columns**2))
-    return jnp.broadcast_to(gaussian, (batch, height, width))
+    return Explanation(jnp.broadcast_to(gaussian, (batch, height, width)))

@@ -5,8 +5,9 @@ import pytest
 
 from benchmarks import drawn
 from sdd_jax.faithfulness import most_salient
+from sdd_jax.faithfulness.study import study
 from sdd_jax.models.ir_resnet import ARCHITECTURES
-from sdd_jax.runs.program import bind_methods, explain_and_mask
+from sdd_jax.saliency import bind_methods
 from sdd_jax.types import Batch
 
 torch = pytest.importorskip("torch", reason="the baseline needs the extra [parity]")
@@ -46,11 +47,10 @@ def ours(model, images):
 
     @jax.jit
     def program(batch):
-        return explain_and_mask(
+        return study(
             model,
             batch,
             methods=methods,
-            sdd_options={},
             fills=("black",),
             fraction=0.2,
             seed=0,

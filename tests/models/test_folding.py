@@ -8,9 +8,10 @@ from flax import nnx
 
 from sdd_jax import models, sharding
 from sdd_jax.errors import InputError
+from sdd_jax.faithfulness.study import study
 from sdd_jax.models import folding
 from sdd_jax.models.ir_resnet import Unit
-from sdd_jax.runs.program import bind_methods, explain_and_mask
+from sdd_jax.saliency import bind_methods
 from sdd_jax.types import Batch
 
 PLATFORMS = ["cpu", "gpu"]  # the sums' two formulations; both run anywhere
@@ -173,10 +174,9 @@ def test_the_clean_pass_is_shared_in_blocks_too(model, images, monkeypatch):
     indices = jnp.arange(len(images))
     batch = Batch(images, indices, indices, indices >= 0)
     program = functools.partial(
-        explain_and_mask,
+        study,
         folded,
         methods=bind_methods(("sdd", "cam"), {}),
-        sdd_options={},
         fills=("black",),
         fraction=0.2,
         seed=0,

@@ -7,15 +7,12 @@ import pytest
 
 from sdd_jax import models, sharding
 from sdd_jax.errors import InputError
+from sdd_jax.faithfulness.study import study
 from sdd_jax.models.classifier import FaceClassifier
+from sdd_jax.models.functional import join_model, split_model
 from sdd_jax.models.heads import PooledHead
 from sdd_jax.models.ranking import LOWEST, largest, rank, rank_logits
-from sdd_jax.runs.program import (
-    bind_methods,
-    explain_and_mask,
-    join_model,
-    split_model,
-)
+from sdd_jax.saliency import bind_methods
 from sdd_jax.types import Batch
 
 NUM_CLASSES = 23
@@ -148,11 +145,10 @@ def test_a_divided_head_gives_the_same_explanations(wide, images):
         graphdef, arrays = split_model(model)
 
         def program(arrays, batch):
-            return explain_and_mask(
+            return study(
                 join_model(graphdef, arrays),
                 batch,
                 methods=bind_methods(("sdd", "cam"), {}),
-                sdd_options={},
                 fills=("black",),
                 fraction=0.2,
                 seed=0,

@@ -104,12 +104,12 @@ def test_a_result_tells_its_protocol(result, config):
 
 
 def test_rivals_scale_and_amplification_of_every_picture_are_kept(rows):
-    assert rows["rivals"].shape == (12, 4)
-    assert not (rows["rivals"] == rows["prediction"][:, None]).any()
-    assert (rows["scale"] >= 4).all() and (rows["scale"] <= 50).all()
+    assert rows["sdd_rivals"].shape == (12, 4)
+    assert not (rows["sdd_rivals"] == rows["prediction"][:, None]).any()
+    assert (rows["sdd_scale"] >= 4).all() and (rows["sdd_scale"] <= 50).all()
     low, high = np.float32([0.2, 0.4])
-    assert (rows["amplification"] >= low).all()
-    assert (rows["amplification"] <= high).all()
+    assert (rows["sdd_amplification"] >= low).all()
+    assert (rows["sdd_amplification"] <= high).all()
 
 
 def test_a_split_is_one_launch_of_one_program_whatever_its_last_batch(
@@ -127,7 +127,7 @@ def test_a_split_is_one_launch_of_one_program_whatever_its_last_batch(
 def test_the_batch_size_and_padding_change_nothing(workdir_copy, make_config, rows):
     evaluate.run(make_config({"eval.batch_size": 5}), workdir_copy)
     other = dict(np.load(workdir_copy / "eval" / "per_sample.npz"))
-    for name in ("index", "prediction", "masked_prediction", "rivals"):
+    for name in ("index", "prediction", "masked_prediction", "sdd_rivals"):
         np.testing.assert_array_equal(other[name], rows[name])
     np.testing.assert_allclose(
         other["masked_confidence"], rows["masked_confidence"], rtol=1e-5
@@ -140,7 +140,7 @@ def test_eight_devices_give_what_one_gives(workdir_copy, config, rows):
     with jax.set_mesh(sharding.make_mesh(8)):
         evaluate.run(config, workdir_copy)
     other = dict(np.load(workdir_copy / "eval" / "per_sample.npz"))
-    for name in ("index", "prediction", "masked_prediction", "rivals"):
+    for name in ("index", "prediction", "masked_prediction", "sdd_rivals"):
         np.testing.assert_array_equal(other[name], rows[name])
     np.testing.assert_allclose(
         other["masked_confidence"], rows["masked_confidence"], rtol=1e-5

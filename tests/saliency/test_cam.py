@@ -3,6 +3,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from sdd_jax.saliency import clean_pass
 from sdd_jax.saliency.cam import cam
 
 
@@ -22,15 +23,15 @@ def test_cam_is_the_sum_of_the_targets_weights_times_the_feature_maps(
                 picture, ..., k
             ]
 
-    saliency = cam(
-        classifier, images, jnp.asarray(targets), jax.random.key(0), centre=centre
-    )
+    clean = clean_pass(classifier, images, jnp.asarray(targets))
+    saliency = cam(classifier, clean, jax.random.key(0), centre=centre).saliency
     # The cells are centred at pixels 2, 6, 10 and 14; what is between, upsampling says.
     np.testing.assert_allclose(saliency[:, 2:15:4, 2:15:4], expected, atol=1e-5)
 
 
 def test_cam_is_centred_unless_told_otherwise(classifier, images):
-    arguments = (classifier, images, jnp.arange(8) % 7, jax.random.key(0))
-    default = cam(*arguments)
-    np.testing.assert_array_equal(default, cam(*arguments, centre=True))
-    assert (default != cam(*arguments, centre=False)).any()
+    clean = clean_pass(classifier, images, jnp.arange(8) % 7)
+    arguments = (classifier, clean, jax.random.key(0))
+    default = cam(*arguments).saliency
+    np.testing.assert_array_equal(default, cam(*arguments, centre=True).saliency)
+    assert (default != cam(*arguments, centre=False).saliency).any()

@@ -35,19 +35,19 @@ def test_weights_fall_off_linearly_between_two_centres():
 
 def test_each_cell_keeps_its_value_at_its_centre(maps):
     # dlib's network of 10 blocks on 150 pixels: centres at 17, 33, ..., 129.
-    pixels = upsample(maps, 150, 134, DLIB)
+    pixels = upsample(maps, (150, 134), DLIB)
     np.testing.assert_array_equal(pixels[:, 17:130:16, 17:114:16], maps)
 
 
 def test_between_four_centres_lies_their_mean(maps):
-    pixels = upsample(maps, 150, 134, DLIB)
+    pixels = upsample(maps, (150, 134), DLIB)
     np.testing.assert_allclose(
         pixels[:, 17 + 8, 17 + 8], maps[:, :2, :2].mean((1, 2)), rtol=1e-6
     )
 
 
 def test_beyond_the_outermost_centres_the_outermost_value_stays(maps):
-    pixels = upsample(maps, 150, 134, DLIB)
+    pixels = upsample(maps, (150, 134), DLIB)
     np.testing.assert_array_equal(
         pixels[:, :18, :18], np.broadcast_to(maps[:, :1, :1], (2, 18, 18))
     )
@@ -59,22 +59,22 @@ def test_beyond_the_outermost_centres_the_outermost_value_stays(maps):
 def test_the_half_pixel_rule_is_common_resizing(maps):
     expected = jax.image.resize(maps, (2, 128, 112), "linear")
     np.testing.assert_allclose(
-        upsample(maps, 128, 112, HALF_PIXEL), expected, atol=1e-6
+        upsample(maps, (128, 112), HALF_PIXEL), expected, atol=1e-6
     )
 
 
 def test_a_constant_map_stays_constant():
-    pixels = upsample(jnp.full((1, 8, 8), 3.0), 150, 150, DLIB)
+    pixels = upsample(jnp.full((1, 8, 8), 3.0), (150, 150), DLIB)
     np.testing.assert_allclose(pixels, 3, rtol=1e-6)
 
 
 def test_one_cell_a_pixel_changes_nothing(maps):
-    np.testing.assert_array_equal(upsample(maps, 8, 7, CellGrid(0.0, 1.0)), maps)
+    np.testing.assert_array_equal(upsample(maps, (8, 7), CellGrid(0.0, 1.0)), maps)
 
 
 def test_rows_are_rows_and_columns_are_columns():
     maps = jnp.array([[[0.0, 0, 0], [1, 1, 1]]])
-    pixels = upsample(maps, 4, 6, CellGrid(0.5, 2.0))
+    pixels = upsample(maps, (4, 6), CellGrid(0.5, 2.0))
     np.testing.assert_array_equal(
         pixels[0], np.repeat([[0], [0.25], [0.75], [1]], 6, axis=1)
     )

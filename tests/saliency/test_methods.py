@@ -9,8 +9,10 @@ import numpy as np
 import pytest
 
 from sdd_jax.errors import InputError
-from sdd_jax.saliency import METHODS
-from sdd_jax.saliency.sdd import explain
+from sdd_jax.faithfulness.study import study
+from sdd_jax.saliency import DEFAULT_METHODS, METHODS, bind_methods, clean_pass
+from sdd_jax.saliency.class_maps import upsample
+from sdd_jax.types import Batch, Explanation
 
 TARGETS = jnp.arange(8) % 7
 KEYS = jax.random.split(jax.random.key(0), 8)
@@ -32,7 +34,8 @@ def saliency_of(classifier):
 
     @functools.partial(jax.jit, static_argnums=0)
     def saliency_of(name, images, targets, key):
-        return METHODS[name](classifier, images, targets, key)
+        clean = clean_pass(classifier, images, targets)
+        return METHODS[name](classifier, clean, key).saliency
 
     return saliency_of
 
@@ -80,7 +83,6 @@ def test_a_pictures_map_depends_neither_on_the_others_nor_on_its_place(
     np.testing.assert_array_equal(part[~padding], whole[jnp.array([5, 2, 7])])
 
 
-@methods
 @pytest.mark.parametrize(
     ("targets", "message"),
     [
@@ -94,16 +96,10 @@ def test_a_pictures_map_depends_neither_on_the_others_nor_on_its_place(
         (jnp.zeros((8, 1), int), r"^targets are of shape \(8, 1\), expected \(8\)$"),
     ],
 )
-def test_whom_nobody_knows_nobody_can_explain(
-    classifier, images, name, targets, message
-):
+def test_whom_nobody_knows_nobody_can_explain(classifier, images, targets, message):
     # Unwrapped: the annotations, which only tests check, would refuse some first.
-    method = inspect.unwrap(METHODS[name])
     with pytest.raises(InputError, match=message):
-        if name == "sdd":
-            inspect.unwrap(explain)(classifier, images, targets)
-        else:
-            method(classifier, images, targets, KEYS)
+        inspect.unwrap(clean_pass)(classifier, images, targets)
 
 
 @pytest.mark.parametrize("name", ["sdd", "cam"])
@@ -113,3 +109,64 @@ def test_under_jit_the_map_of_no_class_is_nan(saliency_of, images, name):
     wrong = np.isnan(saliency).all((1, 2))
     np.testing.assert_array_equal(wrong, [True, True] + [False] * 5 + [True])
     assert np.isfinite(saliency[2:7]).all()
+
+
+def test_hyper_parameters_are_bound_by_name(classifier, images):
+    methods = bind_methods(("cam", "centre"), {"cam": {"centre": False}, "sdd": {}})
+    assert list(methods) == ["cam", "centre"]
+    clean, key = clean_pass(classifier, images), jax.random.key(0)
+    np.testing.assert_array_equal(
+        methods["cam"](classifier, clean, key).saliency,
+        METHODS["cam"](classifier, clean, key, centre=False).saliency,
+    )
+
+
+def test_an_unknown_method_is_refused_with_the_known_ones():
+    with pytest.raises(
+        InputError,
+        match="^unknown method 'gradcam': expected one of sdd, cam, random_map, random_"
+        "pixels, centre$",
+    ):
+        bind_methods(("sdd", "gradcam"), {})
+
+
+def test_one_text_is_no_list_of_methods():
+    with pytest.raises(InputError, match=r"'sdd', one text: expected \('sdd',\)$"):
+        inspect.unwrap(bind_methods)("sdd", {})
+
+
+def test_what_is_compared_by_default_exists():
+    assert set(DEFAULT_METHODS) <= set(METHODS)
+
+
+def test_a_method_that_is_added_is_studied_like_the_others(
+    classifier, images, monkeypatch
+):
+    """All that a method needs is a function and its line in the dict."""
+
+    def energy(model, clean, key, *, power=2):
+        maps = (clean.feature_maps**power).sum(3)
+        saliency = upsample(maps, clean.images.shape[1:3], model.cells)
+        return Explanation(saliency, {"total": maps.sum((1, 2))})
+
+    monkeypatch.setitem(METHODS, "energy", energy)
+    options = {"energy": {"power": 4}}
+    batch = Batch(images, TARGETS, jnp.arange(8), jnp.ones(8, bool))
+    result = jax.jit(
+        functools.partial(
+            study,
+            classifier,
+            methods=bind_methods(("energy", "cam"), options),
+            fills=("black",),
+            fraction=0.2,
+            seed=0,
+        )
+    )(batch)
+    feature_maps = classifier.feature_maps(images)
+    np.testing.assert_allclose(
+        result["details"]["energy"]["total"],
+        (feature_maps**4).sum((1, 2, 3)),
+        rtol=1e-5,
+    )
+    assert result["masked_confidence"].shape == (2, 1, 2, 8)
+    assert (result["salient"]["energy"].sum((1, 2)) == 58).all()

@@ -1,26 +1,28 @@
 import jax
-import jax.numpy as jnp
 import numpy as np
+import pytest
 
+from sdd_jax.saliency import clean_pass
 from sdd_jax.saliency.class_maps import upsample
 from sdd_jax.saliency.random_maps import centre, random_map, random_pixels
 
-TARGETS = jnp.zeros(8, int)
+
+@pytest.fixture(scope="module")
+def clean(classifier, images):
+    return clean_pass(classifier, images)
 
 
-def test_a_random_map_is_noise_on_the_cells_placed_as_class_maps_are(
-    classifier, images
-):
-    saliency = random_map(classifier, images, TARGETS, jax.random.key(0))
+def test_a_random_map_is_noise_on_the_cells_placed_as_class_maps_are(classifier, clean):
+    saliency = random_map(classifier, clean, jax.random.key(0)).saliency
     cells = saliency[:, 2:15:4, 2:15:4]
     np.testing.assert_allclose(
-        saliency, upsample(cells, 17, 17, classifier.cells), atol=1e-6
+        saliency, upsample(cells, (17, 17), classifier.cells), atol=1e-6
     )
     assert len(set(cells.ravel().tolist())) == 8 * 16
 
 
-def test_every_random_pixel_is_drawn_on_its_own(classifier, images):
-    saliency = random_pixels(classifier, images, TARGETS, jax.random.key(0))
+def test_every_random_pixel_is_drawn_on_its_own(classifier, clean):
+    saliency = random_pixels(classifier, clean, jax.random.key(0)).saliency
     values = np.asarray(saliency)
     assert 0 <= values.min() and values.max() < 1
     # Four standard errors of the mean, and of a correlation of independent numbers.
@@ -33,8 +35,8 @@ def test_every_random_pixel_is_drawn_on_its_own(classifier, images):
         assert abs(np.corrcoef(a.ravel(), b.ravel())[0, 1]) < 4 / np.sqrt(a.size)
 
 
-def test_the_centre_map_is_a_round_hill_in_the_middle(classifier, images):
-    hill = np.asarray(centre(classifier, images, TARGETS, jax.random.key(0)))
+def test_the_centre_map_is_a_round_hill_in_the_middle(classifier, clean):
+    hill = np.asarray(centre(classifier, clean, jax.random.key(0)).saliency)
     np.testing.assert_array_equal(hill, np.broadcast_to(hill[:1], hill.shape))
     np.testing.assert_allclose(hill, hill[:, ::-1], rtol=1e-6)
     np.testing.assert_allclose(hill, hill.transpose(0, 2, 1), rtol=1e-6)

@@ -11,9 +11,16 @@ from sdd_jax.errors import InputError
 from sdd_jax.models.classifier import FaceClassifier
 from sdd_jax.models.heads import PooledHead
 from sdd_jax.models.ranking import rank_logits
+from sdd_jax.saliency import clean_pass
 from sdd_jax.saliency.divergence import scaled_directed_divergence
-from sdd_jax.saliency.sdd import compared_classes, explain, sdd, top_rivals
+from sdd_jax.saliency.sdd import compared_classes, sdd, top_rivals
 from sdd_jax.types import CellGrid, InputSpec
+
+
+def explain(model, images, targets, **options):
+    """Return SDD's saliency and details of images."""
+    clean = clean_pass(model, images, targets)
+    return sdd(model, clean, jax.random.key(0), **options)
 
 
 class Pixels(nnx.Module):
@@ -68,13 +75,14 @@ def test_three_classes_worked_by_hand(pixels, centre):
     picture = jnp.array([PICTURE] * 3, jnp.uint8)
     program = jax.jit(functools.partial(explain, pixels, centre=centre))
     explanation = program(picture, jnp.arange(3))
+    details = explanation.details
 
     for target in range(3):
         rivals, scale, amplification, values = by_hand(target, centre=centre)
-        np.testing.assert_array_equal(explanation.rivals[target], rivals)
-        np.testing.assert_allclose(explanation.scale[target], scale, rtol=2e-6)
+        np.testing.assert_array_equal(details["rivals"][target], rivals)
+        np.testing.assert_allclose(details["scale"][target], scale, rtol=2e-6)
         np.testing.assert_allclose(
-            explanation.amplification[target], amplification, rtol=2e-6
+            details["amplification"][target], amplification, rtol=2e-6
         )
         np.testing.assert_allclose(explanation.saliency[target], values, rtol=2e-6)
 
@@ -89,7 +97,7 @@ def test_the_divergence_of_the_cells_is_placed_as_their_maps_are(classifier, ima
     # The exponential comes first, and between centres there is a mean of its values.
     targets = jnp.arange(8) % 7
     explanation = jax.jit(functools.partial(explain, classifier))(images, targets)
-    classes = jnp.concatenate([targets[:, None], explanation.rivals], axis=1)
+    classes = jnp.concatenate([targets[:, None], explanation.details["rivals"]], axis=1)
     maps = classifier.class_maps(classifier.feature_maps(images), classes, centre=True)
     cells = scaled_directed_divergence(maps[:, 0], maps[:, 1:])[0]
 
@@ -105,18 +113,25 @@ def test_the_divergence_of_the_cells_is_placed_as_their_maps_are(classifier, ima
 
 def test_given_scale_and_amplification_hold_for_every_picture(classifier, images):
     program = functools.partial(explain, classifier, scale=6.0, amplification=0.7)
-    explanation = jax.jit(program)(images, jnp.arange(8) % 7)
-    np.testing.assert_array_equal(explanation.scale, [6.0] * 8)
-    np.testing.assert_array_equal(explanation.amplification, [np.float32(0.7)] * 8)
+    details = jax.jit(program)(images, jnp.arange(8) % 7).details
+    np.testing.assert_array_equal(details["scale"], [6.0] * 8)
+    np.testing.assert_array_equal(details["amplification"], [np.float32(0.7)] * 8)
 
 
-def test_sdd_is_the_explanations_saliency(classifier, images):
+@pytest.mark.parametrize("compared", [2, 4, 6, 100])
+def test_the_rivals_do_not_depend_on_how_many_classes_the_clean_pass_ranked(
+    classifier, images, compared
+):
     targets = jnp.arange(8) % 7
-    options = dict(num_classes_compared=3, centre=False, scale=3.0, amplification=0.3)
-    np.testing.assert_array_equal(
-        sdd(classifier, images, targets, jax.random.key(0), **options),
-        explain(classifier, images, targets, **options).saliency,
+    few, all_of_them = (
+        clean_pass(classifier, images, targets, num_top=number) for number in (4, 7)
     )
+    one, other = (
+        sdd(classifier, clean, jax.random.key(0), num_classes_compared=compared)
+        for clean in (few, all_of_them)
+    )
+    assert one.details["rivals"].shape == (8, min(compared, 7) - 1)
+    jax.tree.map(np.testing.assert_array_equal, one, other)
 
 
 def test_what_all_classes_share_changes_no_explanation(classifier, images):
@@ -126,19 +141,18 @@ def test_what_all_classes_share_changes_no_explanation(classifier, images):
     shared.head.kernel[...] += jnp.array([[3.0], [-1.0], [0.5], [2.0], [-4.0]])
     after = jax.jit(functools.partial(explain, shared))(images, targets)
 
-    np.testing.assert_array_equal(after.rivals, before.rivals)
-    for name in ("saliency", "scale", "amplification"):
-        np.testing.assert_allclose(
-            getattr(after, name), getattr(before, name), rtol=1e-5
-        )
+    np.testing.assert_array_equal(after.details["rivals"], before.details["rivals"])
+    np.testing.assert_allclose(after.saliency, before.saliency, rtol=1e-5)
+    for name in ("scale", "amplification"):
+        np.testing.assert_allclose(after.details[name], before.details[name], rtol=1e-5)
 
 
 def test_every_target_competes_with_the_likeliest_others(classifier, images):
     logits = classifier.logits(classifier.feature_maps(images))
     targets = jnp.arange(8) % 7
     program = functools.partial(explain, classifier, num_classes_compared=4)
-    explanation = jax.jit(program)(images, targets)
-    for row, target, rivals in zip(logits, targets, explanation.rivals, strict=True):
+    found = jax.jit(program)(images, targets).details["rivals"]
+    for row, target, rivals in zip(logits, targets, found, strict=True):
         others = [c for c in np.argsort(-row)[:4] if c != target]
         np.testing.assert_array_equal(rivals, others[:3])
 
@@ -178,7 +192,7 @@ def test_all_classes_are_compared_where_there_are_fewer():
 
 
 @pytest.mark.parametrize(("compared", "num_classes"), [(1, 5), (0, 5), (5, 1)])
-def test_a_divergence_needs_a_rival(classifier, compared, num_classes):
+def test_a_divergence_needs_a_rival(classifier, images, compared, num_classes):
     head = PooledHead(5, num_classes)
     model = FaceClassifier(classifier.spec, classifier.backbone, head)
     with pytest.raises(
@@ -186,4 +200,4 @@ def test_a_divergence_needs_a_rival(classifier, compared, num_classes):
         match=f"^num_classes_compared is {compared} among {num_classes} classes, "
         f".*: use at least 2$",
     ):
-        compared_classes(model, jnp.zeros((1, 4, 4, 5)), num_classes_compared=compared)
+        compared_classes(model, clean_pass(model, images), compared)

@@ -1,0 +1,48 @@
+"""The methods by name, and their hyper-parameters bound to them."""
+
+import functools
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from sdd_jax.errors import InputError
+from sdd_jax.saliency.cam import cam
+from sdd_jax.saliency.random_maps import centre, random_map, random_pixels
+from sdd_jax.saliency.sdd import sdd
+from sdd_jax.types import Explanation
+
+METHODS: dict[str, Callable[..., Explanation]] = {
+    "sdd": sdd,
+    "cam": cam,
+    "random_map": random_map,
+    "random_pixels": random_pixels,
+    "centre": centre,
+}
+
+# What `make run` compares.
+DEFAULT_METHODS = ("sdd", "cam", "random_map", "random_pixels", "centre")
+
+
+def bind_methods(
+    names: tuple[str, ...], options: Mapping[str, Mapping[str, Any]]
+) -> dict[str, Callable[..., Explanation]]:
+    """Return the named methods with their hyper-parameters bound.
+
+    Raises:
+        InputError: a name is not known or stands twice, or there is none.
+    """
+    if isinstance(names, str):
+        raise InputError(f"the methods are {names!r}, one text: expected ({names!r},)")
+    if not names or len(set(names)) < len(names):
+        raise InputError(
+            f"the methods are {', '.join(names) or 'none'}: expected at least one, "
+            f"each once"
+        )
+    for name in names:
+        if name not in METHODS:
+            raise InputError(
+                f"unknown method {name!r}: expected one of {', '.join(METHODS)}"
+            )
+    return {
+        name: functools.partial(METHODS[name], **options.get(name, {}))
+        for name in names
+    }
