@@ -22,7 +22,7 @@ from ml_collections import config_flags
 from sdd_jax import cli, files, screen, sharding
 from sdd_jax.errors import InputError
 from sdd_jax.reports import table
-from sdd_jax.runs import evaluate, explain, settings, train
+from sdd_jax.runs import evaluate, explain, explain_folder, settings, train
 
 RUNS = {"train": train.run, "explain": explain.run, "eval": evaluate.run}
 
@@ -60,7 +60,8 @@ def _run(config: dict[str, Any], workdir: Path, modes: tuple[str, ...]) -> None:
             for mode, value in seconds.items()
         }
         screen.console.print(table.results(f"{total:.0f} s in all", shares))
-        screen.say(f"open {workdir / 'explain' / 'index.html'} in a browser")
+        folder = explain_folder.chosen(config["explain"], workdir)
+        screen.say(f"open {folder / 'index.html'} in a browser")
 
 
 def _parse(arguments: list[str]) -> tuple[dict[str, Any], Path, tuple[str, ...]]:

@@ -89,6 +89,7 @@ def get_config() -> ml_collections.ConfigDict:
     )
     config.explain = dict(
         images="",  # files, folders or names of pictures; "" takes from the split
+        output="",  # a folder of the workdir; "" names it after the images
         split="test",
         num_images=12,
         fraction=0.2,  # paper

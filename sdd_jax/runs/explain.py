@@ -1,9 +1,9 @@
 """Mode explain: why the network answers as it does, picture by picture.
 
-Writes `explain/`: a page for people, `index.html`; the pictures on it as PNG files;
-`records.jsonl` and `explanations.npz` for programs; `skipped.jsonl`, the files that
-were left out and why; `manifest.json`, last, with what all of it was made from and each
-file's hash.
+Writes `explain/`, or a folder named after the images that were asked for: a page for
+people, `index.html`; the pictures on it as PNG files; `records.jsonl` and
+`explanations.npz` for programs; `skipped.jsonl`, the files that were left out and why;
+`manifest.json`, last, with what all of it was made from and each file's hash.
 """
 
 import hashlib
@@ -23,7 +23,7 @@ from sdd_jax.models import FaceClassifier, folding
 from sdd_jax.models.functional import join_model, split_model
 from sdd_jax.reports import overlay, page
 from sdd_jax.reports.record import drawn, record
-from sdd_jax.runs import pictures, settings, setup, workdir
+from sdd_jax.runs import explain_folder, pictures, settings, setup, workdir
 from sdd_jax.saliency import bind_methods
 from sdd_jax.types import Batch, ImageSet
 
@@ -37,6 +37,7 @@ def run(config: Mapping[str, Any], folder: Path) -> dict[str, Any]:
     options = config["explain"]
     folding.check_dtype(config["compute_dtype"])
     sharding.check_batch_size(options["batch_size"], "explain.batch_size")
+    output = explain_folder.chosen(options, folder)
     checkpoints.latest_step(folder)  # raises where nothing was trained
     workdir.check(folder, config, SECTIONS)
     splits = setup.load_splits(config, folder)
@@ -50,7 +51,7 @@ def run(config: Mapping[str, Any], folder: Path) -> dict[str, Any]:
     for name in ("confidence", "masked_confidence"):
         values = np.stack([one[name] for one in explained], axis=-1)
         setup.require_finite(values, image_set.files, folder)
-    with files.replaced_folder(folder / "explain") as fresh:
+    with files.replaced_folder(output) as fresh:
         records = [
             record(
                 one,
@@ -78,10 +79,9 @@ def run(config: Mapping[str, Any], folder: Path) -> dict[str, Any]:
         }
         files.write_json(fresh / "manifest.json", manifest)
     if skipped:
-        listed = folder / "explain" / "skipped.jsonl"
+        listed = output / "skipped.jsonl"
         screen.say(f"files left out: {len(skipped)}, see {listed}")
-    index = folder / "explain" / "index.html"
-    screen.say(f"pictures explained: {len(records)}, {index}")
+    screen.say(f"pictures explained: {len(records)}, {output / 'index.html'}")
     return manifest
 
 

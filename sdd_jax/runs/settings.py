@@ -106,6 +106,7 @@ SETTINGS: Mapping[str, Numbers | Words] = {
     "saliency.sdd.amplification": FACTOR,
     "saliency.cam.centre": FLAG,
     "explain.images": TEXT,
+    "explain.output": TEXT,
     "explain.split": TEXT,
     "explain.num_images": whole(0),
     "explain.fraction": FRACTION,
@@ -125,7 +126,7 @@ MAY_BE_NONE = frozenset(
     | {"saliency.sdd.amplification"}
 )
 # What only some sources, backbones or methods take, and what then has a default.
-OPTIONAL = ("data.", "model.backbone.", "saliency.")
+OPTIONAL = ("data.", "model.backbone.", "saliency.", "explain.output")
 
 
 def check(config: Mapping[str, Any]) -> None:

@@ -108,13 +108,14 @@ def test_any_picture_file_is_explained_without_a_truth(
 ):
     path = tmp_path / "some.jpg"
     Image.effect_noise((300, 200), 80).save(path)
-    explain.run(make_config({"explain.images": str(path)}), workdir_copy)
-    lines = (workdir_copy / "explain" / "records.jsonl").read_text().splitlines()
+    config = make_config({"explain.images": str(path), "explain.output": "own"})
+    explain.run(config, workdir_copy)
+    lines = (workdir_copy / "own" / "records.jsonl").read_text().splitlines()
     record = json.loads(lines[0])
     assert len(lines) == 1
     assert record["picture"] == str(path)
     assert record["label"] is None and record["correct"] is None
-    html = (workdir_copy / "explain" / "index.html").read_text()
+    html = (workdir_copy / "own" / "index.html").read_text()
     assert "can only answer with one of the 6 people it knows" in html
 
 
@@ -123,6 +124,19 @@ def test_explaining_again_replaces_the_old_pictures(workdir_copy, make_config):
     explain.run(make_config({"explain.num_images": 1}), workdir_copy)
     numbers = {path.name[:4] for path in (workdir_copy / "explain").glob("*.png")}
     assert numbers == {"0000"}
+
+
+def test_images_asked_for_leave_the_page_of_the_split(
+    workdir_copy, make_config, tmp_path, monkeypatch
+):
+    explain.run(make_config({"explain.num_images": 2}), workdir_copy)
+    before = {p.name: p.read_bytes() for p in (workdir_copy / "explain").iterdir()}
+    monkeypatch.chdir(tmp_path)
+    Image.effect_noise((300, 200), 80).save("some.jpg")
+    explain.run(make_config({"explain.images": "some.jpg"}), workdir_copy)
+    assert (workdir_copy / "explain_some.jpg" / "index.html").exists()
+    after = {p.name: p.read_bytes() for p in (workdir_copy / "explain").iterdir()}
+    assert after == before
 
 
 def test_a_failure_leaves_the_old_explanation_whole(
@@ -150,6 +164,7 @@ def test_a_failure_leaves_the_old_explanation_whole(
         ({"explain.images": "nobody.jpg"}, "no picture nobody.jpg: expected a file"),
         ({"explain.split": "holdout"}, r"explain\.split is 'holdout'"),
         ({"explain.batch_size": -8}, r"explain\.batch_size is -8"),
+        ({"explain.output": "a/b"}, r"explain\.output is 'a/b', expected the name of"),
     ],
 )
 def test_bad_settings_are_refused_before_anything_is_written(
@@ -180,8 +195,9 @@ def test_a_damaged_picture_in_a_folder_is_left_out_and_listed(
 ):
     Image.effect_noise((300, 200), 80).save(tmp_path / "good.png")
     (tmp_path / "torn.png").write_bytes(b"\x89PNG")
-    explain.run(make_config({"explain.images": str(tmp_path)}), workdir_copy)
-    records = (workdir_copy / "explain" / "records.jsonl").read_text().splitlines()
-    skipped = (workdir_copy / "explain" / "skipped.jsonl").read_text().splitlines()
+    config = make_config({"explain.images": str(tmp_path), "explain.output": "own"})
+    explain.run(config, workdir_copy)
+    records = (workdir_copy / "own" / "records.jsonl").read_text().splitlines()
+    skipped = (workdir_copy / "own" / "skipped.jsonl").read_text().splitlines()
     assert len(records) == 1
     assert json.loads(skipped[0])["path"] == str(tmp_path / "torn.png")
