@@ -30,18 +30,16 @@ def test_no_two_questions_share_a_folder(tmp_path):
 @pytest.mark.parametrize(
     "output",
     [
-        *(
-            "a/b",
-            "..",
-            ".hidden",
-            "/etc",
-            "~",
-            "a\\b",
-            "a b",
-            "Zo\u00eb",
-            "x" * 61,
-            "\0",
-        ),
+        "a/b",
+        "..",
+        ".hidden",
+        "/etc",
+        "~",
+        "a\\b",
+        "a b",
+        "Zo\u00eb",
+        "x" * 61,
+        "\0",
         *("eval", "checkpoints", "Tensorboard"),
     ],
 )
