@@ -121,8 +121,8 @@ def replicated() -> NamedSharding:
     return NamedSharding(_current_mesh(), P())
 
 
-def on_each_device(f: Callable[[jax.Array], jax.Array]) -> Callable[..., jax.Array]:
-    """Return f, applied by every device to its own part of a batch.
+def on_each_device(f: Callable[..., Any]) -> Callable[..., Any]:
+    """Return f, of trees of arrays, applied by every device to its part of a batch.
 
     For programs whose steps depend on how many pictures a device has.
     """

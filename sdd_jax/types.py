@@ -34,6 +34,7 @@ class Scores:
 
     value: Any  # float32 [batch], what methods differentiate: a classifier's logit
     confidence: Any  # float32 [batch], a probability: a classifier's softmax
+    log_confidence: Any  # float32 [batch], finite also where confidence rounds to 0
     decision: Any  # int32 [batch], a classifier's predicted class
 
 
@@ -65,7 +66,8 @@ class Ranking:
             value, confidence = self.logits[:, 0], self.probabilities[:, 0]
         else:
             value, confidence = self.target_logits, self.target_probabilities
-        return Scores(value, confidence, self.classes[:, 0])
+        log_confidence = value - self.logits[:, 0] - jnp.log(self.normaliser)
+        return Scores(value, confidence, log_confidence, self.classes[:, 0])
 
 
 @jax.tree_util.register_dataclass
@@ -136,3 +138,11 @@ class CellGrid:
 
     offset: float
     stride: float
+
+
+@dataclasses.dataclass(frozen=True)
+class Stage:
+    """A place in a network where its activations can be looked at."""
+
+    name: str
+    cells: CellGrid  # where the activation's cells lie in the image

@@ -29,7 +29,7 @@ from sdd_jax.errors import InputError
 from sdd_jax.models import dlib_resnet, ir_resnet
 from sdd_jax.models.embedding_heads import FlatEmbedding, PooledEmbedding
 from sdd_jax.models.heads import PooledHead
-from sdd_jax.types import CellGrid, InputSpec, Ranking, Scores
+from sdd_jax.types import CellGrid, InputSpec, Ranking, Scores, Stage
 
 BACKBONES = {
     "dlib_resnet": (dlib_resnet.DlibResNet, dlib_resnet.INPUT),
@@ -58,6 +58,26 @@ class FaceClassifier(nnx.Module):
     ) -> Float[Array, "batch rows columns features"]:
         """Return the last convolution's output for RGB pictures of the spec's size."""
         return self.backbone(self.normalised(images))
+
+    @property
+    def stages(self) -> tuple[Stage, ...]:
+        """Return where activations can be looked at, shallow to deep.
+
+        The last stage's are the feature maps.
+        """
+        return self.backbone.stages
+
+    def with_taps(
+        self, images: UInt8[Array, "batch height width 3"], taps: Mapping[str, Array]
+    ) -> tuple[Float[Array, "batch rows columns features"], dict[str, Array]]:
+        """Return the feature maps, and the activations of every stage by its name.
+
+        Args:
+            images: as for `feature_maps`.
+            taps: for some stages, zeros of their activations' shapes, to differentiate
+                by: they are added to the activations.
+        """
+        return self.backbone.with_taps(self.normalised(images), taps)
 
     def normalised(
         self, images: UInt8[Array, "batch height width 3"]

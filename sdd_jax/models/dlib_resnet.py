@@ -11,14 +11,16 @@ References:
     the 34-layer network, which D. King thinned and trained for dlib 19.3 (2017).
 """
 
+from collections.abc import Mapping
+
 import jax.numpy as jnp
 from flax import nnx
 from jax import Array
 from jaxtyping import Float
 
 from sdd_jax.errors import InputError
-from sdd_jax.models.layers import chain
-from sdd_jax.types import CellGrid, InputSpec
+from sdd_jax.models.layers import staged, through_stages
+from sdd_jax.types import CellGrid, InputSpec, Stage
 
 INPUT = InputSpec(
     size=150, colour_order="RGB", mean=(122.782, 117.001, 104.298), scale=256.0
@@ -86,6 +88,7 @@ class DlibResNet(nnx.Module):
         cells = _behind(cells, window=3, stride=2, padding=0)
         self.blocks = nnx.List()
         in_features = STEM_FEATURES
+        ends: dict[float, tuple[CellGrid, int]] = {}  # of the blocks of one width
         for features, stride, padding in BLOCKS[:num_blocks]:
             self.blocks.append(
                 ResidualBlock(
@@ -95,16 +98,31 @@ class DlibResNet(nnx.Module):
             cells = _behind(cells, window=3, stride=stride, padding=padding)
             cells = _behind(cells, window=3, stride=1, padding=1)
             in_features = features
+            ends[cells.stride] = cells, len(self.blocks)
         self.num_features = in_features
         self.cells = cells
+        self.stages = tuple(
+            Stage(f"stage{number}", cells)
+            for number, (cells, _) in enumerate(ends.values(), 1)
+        )
+        self.ends = tuple(end for _, end in ends.values())
 
     def __call__(
         self, x: Float[Array, "batch height width 3"]
     ) -> Float[Array, "batch h w features"]:
         """Return the feature maps of normalised pictures."""
+        return self.with_taps(x, {})[0]
+
+    def with_taps(
+        self, x: Float[Array, "batch height width 3"], taps: Mapping[str, Array]
+    ) -> tuple[Float[Array, "batch h w features"], dict[str, Array]]:
+        """Return the feature maps and every stage's activation; see `through_stages`.
+
+        A stage are the blocks whose cells lie equally close.
+        """
         x = nnx.relu(self.stem(x))
         x = nnx.max_pool(x, (3, 3), strides=(2, 2))
-        return chain(self.blocks, x, remat=self.remat)
+        return through_stages(staged(self, self.blocks), x, taps)
 
 
 def _behind(cells: CellGrid, *, window: int, stride: int, padding: int) -> CellGrid:

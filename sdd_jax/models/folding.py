@@ -11,7 +11,8 @@ through in blocks that stay in the cache.
 """
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -25,7 +26,7 @@ from sdd_jax.errors import InputError
 from sdd_jax.models import convolution
 from sdd_jax.models.classifier import FaceClassifier, replicated
 from sdd_jax.models.ir_resnet import IRResNet, Unit
-from sdd_jax.models.layers import PReLU
+from sdd_jax.models.layers import PReLU, through_stages
 
 # Of a block's feature maps. With all that a layer needs beside them, several times as
 # much, they stay within the caches of today's processors.
@@ -127,7 +128,7 @@ class FoldedIRResNet(nnx.Module):
         """
         self.dtype = dtype
         self.is_tiled = is_tiled
-        self.cells = network.cells
+        self.cells, self.stages = network.cells, network.stages
         self.num_features = network.num_features
         kernel, bias = _before_norm(_kernel(network.stem.conv), 0.0, network.stem.norm)
         self.stem = FoldedConv(kernel, bias, stride=1, dtype=dtype, is_tiled=False)
@@ -136,20 +137,30 @@ class FoldedIRResNet(nnx.Module):
         # The longest runs of units whose largest maps are of one size.
         self.runs = nnx.List()
         bytes_a_picture: list[int] = []
-        for unit in network.body:
+        ends = []  # the number of runs up to each stage's end
+        for number, unit in enumerate(network.body):
             folded_unit = FoldedUnit(unit, size, dtype=dtype, is_tiled=is_tiled)
             largest = 4 * size * size * unit.conv1.out_features
-            if bytes_a_picture[-1:] != [largest]:
+            if bytes_a_picture[-1:] != [largest] or number in network.ends:
                 self.runs.append(nnx.List())
                 bytes_a_picture.append(largest)
             self.runs[-1].append(folded_unit)
             size = -(-size // unit.stride)
+            if number + 1 in network.ends:
+                ends.append(len(self.runs))
         self.bytes_a_picture = tuple(bytes_a_picture)
+        self.ends = tuple(ends)
 
     def __call__(
         self, x: Float[Array, "batch height width 3"]
     ) -> Float[Array, "batch h w channels"]:
         """Return the feature maps of normalised pictures, in `dtype`."""
+        return self.with_taps(x, {})[0]
+
+    def with_taps(
+        self, x: Float[Array, "batch height width 3"], taps: Mapping[str, Array]
+    ) -> tuple[Float[Array, "batch h w channels"], dict[str, Array]]:
+        """Return the feature maps and all stages' activations; see `through_stages`."""
 
         def run(number: int, x: Array) -> Array:
             if number == 0:
@@ -158,13 +169,26 @@ class FoldedIRResNet(nnx.Module):
                 x = unit(x)
             return x
 
-        def network(x: Array) -> Array:
-            for number, num_bytes in enumerate(self.bytes_a_picture):
+        def runs(numbers: range, x: Array) -> Array:
+            for number in numbers:
                 one_run = functools.partial(run, number)
+                num_bytes = self.bytes_a_picture[number]
                 x = _in_blocks(one_run, x, num_bytes) if self.is_tiled else one_run(x)
             return x
 
-        return sharding.on_each_device(network)(x) if self.is_tiled else network(x)
+        stages = [
+            (stage.name, functools.partial(runs, range(start, end)))
+            for stage, start, end in zip(
+                self.stages, (0, *self.ends), self.ends, strict=False
+            )
+        ]
+
+        def network(x: Array, taps: Mapping[str, Array]) -> Any:
+            return through_stages(stages, x, taps)
+
+        if self.is_tiled:
+            network = sharding.on_each_device(network)
+        return network(x, taps)
 
 
 def check_dtype(dtype: DTypeLike | None) -> None:

@@ -11,14 +11,23 @@ References:
     Kim, Jain, Liu. AdaFace: Quality Adaptive Margin for Face Recognition. CVPR 2022.
 """
 
+from collections.abc import Mapping
+
 import jax.numpy as jnp
 from flax import nnx
 from jax.typing import DTypeLike
 from jaxtyping import Array, Float
 
 from sdd_jax.errors import InputError
-from sdd_jax.models.layers import PReLU, batch_norm, chain, conv1x1, conv3x3
-from sdd_jax.types import CellGrid, InputSpec
+from sdd_jax.models.layers import (
+    PReLU,
+    batch_norm,
+    conv1x1,
+    conv3x3,
+    staged,
+    through_stages,
+)
+from sdd_jax.types import CellGrid, InputSpec, Stage
 
 # The order of AdaFace's own checkpoints; CVLface publishes these networks for RGB.
 INPUT = InputSpec(size=112, colour_order="BGR", mean=(127.5,) * 3, scale=127.5)
@@ -111,9 +120,13 @@ class IRResNet(nnx.Module):
     """Stem and units of a network of ARCHITECTURES."""
 
     # The half-pixel rule: the maps divide the picture into equal squares. The window
-    # of cell i is centred 7.5 pixels nearer to the top left, at 16 i: every strided
-    # convolution starts at its input's first cell.
-    cells = CellGrid(offset=7.5, stride=16.0)
+    # of the last maps' cell i is centred 7.5 pixels nearer to the top left, at 16 i:
+    # every strided convolution starts at its input's first cell.
+    stages = tuple(
+        Stage(f"stage{number}", CellGrid((2.0**number - 1) / 2, 2.0**number))
+        for number in range(1, 5)
+    )
+    cells = stages[-1].cells
 
     def __init__(self, *, arch: str, dtype: DTypeLike = jnp.float32, rngs: nnx.Rngs):
         """Draw the parameters.
@@ -135,6 +148,7 @@ class IRResNet(nnx.Module):
         in_features = stages[0][1]
         self.stem = Stem(in_features, dtype=dtype, rngs=rngs)
         self.body = nnx.List()
+        ends = []
         for num_units, out_features in stages:
             for index in range(num_units):
                 stride = 2 if index == 0 else 1
@@ -144,10 +158,18 @@ class IRResNet(nnx.Module):
                     )
                 )
                 in_features = out_features
+            ends.append(len(self.body))
+        self.ends = tuple(ends)
         self.num_features = in_features
 
     def __call__(
         self, x: Float[Array, "batch height width 3"]
     ) -> Float[Array, "batch h w channels"]:
         """Return the feature maps of normalised pictures."""
-        return chain(self.body, self.stem(x), remat=self.remat)
+        return self.with_taps(x, {})[0]
+
+    def with_taps(
+        self, x: Float[Array, "batch height width 3"], taps: Mapping[str, Array]
+    ) -> tuple[Float[Array, "batch h w channels"], dict[str, Array]]:
+        """Return the feature maps and all stages' activations; see `through_stages`."""
+        return through_stages(staged(self, self.body), self.stem(x), taps)

@@ -6,7 +6,9 @@ normalisation uses the batch's statistics until `nnx.view(model,
 use_running_average=True)`.
 """
 
-from collections.abc import Callable, Iterable
+import functools
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
 
 import jax.numpy as jnp
 from flax import nnx
@@ -115,3 +117,46 @@ def chain(
     for unit in units:
         x = nnx.remat(type(unit).__call__)(unit, x) if remat else unit(x)
     return x
+
+
+def staged(
+    network: Any, units: Iterable[Callable[[Array], Array]]
+) -> list[tuple[str, Callable[[Array], Array]]]:
+    """Return a network's stages as `through_stages` takes them.
+
+    Args:
+        network: has `stages`, `ends`, the number of units up to each stage's end, and
+            `remat`, as for `chain`.
+        units: its residual units.
+    """
+    units = list(units)
+    starts = (0, *network.ends)
+    return [
+        (
+            stage.name,
+            functools.partial(chain, units[start:end], remat=network.remat),
+        )
+        for stage, start, end in zip(network.stages, starts, network.ends, strict=False)
+    ]
+
+
+def through_stages(
+    stages: Iterable[tuple[str, Callable[[Array], Array]]],
+    x: Float[Array, "batch height width channels"],
+    taps: Mapping[str, Array],
+) -> tuple[Float[Array, "batch h w c"], dict[str, Array]]:
+    """Return what comes out of the last stage, and what comes out of each.
+
+    Args:
+        stages: names, and functions from maps to maps, one behind the other.
+        x: what goes into the first.
+        taps: for some stages, what is added to what comes out of them: zeros, by which
+            the gradients there are taken. The sum is what goes on.
+    """
+    activations = {}
+    for name, stage in stages:
+        x = stage(x)
+        if name in taps:
+            x = x + taps[name]
+        activations[name] = x
+    return x, activations

@@ -9,7 +9,6 @@ from jaxtyping import Int, UInt8
 
 from sdd_jax import checks
 from sdd_jax.models import FaceClassifier
-from sdd_jax.types import Ranking, Scores
 
 NUM_TOP = 5  # classes ranked: SDD's target and its four rivals
 
@@ -21,9 +20,9 @@ class CleanPass:
 
     images: Any  # uint8 RGB [batch, height, width, 3]
     feature_maps: Any  # float [batch, rows, columns, features]
-    ranking: Ranking  # of the likeliest classes
+    ranking: Any  # Ranking, of the likeliest classes
     targets: Any  # int32 [batch], the class each image is explained for
-    scores: Scores  # of the targets
+    scores: Any  # Scores, of the targets
 
 
 def clean_pass(
