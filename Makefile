@@ -5,18 +5,25 @@ BIN := .venv/bin
 # Mostly XLA compiling, which takes one core; a file stays together for its fixtures.
 TWO_AT_ONCE := -n 2 --dist loadfile
 
-.PHONY: run test coverage lint parity seeds dry-run
+.PHONY: help run test test-fast coverage lint parity seeds dry-run
 
+# Fine-tune, explain and evaluate the embedded default; also what `make` alone does.
 run: .venv/installed
 	$(BIN)/python main.py
 
+# Everything the README claims that can be tested.
 test: .venv/installed
 	$(BIN)/python -m pytest $(TWO_AT_ONCE) -rs
+
+# The tests without the slow ones, which run whole commands.
+test-fast: .venv/installed
+	$(BIN)/python -m pytest $(TWO_AT_ONCE) -m "not slow"
 
 # The tests again, a quarter slower, and which lines they ran.
 coverage: .venv/installed
 	$(BIN)/python -m pytest $(TWO_AT_ONCE) --cov --cov-report=term
 
+# Style and types.
 lint: .venv/installed
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
@@ -34,6 +41,12 @@ dry-run: .venv/installed
 # Table 1 for three seeds, the figures of the README.
 seeds: .venv/installed
 	$(BIN)/python -m benchmarks.seeds
+
+# This list.
+help:
+	@awk '/^#/ { said = said substr($$0, 2); next } \
+	  /^[a-z-]+:/ && said { sub(":.*", ""); printf "make %-10s%s\n", $$0, said } \
+	  { said = "" }' Makefile
 
 .venv/installed: pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
