@@ -15,7 +15,6 @@ the intact pictures. Last comes one JSON line.
 """
 
 import argparse
-import dataclasses
 import json
 import resource
 import subprocess
@@ -38,30 +37,22 @@ from sdd_jax.models.functional import join_model, split_model
 from sdd_jax.models.heads import PooledHead
 from sdd_jax.models.ir_resnet import ARCHITECTURES
 from sdd_jax.saliency import bind_methods
-from sdd_jax.types import Batch
+from sdd_jax.types import Batch, Ranking
 
 WAYS = ("blocked", "naive")
-
-
-@jax.tree_util.register_dataclass
-@dataclasses.dataclass(frozen=True)
-class AllScores:
-    """What `Ranking` says, out of every class's score."""
-
-    classes: Any
-    probabilities: Any
-    target_probabilities: Any
 
 
 def rank_all_scores(
     head: PooledHead, feature_maps: Any, targets: Any = None, *, num_top: int = 1
 ) -> Any:
-    """Return the likeliest classes, the naive way."""
-    scores = jax.nn.softmax(head.logits(feature_maps))
-    probabilities, classes = jax.lax.top_k(scores, min(num_top, head.num_classes))
-    asked = classes[:, 0] if targets is None else targets
-    found = jnp.take_along_axis(scores, asked[:, None], axis=1)[:, 0]
-    return AllScores(classes, probabilities, found)
+    """Return what `PooledHead.ranking` does, the naive way: from all logits at once."""
+    logits = head.logits(feature_maps)
+    top, classes = jax.lax.top_k(logits, min(num_top, head.num_classes))
+    normaliser = jnp.exp(logits - top[:, :1]).sum(1)
+    found = None
+    if targets is not None:
+        found = jnp.take_along_axis(logits, targets[:, None], axis=1)[:, 0]
+    return Ranking(classes, top, normaliser, found)
 
 
 def random_model(arch: str, dtype: str, num_identities: int) -> models.FaceClassifier:

@@ -71,7 +71,7 @@ def test_without_a_trained_workdir_one_line_says_so(name, tmp_path, capsys):
 
 def test_an_unknown_config_is_named(capsys):
     message = error_of(capsys, "precision", "--config=nowhere")
-    assert "unknown config 'nowhere': expected one of finetune, lfw, orl" in message
+    assert "unknown config 'nowhere': expected one of finetune, folder, lfw" in message
 
 
 def test_without_pytorch_one_line_says_where_to_get_it(capsys, monkeypatch):
