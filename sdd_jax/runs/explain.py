@@ -80,7 +80,8 @@ def run(config: Mapping[str, Any], folder: Path) -> dict[str, Any]:
         files.write_json(fresh / "manifest.json", manifest)
     if skipped:
         listed = output / "skipped.jsonl"
-        screen.say(f"files left out: {len(skipped)}, see {listed}")
+        named = screen.first_of([row["path"] for row in skipped])
+        screen.say(f"files left out: {len(skipped)} ({named}), see {listed}")
     screen.say(f"pictures explained: {len(records)}, {output / 'index.html'}")
     return manifest
 

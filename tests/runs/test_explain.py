@@ -190,8 +190,8 @@ def test_a_damaged_picture_is_named(workdir_copy, make_config, tmp_path):
     assert not (workdir_copy / "explain").exists()
 
 
-def test_a_damaged_picture_in_a_folder_is_left_out_and_listed(
-    workdir_copy, make_config, tmp_path
+def test_a_damaged_picture_in_a_folder_is_left_out_named_and_listed(
+    workdir_copy, make_config, tmp_path, capsys
 ):
     Image.effect_noise((300, 200), 80).save(tmp_path / "good.png")
     (tmp_path / "torn.png").write_bytes(b"\x89PNG")
@@ -200,4 +200,6 @@ def test_a_damaged_picture_in_a_folder_is_left_out_and_listed(
     records = (workdir_copy / "own" / "records.jsonl").read_text().splitlines()
     skipped = (workdir_copy / "own" / "skipped.jsonl").read_text().splitlines()
     assert len(records) == 1
-    assert json.loads(skipped[0])["path"] == str(tmp_path / "torn.png")
+    torn = str(tmp_path / "torn.png")
+    assert json.loads(skipped[0])["path"] == torn
+    assert f"files left out: 1 ({torn}), see " in capsys.readouterr().out
