@@ -193,13 +193,15 @@ def test_a_damaged_picture_is_named(workdir_copy, make_config, tmp_path):
 def test_a_damaged_picture_in_a_folder_is_left_out_named_and_listed(
     workdir_copy, make_config, tmp_path, capsys
 ):
-    Image.effect_noise((300, 200), 80).save(tmp_path / "good.png")
-    (tmp_path / "torn.png").write_bytes(b"\x89PNG")
-    config = make_config({"explain.images": str(tmp_path), "explain.output": "own"})
+    folder = tmp_path / "photos"
+    folder.mkdir()
+    Image.effect_noise((300, 200), 80).save(folder / "good.png")
+    (folder / "torn.png").write_bytes(b"\x89PNG")
+    config = make_config({"explain.images": str(folder), "explain.output": "own"})
     explain.run(config, workdir_copy)
     records = (workdir_copy / "own" / "records.jsonl").read_text().splitlines()
     skipped = (workdir_copy / "own" / "skipped.jsonl").read_text().splitlines()
     assert len(records) == 1
-    torn = str(tmp_path / "torn.png")
+    torn = str(folder / "torn.png")
     assert json.loads(skipped[0])["path"] == torn
     assert f"files left out: 1 ({torn}), see " in capsys.readouterr().out
