@@ -148,7 +148,7 @@ def lowered_eval(
         with_variables(description, arrays), dtype=options.dtype, platform="tpu"
     )
     methods = bind_methods(config["eval"]["methods"], config["saliency"])
-    one_batch, arrays = evaluate.batch_program(model, methods, config)
+    one_batch, arrays = evaluate.batch_program(model, methods, config["eval"])
     length = -(-options.images // batch_size)
     batches = batch_shapes(length, batch_size)
     count = shapes(jax.ShapeDtypeStruct((), jnp.int32), mesh)

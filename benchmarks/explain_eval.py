@@ -42,9 +42,7 @@ from sdd_jax.saliency import bind_methods
 from sdd_jax.types import Batch, ImageSet
 
 METHODS = ("sdd", "random_map")
-CONFIG = {
-    "eval": {"fills": ("black",), "fraction": 0.2, "seed": 0},
-}
+OPTIONS = {"fills": ("black",), "fraction": 0.2, "seed": 0}
 BASELINES = ("none", "by_hand", "all")
 
 
@@ -54,7 +52,7 @@ class Job:
     def __init__(self, model: FaceClassifier, image_set: ImageSet, batch_size: int):
         """Prepare the program; nothing is computed."""
         methods = bind_methods(METHODS, {})
-        self.one_batch, self.arrays = evaluate.batch_program(model, methods, CONFIG)
+        self.one_batch, self.arrays = evaluate.batch_program(model, methods, OPTIONS)
         self.image_set, self.batch_size = image_set, batch_size
         self.length = batches_a_chunk(image_set, batch_size)
         self.program = split_program(
@@ -96,7 +94,7 @@ def flops_ratio(
     XLA counts the body of a loop once, so loops are written out for the count.
     """
     bound = bind_methods(methods, {})
-    one_batch, arrays = evaluate.batch_program(model, bound, CONFIG)
+    one_batch, arrays = evaluate.batch_program(model, bound, OPTIONS)
     size = model.spec.size
     batch = jax.eval_shape(
         lambda: Batch(

@@ -45,14 +45,15 @@ WAYS = ("blocked", "naive")
 def rank_all_scores(
     head: PooledHead, feature_maps: Any, targets: Any = None, *, num_top: int = 1
 ) -> Any:
-    """Return what `PooledHead.ranking` does, the naive way: from all logits at once."""
+    """Return what `PooledHead.ranking` does, the naive way: from all scores."""
     logits = head.logits(feature_maps)
-    top, classes = jax.lax.top_k(logits, min(num_top, head.num_classes))
-    normaliser = jnp.exp(logits - top[:, :1]).sum(1)
+    scores = jax.nn.softmax(logits)
+    probabilities, classes = jax.lax.top_k(scores, min(num_top, head.num_classes))
     found = None
     if targets is not None:
         found = jnp.take_along_axis(logits, targets[:, None], axis=1)[:, 0]
-    return Ranking(classes, top, normaliser, found)
+    top = jnp.take_along_axis(logits, classes, axis=1)
+    return Ranking(classes, top, 1 / probabilities[:, 0], found)
 
 
 def random_model(arch: str, dtype: str, num_identities: int) -> models.FaceClassifier:

@@ -7,7 +7,7 @@ that does not exist, never another's values.
 
 import dataclasses
 import numbers
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import jax
@@ -88,6 +88,28 @@ def require_places(places: Sequence[Any], length: int, name: str) -> None:
             raise InputError(
                 f"{name} {place!r} was asked for, but there are {length}: expected "
                 f"{allowed}"
+            )
+
+
+def require_names(names: Sequence[str], known: Mapping[str, Any], kind: str) -> None:
+    """Raise InputError where a name is not known or stands twice, or there is none.
+
+    Args:
+        names: as somebody listed them.
+        known: all that there are, by name.
+        kind: what one of them is called, for the errors.
+    """
+    if isinstance(names, str):
+        raise InputError(f"the {kind}s are {names!r}, one text: expected ({names!r},)")
+    if not names or len(set(names)) < len(names):
+        raise InputError(
+            f"the {kind}s are {', '.join(names) or 'none'}: expected at least one, "
+            f"each once"
+        )
+    for name in names:
+        if name not in known:
+            raise InputError(
+                f"unknown {kind} {name!r}: expected one of {', '.join(known)}"
             )
 
 

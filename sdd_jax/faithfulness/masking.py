@@ -20,18 +20,7 @@ SCHEMES = ("deletion", "retention")
 
 def check_fills(fills: Sequence[str]) -> None:
     """Raise InputError where a name is not known or stands twice, or there is none."""
-    if isinstance(fills, str):
-        raise InputError(f"the fills are {fills!r}, one text: expected ({fills!r},)")
-    if not fills or len(set(fills)) < len(fills):
-        raise InputError(
-            f"the fills are {', '.join(fills) or 'none'}: expected at least one, each "
-            f"once"
-        )
-    for name in fills:
-        if name not in FILLS:
-            raise InputError(
-                f"unknown fill {name!r}: expected one of {', '.join(FILLS)}"
-            )
+    checks.require_names(fills, FILLS, "fill")
 
 
 def masked_predictions(

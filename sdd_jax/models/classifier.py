@@ -70,12 +70,12 @@ class FaceClassifier(nnx.Module):
     def with_taps(
         self, images: UInt8[Array, "batch height width 3"], taps: Mapping[str, Array]
     ) -> tuple[Float[Array, "batch rows columns features"], dict[str, Array]]:
-        """Return the feature maps, and the activations of every stage by its name.
+        """Return the feature maps, and the tapped stages' activations by name.
 
         Args:
             images: as for `feature_maps`.
-            taps: for some stages, zeros of their activations' shapes, to differentiate
-                by: they are added to the activations.
+            taps: for some stages, zeros that fit their activations' shapes, to
+                differentiate by: they are added to the activations.
         """
         return self.backbone.with_taps(self.normalised(images), taps)
 

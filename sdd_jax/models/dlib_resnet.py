@@ -19,7 +19,7 @@ from jax import Array
 from jaxtyping import Float
 
 from sdd_jax.errors import InputError
-from sdd_jax.models.layers import staged, through_stages
+from sdd_jax.models.layers import chain, through_stages
 from sdd_jax.types import CellGrid, InputSpec, Stage
 
 INPUT = InputSpec(
@@ -116,13 +116,17 @@ class DlibResNet(nnx.Module):
     def with_taps(
         self, x: Float[Array, "batch height width 3"], taps: Mapping[str, Array]
     ) -> tuple[Float[Array, "batch h w features"], dict[str, Array]]:
-        """Return the feature maps and every stage's activation; see `through_stages`.
+        """Return the feature maps and tapped activations; see `through_stages`.
 
         A stage are the blocks whose cells lie equally close.
         """
         x = nnx.relu(self.stem(x))
         x = nnx.max_pool(x, (3, 3), strides=(2, 2))
-        return through_stages(staged(self, self.blocks), x, taps)
+
+        def run(start: int, end: int, x: Array) -> Array:
+            return chain(list(self.blocks)[start:end], x, remat=self.remat)
+
+        return through_stages(self, run, x, taps)
 
 
 def _behind(cells: CellGrid, *, window: int, stride: int, padding: int) -> CellGrid:

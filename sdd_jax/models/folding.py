@@ -12,7 +12,6 @@ through in blocks that stay in the cache.
 
 import functools
 from collections.abc import Callable, Mapping
-from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -160,32 +159,23 @@ class FoldedIRResNet(nnx.Module):
     def with_taps(
         self, x: Float[Array, "batch height width 3"], taps: Mapping[str, Array]
     ) -> tuple[Float[Array, "batch h w channels"], dict[str, Array]]:
-        """Return the feature maps and all stages' activations; see `through_stages`."""
+        """Return the feature maps and tapped activations; see `through_stages`."""
 
-        def run(number: int, x: Array) -> Array:
+        def run_one(number: int, x: Array) -> Array:
             if number == 0:
                 x = self.prelu(self.stem(x)).astype(self.dtype)
             for unit in self.runs[number]:
                 x = unit(x)
             return x
 
-        def runs(numbers: range, x: Array) -> Array:
-            for number in numbers:
-                one_run = functools.partial(run, number)
+        def run(start: int, end: int, x: Array) -> Array:
+            for number in range(start, end):
+                one_run = functools.partial(run_one, number)
                 num_bytes = self.bytes_a_picture[number]
                 x = _in_blocks(one_run, x, num_bytes) if self.is_tiled else one_run(x)
             return x
 
-        stages = [
-            (stage.name, functools.partial(runs, range(start, end)))
-            for stage, start, end in zip(
-                self.stages, (0, *self.ends), self.ends, strict=False
-            )
-        ]
-
-        def network(x: Array, taps: Mapping[str, Array]) -> Any:
-            return through_stages(stages, x, taps)
-
+        network = functools.partial(through_stages, self, run)
         if self.is_tiled:
             network = sharding.on_each_device(network)
         return network(x, taps)

@@ -22,9 +22,9 @@ from sdd_jax.errors import InputError
 from sdd_jax.models.layers import (
     PReLU,
     batch_norm,
+    chain,
     conv1x1,
     conv3x3,
-    staged,
     through_stages,
 )
 from sdd_jax.types import CellGrid, InputSpec, Stage
@@ -171,5 +171,9 @@ class IRResNet(nnx.Module):
     def with_taps(
         self, x: Float[Array, "batch height width 3"], taps: Mapping[str, Array]
     ) -> tuple[Float[Array, "batch h w channels"], dict[str, Array]]:
-        """Return the feature maps and all stages' activations; see `through_stages`."""
-        return through_stages(staged(self, self.body), self.stem(x), taps)
+        """Return the feature maps and tapped activations; see `through_stages`."""
+
+        def run(start: int, end: int, x: Array) -> Array:
+            return chain(list(self.body)[start:end], x, remat=self.remat)
+
+        return through_stages(self, run, self.stem(x), taps)

@@ -6,7 +6,6 @@ normalisation uses the batch's statistics until `nnx.view(model,
 use_running_average=True)`.
 """
 
-import functools
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
@@ -119,44 +118,26 @@ def chain(
     return x
 
 
-def staged(
-    network: Any, units: Iterable[Callable[[Array], Array]]
-) -> list[tuple[str, Callable[[Array], Array]]]:
-    """Return a network's stages as `through_stages` takes them.
-
-    Args:
-        network: has `stages`, `ends`, the number of units up to each stage's end, and
-            `remat`, as for `chain`.
-        units: its residual units.
-    """
-    units = list(units)
-    starts = (0, *network.ends)
-    return [
-        (
-            stage.name,
-            functools.partial(chain, units[start:end], remat=network.remat),
-        )
-        for stage, start, end in zip(network.stages, starts, network.ends, strict=False)
-    ]
-
-
 def through_stages(
-    stages: Iterable[tuple[str, Callable[[Array], Array]]],
+    network: Any,
+    run: Callable[[int, int, Array], Array],
     x: Float[Array, "batch height width channels"],
     taps: Mapping[str, Array],
 ) -> tuple[Float[Array, "batch h w c"], dict[str, Array]]:
-    """Return what comes out of the last stage, and what comes out of each.
+    """Return what comes out of the last stage, and of each one that has a tap.
 
     Args:
-        stages: names, and functions from maps to maps, one behind the other.
-        x: what goes into the first.
+        network: has `stages`, and `ends`, the number of parts up to each one's end.
+        run: (start, end, x) -> what comes out of the parts from start to end.
+        x: what goes into the first stage.
         taps: for some stages, what is added to what comes out of them: zeros, by which
             the gradients there are taken. The sum is what goes on.
     """
-    activations = {}
-    for name, stage in stages:
-        x = stage(x)
-        if name in taps:
-            x = x + taps[name]
-        activations[name] = x
+    activations, start = {}, 0
+    for stage, end in zip(network.stages, network.ends, strict=True):
+        x = run(start, end, x)
+        if stage.name in taps:
+            x = x + taps[stage.name].astype(x.dtype)
+            activations[stage.name] = x
+        start = end
     return x, activations

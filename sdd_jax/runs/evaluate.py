@@ -46,7 +46,7 @@ def run(config: Mapping[str, Any], folder: Path) -> dict[str, Any]:
         f"evaluating {len(methods)} methods on {len(image_set)} "
         f"{options['split']} pictures"
     )
-    one_batch, arrays = batch_program(model, methods, config)
+    one_batch, arrays = batch_program(model, methods, options)
     out = over_split(one_batch, arrays, image_set, batch_size=options["batch_size"])
     sums, per_sample = _joined(*out)
     for name in ("confidence", "masked_confidence"):
@@ -78,7 +78,7 @@ def run(config: Mapping[str, Any], folder: Path) -> dict[str, Any]:
 
 
 def batch_program(
-    model: FaceClassifier, methods: Mapping[str, Any], config: Mapping[str, Any]
+    model: FaceClassifier, methods: Mapping[str, Any], options: Mapping[str, Any]
 ) -> tuple[Callable[[Any, Batch], tuple[Any, Any]], Any]:
     """Return what is measured on one batch, as a function of arrays, and the arrays.
 
@@ -87,10 +87,9 @@ def batch_program(
     Args:
         model: the classifier.
         methods: from `bind_methods`.
-        config: its `eval` decides.
+        options: the config's `eval`: fills, fraction and seed.
     """
     graphdef, arrays = split_model(model)
-    options = config["eval"]
 
     def one_batch(arrays: Any, batch: Batch) -> tuple[Any, Any]:
         out = study(

@@ -11,7 +11,6 @@ from sdd_jax.errors import InputError
 # What the other modes write. A result of theirs would later take the place of this one.
 _TAKEN = ("checkpoints", "eval", "tensorboard")
 _LONGEST = 60  # of a name that is taken as it is
-_MARK = "manifest.json"  # which an explanation has, beside its page
 
 
 def chosen(options: Mapping[str, Any], workdir: Path) -> Path:
@@ -37,11 +36,11 @@ def chosen(options: Mapping[str, Any], workdir: Path) -> Path:
             f"characters, and none of {', '.join(_TAKEN)}"
         )
     folder = workdir / name
-    if folder.is_dir() and not any(folder.iterdir()):
-        return folder
-    if folder.exists() and not all(
-        (folder / file).is_file() for file in (_MARK, "index.html")
-    ):
+    is_explanation = all(
+        (folder / file).is_file() for file in ("manifest.json", "index.html")
+    )
+    is_empty = folder.is_dir() and not any(folder.iterdir())
+    if folder.exists() and not is_explanation and not is_empty:
         raise InputError(
             f"{folder} is there and holds no explanation, so it is not replaced: "
             f"choose another --config.explain.output, or remove it"
@@ -56,7 +55,7 @@ def _named_after(images: str) -> str:
     if plain == images:
         return f"explain_{plain}"
     digest = hashlib.sha256(images.encode("utf-8", "surrogateescape")).hexdigest()
-    return f"explain_{plain[:_LONGEST]}_{digest[:8]}"
+    return f"explain_{plain}_{digest[:8]}"
 
 
 def _plain(name: str) -> str:

@@ -9,6 +9,7 @@ from jaxtyping import Int, UInt8
 
 from sdd_jax import checks
 from sdd_jax.models import FaceClassifier
+from sdd_jax.types import Scores
 
 NUM_TOP = 5  # classes ranked: SDD's target and its four rivals
 
@@ -22,7 +23,11 @@ class CleanPass:
     feature_maps: Any  # float [batch, rows, columns, features]
     ranking: Any  # Ranking, of the likeliest classes
     targets: Any  # int32 [batch], the class each image is explained for
-    scores: Any  # Scores, of the targets
+
+    @property
+    def scores(self) -> Scores:
+        """Return the targets' scores."""
+        return self.ranking.scores
 
 
 def clean_pass(
@@ -52,4 +57,4 @@ def clean_pass(
     ranking = model.ranking(feature_maps, targets, num_top=num_top)
     if targets is None:
         targets = ranking.classes[:, 0]
-    return CleanPass(images, feature_maps, ranking, targets, ranking.scores)
+    return CleanPass(images, feature_maps, ranking, targets)

@@ -101,7 +101,8 @@ def stage_gradients(
         # one's own.
         return value.sum(), (value, activations)
 
-    _, (_, shapes) = jax.eval_shape(total, {})
-    taps = {name: jnp.zeros(shapes[name].shape, shapes[name].dtype) for name in names}
+    fitting_any = jnp.zeros((len(clean.images), 1, 1, 1))
+    _, (_, shapes) = jax.eval_shape(total, dict.fromkeys(names, fitting_any))
+    taps = jax.tree.map(lambda shape: jnp.zeros(shape.shape, shape.dtype), shapes)
     gradients, (value, activations) = jax.grad(total, has_aux=True)(taps)
-    return StageGradients(value, {name: activations[name] for name in names}, gradients)
+    return StageGradients(value, activations, gradients)

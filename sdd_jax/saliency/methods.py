@@ -4,7 +4,7 @@ import functools
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from sdd_jax.errors import InputError
+from sdd_jax import checks
 from sdd_jax.saliency.cam import cam
 from sdd_jax.saliency.random_maps import centre, random_map, random_pixels
 from sdd_jax.saliency.sdd import sdd
@@ -30,18 +30,7 @@ def bind_methods(
     Raises:
         InputError: a name is not known or stands twice, or there is none.
     """
-    if isinstance(names, str):
-        raise InputError(f"the methods are {names!r}, one text: expected ({names!r},)")
-    if not names or len(set(names)) < len(names):
-        raise InputError(
-            f"the methods are {', '.join(names) or 'none'}: expected at least one, "
-            f"each once"
-        )
-    for name in names:
-        if name not in METHODS:
-            raise InputError(
-                f"unknown method {name!r}: expected one of {', '.join(METHODS)}"
-            )
+    checks.require_names(names, METHODS, "method")
     return {
         name: functools.partial(METHODS[name], **options.get(name, {}))
         for name in names

@@ -5,6 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from flax import nnx
+from random_numbers import randomised
 
 from sdd_jax import models, sharding
 from sdd_jax.errors import InputError
@@ -17,21 +18,6 @@ from sdd_jax.types import Batch
 PLATFORMS = ["cpu", "gpu"]  # the sums' two formulations; both run anywhere
 
 
-def randomise(module):
-    """Give every number of a network a random value, statistics included."""
-    rng = np.random.default_rng(0)
-    for path, leaf in nnx.to_flat_state(nnx.state(module)):
-        shape = leaf.shape
-        if path[-1] == "kernel":
-            value = rng.normal(0, np.prod(shape[:-1]) ** -0.5, shape)
-        elif path[-1] in ("var", "scale", "feature_deviation"):
-            value = rng.uniform(0.5, 1.5, shape)
-        else:
-            value = rng.normal(0, 0.5, shape)
-        leaf.set_value(jnp.asarray(value, leaf.dtype))
-    return module
-
-
 def build(arch="ir_tiny"):
     model = models.build(
         {
@@ -39,7 +25,7 @@ def build(arch="ir_tiny"):
             "head": {"name": "pooled", "num_classes": 7},
         }
     )
-    return randomise(model)
+    return randomised(model)
 
 
 @pytest.fixture(scope="module")
@@ -67,7 +53,7 @@ def assert_close(actual, expected, tolerance=4e-6):
 )
 def test_a_folded_unit_equals_the_unit(platform, size, inputs, outputs, stride):
     unit = Unit(inputs, outputs, stride=stride, dtype=jnp.float32, rngs=nnx.Rngs(0))
-    unit = nnx.view(randomise(unit), use_running_average=True)
+    unit = nnx.view(randomised(unit), use_running_average=True)
     x = jnp.asarray(np.random.default_rng(2).normal(0, 1, (3, size, size, inputs)))
     x = x.astype(jnp.float32)
     is_tiled = platform == "cpu"
@@ -78,7 +64,7 @@ def test_a_folded_unit_equals_the_unit(platform, size, inputs, outputs, stride):
 def test_the_shift_before_a_padded_convolution_needs_a_map():
     # What a plain bias would miss: the border's sums meet fewer shifts.
     unit = Unit(8, 8, stride=1, dtype=jnp.float32, rngs=nnx.Rngs(0))
-    unit = nnx.view(randomise(unit), use_running_average=True)
+    unit = nnx.view(randomised(unit), use_running_average=True)
     folded = folding.FoldedUnit(unit, 7, dtype=jnp.float32, is_tiled=False)
     bias = folded.conv1.bias[...]
     assert bias.shape == (7, 7, 8)

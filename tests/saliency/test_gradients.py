@@ -6,6 +6,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from flax import nnx
+from random_numbers import randomised
 
 from sdd_jax import models, sharding
 from sdd_jax.errors import InputError
@@ -21,21 +22,6 @@ BACKBONES = {
     "dlib": {"name": "dlib_resnet", "num_blocks": 5},
 }
 TARGETS = jnp.array([1, 4, 0])
-
-
-def randomised(module):
-    """Give every number of a network a random value, statistics included."""
-    rng = np.random.default_rng(0)
-    for path, leaf in nnx.to_flat_state(nnx.state(module)):
-        shape = leaf.shape
-        if path[-1] == "kernel":
-            value = rng.normal(0, np.prod(shape[:-1]) ** -0.5, shape)
-        elif path[-1] in ("var", "scale", "feature_deviation"):
-            value = rng.uniform(0.5, 1.5, shape)
-        else:
-            value = rng.normal(0, 0.5, shape)
-        leaf.set_value(jnp.asarray(value, leaf.dtype))
-    return module
 
 
 @pytest.fixture(scope="module", params=BACKBONES)
@@ -106,7 +92,7 @@ def test_gradients_are_finite_differences_in_float64(name):
         model = FaceClassifier(spec, nnx.merge(graphdef, state), head)
         images = jnp.asarray(rng.integers(0, 256, (1, size, size, 3)), jnp.uint8)
         targets, against = jnp.array([2]), jnp.array([5])
-        clean = CleanPass(images, None, None, targets, None)
+        clean = CleanPass(images, None, None, targets)
         for objective in OBJECTIVES:
             is_contrast = objective == "contrast"
             found = jax.jit(
@@ -259,6 +245,6 @@ def test_only_the_stages_asked_for_are_given(model):
     ],
 )
 def test_what_cannot_be_had_is_refused(model, options, message):
-    clean = CleanPass(noise(model), None, None, TARGETS, None)
+    clean = CleanPass(noise(model), None, None, TARGETS)
     with pytest.raises(InputError, match=message):
         stage_gradients(model, clean, **options)
