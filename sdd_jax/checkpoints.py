@@ -5,17 +5,18 @@ appears whole or not at all. Fine-tuned workdirs and converted weights look the 
 the latter hold the one step 0. Files name arrays by their path, not by any class, and
 come back as NumPy arrays, whatever devices they were saved from.
 
-With a step goes its record: the shape, the dtype and the SHA-256 of every array, the
-description and the score, and a SHA-256 of all that. What is read is compared with it,
-so what comes back is to the bit what was saved, or an error that names what is not.
+With a step goes its record, `sdd_jax.json`: the shape, the dtype and the SHA-256 of
+every array, the SHA-256 of every file, the description and the score, and a SHA-256 of
+all that. What is read is compared with it, so what comes back is to the bit what was
+saved, or an error that names what is not. Orbax is given no damaged file: its threads
+would write traces of their own on the screen.
 """
 
-import gc
 import hashlib
+import json
 import math
 import os
 import shutil
-import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -38,9 +39,9 @@ from sdd_jax.trees import (
 )
 
 _FOLDER = "checkpoints"
-_UNFINISHED = ".orbax-checkpoint-tmp"  # in the names of what Orbax has not finished
-_REMOVED = ".removed-"  # what such a name begins with is on its way out
-_WAY_OUT = "remove that folder to use an earlier one, or train or convert it again"
+_RECORD = "sdd_jax.json"
+# What is not yet a step, or no longer one; other names are steps.
+_UNFINISHED, _REMOVED = ".new-", ".removed-"
 
 
 def save(
@@ -66,20 +67,30 @@ def save(
             given.
     """
     folder = _folder(directory)
-    _make_room(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    _remove_leftovers(folder)
     trees = {name: names_as_text(tree) for name, tree in trees.items()}
-    record = {
-        "step": step,
-        "score": None if math.isnan(score) else float(score),
-        "description": description,
-        "arrays": {name: facts_of(tree) for name, tree in trees.items()},
-    }
-    metadata: Any = record | {"sha256": files.json_sha256(record)}
+    arrays = {name: facts_of(tree) for name, tree in trees.items()}
+    fresh = folder / f"{_UNFINISHED}{step}"
     try:
         with files.plain_path(folder) as plain:
-            ocp.save_checkpointables(
-                str(plain / str(step)), trees, overwrite=True, custom_metadata=metadata
+            ocp.save_checkpointables(str(plain / fresh.name), trees)
+        wrong = _what_does_not_come_back(folder, fresh.name, arrays)
+        if wrong:
+            raise InputError(
+                f"cannot save step {step} in {folder}: what was written does not come "
+                f"back ({wrong}); what was saved before is whole: use another disk"
             )
+        record = {
+            "step": step,
+            "score": None if math.isnan(score) else float(score),
+            "description": description,
+            "arrays": arrays,
+            "files": _hashes_of_files(fresh),
+        }
+        record["sha256"] = files.json_sha256(record)
+        files.write_json(fresh / _RECORD, record)
+        _remove(path(directory, step), instead=fresh)
     except (OSError, ValueError) as error:
         # The storage below Orbax reports the system's errors as values.
         if not isinstance(error, OSError) and "os_error_code" not in str(error):
@@ -89,22 +100,39 @@ def save(
             f"cannot save step {step} in {folder}: {reason}; what was saved before is "
             f"whole: free the disk and run the same command again"
         ) from error
-    try:
-        _read(directory, step, list(trees), _record(directory, step))
-    except InputError as error:
-        _remove(folder / str(step))
-        raise InputError(
-            f"cannot save step {step} in {folder}: what was written does not come back "
-            f"({error}); what was saved before is whole: use another disk"
-        ) from error
+    finally:
+        _remove_leftovers(folder)
     _keep_last_and_best(directory, step)
 
 
-def _make_room(folder: Path) -> None:
-    """Make the folder, without what an interrupted program left in it."""
-    folder.mkdir(parents=True, exist_ok=True)
+def _what_does_not_come_back(
+    folder: Path, name: str, arrays: Mapping[str, Mapping[str, Any]]
+) -> str:
+    """Return what is wrong with what was just written; nothing where all is well."""
+    try:
+        trees = _read(folder, name, arrays)
+    except Exception as error:  # Orbax answers damage with any exception
+        return " ".join(str(error).split())[:200] or type(error).__name__
+    return _first_difference(trees, arrays)
+
+
+def _hashes_of_files(place: Path) -> dict[str, str]:
+    return {
+        str(file.relative_to(place)): _sha256_of_file(file)
+        for file in sorted(place.rglob("*"))
+        if file.is_file()
+    }
+
+
+def _sha256_of_file(file: Path) -> str:
+    with file.open("rb") as content:
+        return hashlib.file_digest(content, "sha256").hexdigest()
+
+
+def _remove_leftovers(folder: Path) -> None:
+    """Remove what an interrupted program left."""
     for path in folder.iterdir():
-        if _UNFINISHED in path.name or path.name.startswith(_REMOVED):
+        if path.name.startswith((_UNFINISHED, _REMOVED)):
             shutil.rmtree(path, ignore_errors=True)
 
 
@@ -120,11 +148,15 @@ def _keep_last_and_best(directory: str | Path, last: int) -> None:
         _remove(path(directory, step))
 
 
-def _remove(path: Path) -> None:
-    """Remove a step, so that it is never seen in parts."""
+def _remove(path: Path, instead: Path | None = None) -> None:
+    """Remove a step, so that it is never seen in parts; put another in its place."""
     gone = path.with_name(f"{_REMOVED}{path.name}")
-    os.replace(path, gone)
-    shutil.rmtree(gone, ignore_errors=True)
+    if path.exists():
+        os.replace(path, gone)
+    if instead:
+        os.replace(instead, path)
+    if gone.exists():
+        shutil.rmtree(gone, ignore_errors=True)
 
 
 def _folder(directory: str | Path) -> Path:
@@ -144,12 +176,7 @@ def _steps(directory: str | Path) -> list[int]:
             f"{directory} ...) or convert published weights (python -m "
             f"weights_conversion SOURCE {directory})"
         )
-    steps = [
-        int(path.name)
-        for path in folder.iterdir()
-        # One that holds no file is what an interrupted removal left.
-        if path.name.isdecimal() and any(x.is_file() for x in path.rglob("*"))
-    ]
+    steps = [int(path.name) for path in folder.iterdir() if path.name.isdecimal()]
     if not steps:
         raise InputError(
             f"no finished checkpoint in {directory}: it was interrupted before its "
@@ -206,39 +233,61 @@ def load(
     record = _record(directory, step)
     wanted = {name: shapes(tree) for name, tree in examples.items()}
     _check_shapes(record["arrays"], wanted, directory)
-    trees = _read(directory, step, list(examples), record)
+    arrays = {name: record["arrays"][name] for name in examples}
+    _require_same_files(directory, step, record["files"], list(examples))
+    trees = _read(_folder(directory), str(step), arrays)
+    wrong = _first_difference(trees, arrays)
+    if wrong:
+        raise _damaged(directory, step, wrong)
     return {name: names_like(trees[name], tree) for name, tree in examples.items()}
 
 
+def _require_same_files(
+    directory: str | Path, step: int, hashes: Mapping[str, str], names: list[str]
+) -> None:
+    """Raise InputError where a file that these trees need is not what was saved."""
+    place = path(directory, step)
+    for name, sha256 in hashes.items():
+        first, *rest = name.split("/")
+        if rest and first not in names:
+            continue
+        try:
+            same = _sha256_of_file(place / name) == sha256
+        except FileNotFoundError:
+            raise _damaged(directory, step, f"the file {name} is missing") from None
+        except OSError as error:
+            reason = f"the file {name} cannot be read: {error.strerror}"
+            raise _damaged(directory, step, reason) from error
+        if not same:
+            raise _damaged(directory, step, f"the file {name} is not what was saved")
+
+
 def _read(
-    directory: str | Path, step: int, names: list[str], record: Mapping[str, Any]
+    folder: Path, name: str, arrays: Mapping[str, Mapping[str, Any]]
 ) -> dict[str, Any]:
-    """Return trees as the step's record describes them."""
+    """Return the trees of these names, shapes and dtypes."""
     empty = {
-        name: nested(
+        tree: nested(
             {
                 key: np.empty(facts["shape"], dtype_of(facts["dtype"]))
-                for key, facts in record["arrays"][name].items()
+                for key, facts in described.items()
             }
         )
-        for name in names
+        for tree, described in arrays.items()
     }
-    place = path(directory, step)
-    trees, wrong = {}, ""
-    try:
-        with files.plain_path(_folder(directory)) as plain:
-            trees = ocp.load_checkpointables(str(plain / str(step)), empty)
-    except Exception as error:  # Orbax answers damage with any exception
-        wrong = _reason(error)
-    if wrong:
-        _forget_what_was_begun()
-        raise _damaged(place, wrong)
-    for name in names:
-        recorded = record["arrays"][name]
+    with files.plain_path(folder) as plain:
+        return ocp.load_checkpointables(str(plain / name), empty)
+
+
+def _first_difference(
+    trees: Mapping[str, Any], arrays: Mapping[str, Mapping[str, Any]]
+) -> str:
+    """Return which array is not as it is described; nothing where all are."""
+    for name, described in arrays.items():
         for key, facts in facts_of(trees[name]).items():
-            if facts != recorded.get(key):
-                raise _damaged(place, f"the array {name}/{key} is not what was saved")
-    return trees
+            if facts != described.get(key):
+                return f"the array {name}/{key} is not what was saved"
+    return ""
 
 
 def _require_step(directory: str | Path, step: int) -> None:
@@ -259,40 +308,41 @@ def _record(directory: str | Path, step: int) -> dict[str, Any]:
     """
     place = path(directory, step)
     try:
-        with files.plain_path(_folder(directory)) as plain:
-            metadata: Any = ocp.checkpointables_metadata(str(plain / str(step)))
-        found = dict(metadata.custom_metadata)
-    except Exception as error:  # as above
-        raise _damaged(place, f"its record: {_reason(error)}") from error
-    if "sha256" not in found:
+        found = json.loads(files.read_text(place / _RECORD))
+    except FileNotFoundError:
         raise InputError(
-            f"the checkpoint {place} has no hash of what was saved: an earlier version "
-            f"of sdd_jax made it, or it is damaged; {_WAY_OUT}"
-        )
-    sha256 = found.pop("sha256")
+            f"the checkpoint {place} has no {_RECORD}, the record of what was saved: "
+            f"an earlier version of sdd_jax made it, or it is damaged; "
+            f"{_way_out(directory, step)}"
+        ) from None
+    except OSError as error:
+        reason = f"the file {_RECORD} cannot be read: {error.strerror}"
+        raise _damaged(directory, step, reason) from error
+    except ValueError:
+        found = {}  # no JSON any more
+    if not isinstance(found, dict):
+        found = {}
+    sha256 = found.pop("sha256", None)
     if files.json_sha256(found) != sha256 or found["step"] != step:
-        raise _damaged(place, "its record is not what was saved")
+        raise _damaged(directory, step, f"the file {_RECORD} is not what was saved")
     return found
 
 
-def _forget_what_was_begun() -> None:
-    """Drop what a failed load left unfinished, about which Python would complain."""
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", "coroutine .* was never awaited")
-        gc.collect()
+def _damaged(directory: str | Path, step: int, what: str) -> InputError:
+    place = path(directory, step)
+    return InputError(
+        f"the checkpoint {place} is damaged ({what}): {_way_out(directory, step)}"
+    )
 
 
-def _damaged(place: Path, what: str) -> InputError:
-    return InputError(f"the checkpoint {place} is damaged ({what}): {_WAY_OUT}")
-
-
-def _reason(error: BaseException) -> str:
-    """Return what was first wrong, short and on one line."""
-    while cause := error.__cause__ or error.__context__:
-        error = cause
-    text = " ".join(str(error).split()) or type(error).__name__
-    text = text.split(" [tensorstore_spec")[0]
-    return text if len(text) <= 200 else "..." + text[-200:]
+def _way_out(directory: str | Path, step: int) -> str:
+    others = [str(other) for other in _steps(directory) if other != step]
+    if not others:
+        return "it is the only one there: train or convert it again"
+    return (
+        f"remove that folder to use step {' or '.join(others)}, which is there as "
+        f"well, or train or convert it again"
+    )
 
 
 def _check_shapes(

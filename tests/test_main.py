@@ -3,6 +3,7 @@
 import hashlib
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -273,6 +274,17 @@ def test_a_workdir_of_another_config_is_one_line(main, finished):
     workdir, _ = finished
     done = main(SMOKE, f"--workdir={workdir}", "--config.seed=7", "--mode=eval")
     assert_one_line(done, "another config", "seed is 0 there and 7 now")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("mode", ["explain", "eval"])
+def test_a_damaged_checkpoint_is_one_line(main, finished, tmp_path, mode):
+    shutil.copytree(finished[0], tmp_path, dirs_exist_ok=True)
+    found = (tmp_path / "checkpoints").glob("*/model/**/d/*")
+    for file in sorted(found):
+        file.write_bytes(file.read_bytes()[:-500])
+    done = main(SMOKE, f"--workdir={tmp_path}", f"--mode={mode}")
+    assert_one_line(done, "(the file model/", " is not what was saved", "train or convert it")
 
 
 @pytest.mark.slow
