@@ -61,5 +61,5 @@ def test_a_program_killed_before_the_last_move_leaves_nothing_that_loads(
     )
     assert done.returncode == -signal.SIGKILL, done.stderr.decode()
     left = [path.name for path in (tmp_path / "out" / "checkpoints").iterdir()]
-    assert left == ["0.orbax-checkpoint-tmp"]
+    assert left == [".new-0"]
     assert_nothing_loads_and_the_same_command_does_it(source, tmp_path / "out")
