@@ -110,10 +110,15 @@ def shard_batch(tree: Tree) -> Tree:
 
 def shard_batches(tree: Tree) -> Tree:
     """Divide every array's second axis among the devices: [batches, batch, ...]."""
-    sharding = NamedSharding(_current_mesh(), P(None, "data"))
+    sharding = divided_batches()
     return jax.tree.map(
         lambda x: jax.make_array_from_process_local_data(sharding, x), tree
     )
+
+
+def divided_batches() -> NamedSharding:
+    """Return the sharding of arrays that `shard_batches` divides."""
+    return NamedSharding(_current_mesh(), P(None, "data"))
 
 
 def replicated() -> NamedSharding:

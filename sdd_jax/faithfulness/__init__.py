@@ -1,15 +1,24 @@
-"""4. Saliency -> masks -> scores -> sums: the proof of an explanation."""
+"""4. Saliency -> ranks -> perturbed images -> outcomes -> metrics: the proof."""
 
-from sdd_jax.faithfulness.masking import SCHEMES, check_fills, masked_predictions
-from sdd_jax.faithfulness.masks import FILLS, most_salient
-from sdd_jax.faithfulness.metrics import METRICS, effects
+from sdd_jax.faithfulness.fills import FILLS
+from sdd_jax.faithfulness.metrics import METRICS, measured
+from sdd_jax.faithfulness.perturbations import (
+    ORDERS,
+    Outcome,
+    Perturbation,
+    grid,
+    perturbed_outcomes,
+)
+from sdd_jax.faithfulness.ranks import most_salient
 
 __all__ = [
     "FILLS",
     "METRICS",
-    "SCHEMES",
-    "check_fills",
-    "effects",
-    "masked_predictions",
+    "ORDERS",
+    "Outcome",
+    "Perturbation",
+    "grid",
+    "measured",
     "most_salient",
+    "perturbed_outcomes",
 ]

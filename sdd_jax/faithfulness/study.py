@@ -1,7 +1,7 @@
-"""One batch: clean pass -> explanations -> masked scores -> per-sample metrics.
+"""One batch: clean pass -> explanations -> ranks -> what perturbations do.
 
-One pure function for `explain`, `evaluate` and whoever has a model and images; who
-calls it jits it.
+Pure functions for `explain`, `evaluate` and whoever has a model and images; who calls
+them jits them.
 """
 
 from collections.abc import Callable, Mapping
@@ -9,11 +9,17 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+from jax import Array
+from jaxtyping import Int, UInt8
 
 from sdd_jax import keys, saliency
-from sdd_jax.faithfulness import metrics
-from sdd_jax.faithfulness.masking import check_fills, masked_predictions
-from sdd_jax.faithfulness.masks import most_salient
+from sdd_jax.faithfulness.perturbations import (
+    Outcome,
+    Perturbation,
+    counts_of,
+    perturbed_outcomes,
+)
+from sdd_jax.faithfulness.ranks import ranks
 from sdd_jax.types import Batch, Explanation
 
 
@@ -22,62 +28,90 @@ def study(
     batch: Batch,
     *,
     methods: Mapping[str, Callable[..., Explanation]],
-    fills: tuple[str, ...],
-    fraction: float,
+    wanted: tuple[Perturbation, ...],
     seed: int,
 ) -> dict[str, Any]:
-    """Return the predictions, their explanations, and what masking does to them.
-
-    The class predicted on the intact image is the one explained.
+    """Return the predictions, their explanations, and what perturbations do to them.
 
     Args:
         model: the classifier.
         batch: images, and indices, from which all randomness is drawn.
         methods: from `saliency.bind_methods`.
-        fills: names of fills.
-        fraction: the share of pixels that is masked.
-        seed: of random maps and of ties.
+        wanted: the perturbations.
+        seed: of random maps, of ties and of fills that draw.
 
     Returns:
-        prediction, confidence: [batch]; maps, salient and details, by method;
-        masked_confidence, masked_prediction and each of effects: [methods, fills,
-        schemes, batch].
+        intact, an `Outcome` of [batch]; explanations, by method; ranks, uint8 [methods,
+        batch, height, width]; perturbed, an `Outcome` of [methods, perturbations,
+        batch].
     """
-    check_fills(fills)
+    out = explained(model, batch, methods=methods, wanted=wanted, seed=seed)
+    stacked = jnp.stack(list(out["ranks"].values()))
+    perturbed = tested(
+        model,
+        batch.images,
+        batch.indices,
+        out["intact"],
+        stacked,
+        wanted=wanted,
+        seed=seed,
+    )
+    return out | {"ranks": stacked, "perturbed": perturbed}
+
+
+def explained(
+    model: Any,
+    batch: Batch,
+    *,
+    methods: Mapping[str, Callable[..., Explanation]],
+    wanted: tuple[Perturbation, ...],
+    seed: int,
+) -> dict[str, Any]:
+    """Return the first half of `study`, from one clean pass; ranks by method.
+
+    The class predicted on the intact image is the one explained.
+    """
     clean = saliency.clean_pass(model, batch.images)
     drawn, ties = jax.random.split(jax.random.key(seed))
     drawn, ties = (keys.for_indices(key, batch.indices) for key in (drawn, ties))
     explanations = {
         name: method(model, clean, drawn) for name, method in methods.items()
     }
-    salient = {
-        name: most_salient(explanation.saliency, ties, fraction=fraction)
-        for name, explanation in explanations.items()
-    }
-
-    def answer(images: jax.Array, targets: jax.Array) -> tuple[jax.Array, jax.Array]:
-        scores = model.scores(model.feature_maps(images), targets)
-        return scores.confidence, scores.decision
-
-    masked_confidence, masked_prediction = masked_predictions(
-        answer,
-        batch.images,
-        jnp.stack(list(salient.values())),
-        clean.targets,
-        fills=fills,
-    )
+    counts = counts_of(wanted, *batch.images.shape[1:3])
     return {
-        "prediction": clean.targets,
-        "confidence": clean.scores.confidence,
-        "maps": {name: each.saliency for name, each in explanations.items()},
-        "details": {name: each.details for name, each in explanations.items()},
-        "salient": salient,
-        "masked_confidence": masked_confidence,
-        "masked_prediction": masked_prediction,
-        "effects": metrics.effects(
-            clean.scores.confidence,
-            masked_confidence,
-            clean.targets,
-            masked_prediction,
-        ),
+        "intact": Outcome(clean.scores.confidence, clean.targets),
+        "explanations": explanations,
+        "ranks": {
+            name: ranks(explanation.saliency, ties, counts=counts)
+            for name, explanation in explanations.items()
+        },
     }
+
+
+def tested(
+    model: Any,
+    images: UInt8[Array, "batch height width 3"],
+    indices: Int[Array, " batch"],
+    intact: Outcome,
+    ranked: UInt8[Array, "methods batch height width"],
+    *,
+    wanted: tuple[Perturbation, ...],
+    seed: int,
+) -> Outcome:
+    """Return the second half of `study`: the outcomes of the perturbed images."""
+
+    def answer(images: Array, targets: Array) -> Outcome:
+        scores = model.scores(model.feature_maps(images), targets)
+        return Outcome(scores.confidence, scores.decision)
+
+    # Not one of the keys that `explained` draws from.
+    key = jax.random.fold_in(jax.random.key(seed), 2)
+    return perturbed_outcomes(
+        answer,
+        images,
+        ranked,
+        intact.decision,
+        keys.for_indices(key, indices),
+        intact=intact,
+        wanted=wanted,
+    )

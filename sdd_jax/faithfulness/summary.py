@@ -1,46 +1,42 @@
-"""Sums and per-picture arrays -> the figures of a whole split, with intervals.
+"""What every image gave -> the figures of a whole split, with intervals.
 
-All figures are per cent, each as {"value", "low", "high"}. One set of bootstrap draws
-serves every figure of a group of pictures, so differences of methods are paired.
+Each figure is {"value", "low", "high"}.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+from jaxtyping import Int
 
 from sdd_jax import checks
-from sdd_jax.faithfulness.masking import SCHEMES
-from sdd_jax.faithfulness.metrics import (
-    METRICS,
-    NUM_RESAMPLES,
-    bootstrap_means,
-    effects,
-    estimate,
-)
+from sdd_jax.faithfulness.metrics import METRICS, measured
+from sdd_jax.faithfulness.perturbations import Outcome, Perturbation
+from sdd_jax.faithfulness.statistics import NUM_RESAMPLES, bootstrap_means, estimate
 
 
 def summarise(
-    sums: Mapping[str, Mapping[str, np.ndarray]],
-    per_sample: Mapping[str, np.ndarray],
+    labels: Int[np.ndarray, " images"],
+    intact: Outcome,
+    perturbed: Outcome,
     *,
     methods: Sequence[str],
-    fills: Sequence[str],
+    wanted: tuple[Perturbation, ...],
     seed: int,
     num_resamples: int,
 ) -> dict[str, Any]:
-    """Return accuracy, and every metric of every method, fill and scheme.
+    """Return accuracy, and every metric of every method and perturbation.
 
-    Over all pictures under "methods"; as SDD minus each other method under
-    "difference_to_sdd", where SDD is among them; over the correctly classified under
-    "correctly_classified", where there are any.
+    Over all images under "methods", as [method][fill][order][metric]; as SDD minus each
+    other method under "difference_to_sdd", where SDD is among them; over the correctly
+    classified under "correctly_classified", where there are any.
 
     Args:
-        sums: "all" and "correctly_classified", each from `metrics.sums`.
-        per_sample: prediction, label, confidence [images]; masked_confidence and
-            masked_prediction [methods, fills, schemes, images].
+        labels: whose images they are.
+        intact: of the images as they are, [images].
+        perturbed: [methods, perturbations, images].
         methods: their names.
-        fills: their names.
+        wanted: the perturbations; one fraction.
         seed: of the bootstrap.
         num_resamples: of the bootstrap.
 
@@ -48,65 +44,52 @@ def summarise(
         InputError: so few resamples have no interval.
     """
     checks.require(num_resamples, NUM_RESAMPLES, "num_resamples")
-    correct = per_sample["prediction"] == per_sample["label"]
-    values = effects(
-        per_sample["confidence"],
-        per_sample["masked_confidence"],
-        per_sample["prediction"],
-        per_sample["masked_prediction"],
+    correct = intact.decision == labels
+    cells = [(each, metric) for each in wanted for metric in METRICS]
+    # [methods, cells, images]
+    values = np.stack(
+        [measured(metric, each, intact, perturbed, wanted) for each, metric in cells],
+        axis=1,
     )
 
-    def resample(columns: np.ndarray) -> np.ndarray:
-        return bootstrap_means(
-            columns.astype(np.float64), seed=seed, num_resamples=num_resamples
-        ).T
-
-    def resampled(chosen: np.ndarray) -> dict[str, np.ndarray]:
-        columns = np.stack([np.asarray(values[metric]) for metric in METRICS])
-        shape = columns.shape[:-1]
-        means = resample(columns[..., chosen].reshape(-1, chosen.sum()).T)
-        return dict(zip(METRICS, means.reshape(*shape, num_resamples), strict=True))
-
-    def means_of(total: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-        return {metric: total[metric] / total["num_images"] for metric in METRICS}
-
-    def table(cell: Callable[[int, int, int], Any]) -> dict[str, Any]:
-        return {
-            method: {
-                fill: {scheme: cell(m, f, s) for s, scheme in enumerate(SCHEMES)}
-                for f, fill in enumerate(fills)
-            }
-            for m, method in enumerate(methods)
-        }
+    def resample(values: np.ndarray) -> np.ndarray:
+        columns = values.reshape(-1, values.shape[-1]).T
+        means = bootstrap_means(columns, seed=seed, num_resamples=num_resamples)
+        return means.T.reshape(*values.shape[:-1], num_resamples)
 
     def estimates(
-        exact: Mapping[str, np.ndarray], drawn: Mapping[str, np.ndarray]
+        names: Sequence[str], exact: np.ndarray, drawn: np.ndarray
     ) -> dict[str, Any]:
-        return table(
-            lambda m, f, s: {
-                metric: estimate(exact[metric][m, f, s], drawn[metric][m, f, s])
-                for metric in METRICS
-            }
-        )
+        result: dict[str, Any] = {}
+        for m, method in enumerate(names):
+            for c, (each, metric) in enumerate(cells):
+                inner = result.setdefault(method, {}).setdefault(each.fill, {})
+                inner = inner.setdefault(each.order, {})
+                inner[metric] = estimate(exact[m, c], drawn[m, c])
+        return result
 
-    def less_than_sdd(of: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-        sdd = methods.index("sdd")
-        return {metric: value[sdd : sdd + 1] - value for metric, value in of.items()}
-
-    exact, drawn = means_of(sums["all"]), resampled(np.ones_like(correct))
+    exact, drawn = values.mean(-1), resample(values)
+    hits = 100.0 * correct
     result = {
-        "accuracy": estimate(100 * correct.mean(), resample(100 * correct[:, None])[0]),
-        "num_images": int(sums["all"]["num_images"]),
-        "methods": estimates(exact, drawn),
+        "accuracy": estimate(hits.mean(), resample(hits)),
+        "num_images": len(labels),
+        "methods": estimates(methods, exact, drawn),
     }
     if "sdd" in methods:
-        differences = estimates(less_than_sdd(exact), less_than_sdd(drawn))
-        del differences["sdd"]
-        result["difference_to_sdd"] = differences
+        sdd = methods.index("sdd")
+        others = [m for m, _ in enumerate(methods) if m != sdd]
+        result["difference_to_sdd"] = estimates(
+            [methods[m] for m in others],
+            exact[sdd] - exact[others],
+            drawn[sdd] - drawn[others],
+        )
     if correct.any():
-        total = sums["correctly_classified"]
         result["correctly_classified"] = {
-            "num_images": int(total["num_images"]),
-            "methods": estimates(means_of(total), resampled(correct)),
+            "num_images": int(correct.sum()),
+            "methods": estimates(
+                methods,
+                values[..., correct].mean(-1),
+                resample(values[..., correct]),
+            ),
         }
     return result

@@ -48,12 +48,12 @@ def overlay(
 def masked(
     image: UInt8[np.ndarray, "height width 3"],
     mask: Bool[np.ndarray, "height width"],
-    fill: Num[np.ndarray, "3"],
+    fill: Num[np.ndarray, "... 3"],
 ) -> UInt8[np.ndarray, "height width 3"]:
     """Return the image where the mask is True (keep) and the fill elsewhere.
 
     Args:
-        fill: RGB in [0, 255]; fractions are rounded.
+        fill: RGB in [0, 255], a colour or an image; fractions are rounded.
     """
     return np.where(mask[..., None], image, np.rint(fill).astype(np.uint8))
 

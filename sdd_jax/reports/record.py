@@ -74,7 +74,7 @@ def record(
 
 
 def drawn(
-    one: Mapping[str, Any], colours: Mapping[str, np.ndarray]
+    one: Mapping[str, Any], filled: Mapping[str, np.ndarray]
 ) -> dict[str, np.ndarray]:
     """Return the pictures that show an explanation, uint8 RGB.
 
@@ -83,14 +83,14 @@ def drawn(
 
     Args:
         one: the explained picture.
-        colours: each fill's colour for this picture.
+        filled: the image with every pixel filled, by fill.
     """
     image, salient = one["image"], one["salient"]
     pictures = {"picture": image}
     for name, saliency in one["maps"].items():
         pictures[name] = overlay.overlay(image, saliency)
-    for fill, colour in colours.items():
+    for fill, whole in filled.items():
         ending = "" if fill == "black" else f"_{fill}"
-        pictures[f"removed{ending}"] = overlay.masked(image, ~salient, colour)
-        pictures[f"kept{ending}"] = overlay.masked(image, salient, colour)
+        pictures[f"removed{ending}"] = overlay.masked(image, ~salient, whole)
+        pictures[f"kept{ending}"] = overlay.masked(image, salient, whole)
     return pictures

@@ -1,26 +1,25 @@
 """Mode eval: the paper's Table 1, measured on a split of the data.
 
 Writes `eval/metrics.json` (values, intervals, protocol) and `eval/per_sample.npz` (what
-each number was made of).
+each number was made of). What each method gave goes to `results/` as soon as it is
+there: a run that was stopped, or that gets one more method, computes what is missing.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from sdd_jax import checkpoints, files, screen, sharding
-from sdd_jax.faithfulness import SCHEMES, check_fills, metrics
-from sdd_jax.faithfulness.study import study
+from sdd_jax.faithfulness import METRICS, ORDERS, grid
 from sdd_jax.faithfulness.summary import summarise
-from sdd_jax.models import FaceClassifier, folding
-from sdd_jax.models.functional import join_model, split_model
+from sdd_jax.models import folding
 from sdd_jax.reports import table
-from sdd_jax.runs import pictures, settings, setup, workdir
-from sdd_jax.runs.whole_split import over_split
+from sdd_jax.runs import pictures, settings, setup, store, workdir
+from sdd_jax.runs.split_outcomes import SplitOutcomes, split_outcomes
 from sdd_jax.saliency import bind_methods
-from sdd_jax.types import Batch
+from sdd_jax.types import ImageSet
 
 SECTIONS = ("seed", "data", "model")  # must be what the checkpoint was made with
 
@@ -30,7 +29,7 @@ def run(config: Mapping[str, Any], folder: Path) -> dict[str, Any]:
     settings.check(config)
     options = config["eval"]
     methods = bind_methods(options["methods"], config["saliency"])
-    check_fills(options["fills"])
+    wanted = grid(options["fills"], (options["fraction"],))
     folding.check_dtype(config["compute_dtype"])
     sharding.check_batch_size(options["batch_size"], "eval.batch_size")
     checkpoints.latest_step(folder)  # raises where nothing was trained
@@ -44,29 +43,36 @@ def run(config: Mapping[str, Any], folder: Path) -> dict[str, Any]:
 
     screen.say(
         f"evaluating {len(methods)} methods on {len(image_set)} "
-        f"{options['split']} pictures"
+        f"{options['split']} images"
     )
-    one_batch, arrays = batch_program(model, methods, options)
-    out = over_split(one_batch, arrays, image_set, batch_size=options["batch_size"])
-    sums, per_sample = _joined(*out)
+    results = folder / "results" / provenance["checkpoint_sha256"][:16]
+    rows = split_outcomes(
+        model,
+        image_set,
+        methods=methods,
+        wanted=wanted,
+        seed=options["seed"],
+        batch_size=options["batch_size"],
+        results=results,
+        facts={
+            "compute_dtype": provenance["compute_dtype"],
+            "checkpoint_sha256": provenance["checkpoint_sha256"],
+        },
+        options=config["saliency"],
+    )
+    store.keep_only(results)
+    per_sample = _per_sample(rows, image_set, options)
     for name in ("confidence", "masked_confidence"):
         setup.require_finite(per_sample[name], image_set.files, folder)
     result = summarise(
-        sums,
-        per_sample,
+        per_sample["label"],
+        rows.intact,
+        rows.perturbed,
         methods=options["methods"],
-        fills=options["fills"],
+        wanted=wanted,
         seed=options["seed"],
         num_resamples=options["num_resamples"],
     ) | {"protocol": _protocol(config) | provenance}
-    per_sample["files"] = np.array(image_set.files)
-    per_sample["names"] = np.array(image_set.names)
-    for axis, names in (
-        ("methods", options["methods"]),
-        ("fills", options["fills"]),
-        ("schemes", SCHEMES),
-    ):
-        per_sample[axis] = np.array(names)
     with files.replaced_folder(folder / "eval") as fresh:
         files.write_arrays(fresh / "per_sample.npz", per_sample)
         files.write_json(fresh / "metrics.json", result)
@@ -77,70 +83,39 @@ def run(config: Mapping[str, Any], folder: Path) -> dict[str, Any]:
     return result
 
 
-def batch_program(
-    model: FaceClassifier, methods: Mapping[str, Any], options: Mapping[str, Any]
-) -> tuple[Callable[[Any, Batch], tuple[Any, Any]], Any]:
-    """Return what is measured on one batch, as a function of arrays, and the arrays.
-
-    It returns sums over the batch, and the pictures' own numbers.
-
-    Args:
-        model: the classifier.
-        methods: from `bind_methods`.
-        options: the config's `eval`: fills, fraction and seed.
-    """
-    graphdef, arrays = split_model(model)
-
-    def one_batch(arrays: Any, batch: Batch) -> tuple[Any, Any]:
-        out = study(
-            join_model(graphdef, arrays),
-            batch,
-            methods=methods,
-            fills=options["fills"],
-            fraction=options["fraction"],
-            seed=options["seed"],
-        )
-        correct = out["prediction"] == batch.labels
-        sums = {
-            "all": metrics.sums(out["effects"], batch.valid),
-            "correctly_classified": metrics.sums(out["effects"], batch.valid & correct),
-        }
-        per_sample = {
-            "valid": batch.valid,
-            "index": batch.indices,
-            "label": batch.labels,
-            "prediction": out["prediction"],
-            "confidence": out["confidence"],
-            "masked_confidence": out["masked_confidence"],
-            "masked_prediction": out["masked_prediction"],
-        }
-        for method, details in out["details"].items():
-            for name, value in details.items():
-                per_sample[f"{method}_{name}"] = value
-        return sums, per_sample
-
-    return one_batch, arrays
-
-
-def _joined(
-    sums: Mapping[str, Any], per_sample: Mapping[str, np.ndarray]
-) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
-    """Return the sums over all batches, in float64, and the valid pictures' arrays.
-
-    Args:
-        sums: of every batch, [batches, ...].
-        per_sample: [batches, batch, ...]; per-mask arrays have the pictures last.
-    """
-    totals = {group: metrics.total(parts) for group, parts in sums.items()}
-    valid = per_sample["valid"].reshape(-1)
-    joined = {
-        name: np.concatenate(list(rows), axis=-1)[..., valid]
-        if name.startswith("masked_")
-        else rows.reshape(-1, *rows.shape[2:])[valid]
-        for name, rows in per_sample.items()
-        if name != "valid"
+def _per_sample(
+    rows: SplitOutcomes, image_set: ImageSet, options: Mapping[str, Any]
+) -> dict[str, np.ndarray]:
+    """Return the arrays of `per_sample.npz`; those of masks end in the images."""
+    methods, fills = options["methods"], options["fills"]
+    shape = (len(methods), len(fills), len(ORDERS), len(image_set))
+    details = {
+        f"{method}_{name}": value
+        for method, found in rows.details.items()
+        for name, value in found.items()
     }
-    return totals, joined
+    return {
+        "index": np.arange(len(image_set), dtype=np.int32),
+        "label": rows.labels,
+        "prediction": rows.intact.decision,
+        "confidence": rows.intact.confidence,
+        "masked_confidence": rows.perturbed.confidence.reshape(shape),
+        "masked_prediction": rows.perturbed.decision.reshape(shape),
+        **details,
+        "files": np.array(image_set.files),
+        "names": np.array(image_set.names),
+        "methods": np.array(methods),
+        "fills": np.array(fills),
+        "schemes": np.array(ORDERS),
+    }
+
+
+_FILLS = {
+    "black": "RGB 0, 0, 0",
+    "mean": "the image's own mean colour, rounded",
+    "blur": "the image, blurred by a Gaussian; sigma is a tenth of its size",
+    "linear": "the mean of the neighbours, solved jointly, and 1 % of noise",
+}
 
 
 def _protocol(config: Mapping[str, Any]) -> dict[str, Any]:
@@ -148,23 +123,17 @@ def _protocol(config: Mapping[str, Any]) -> dict[str, Any]:
     options = config["eval"]
     return {
         "split": options["split"],
-        "target": "the class predicted on the intact picture",
+        "target": "the class predicted on the intact image",
         "fraction": options["fraction"],
         "rounding": "round(fraction * height * width) pixels, halves to even",
-        "ties": "broken at random, seeded by picture, never by position",
-        "fills": {
-            "black": "RGB 0, 0, 0",
-            "mean": "the picture's own mean colour, rounded",
-        },
+        "ties": "broken at random, seeded by image, never by position",
+        "fills": {name: _FILLS[name] for name in options["fills"]},
         "unit": "per cent; low and high bound the interval of value",
-        "confidence_drop": "100 max(0, (p - p_masked) / p), p = softmax",
-        "confidence_drop_signed": "100 (p - p_masked) / p",
-        "confidence_drop_points": "100 (p - p_masked)",
-        "prediction_change": "share of pictures whose predicted class changes",
-        "difference_to_sdd": "SDD minus the method, paired by picture",
+        **{name: metric.formula for name, metric in METRICS.items()},
+        "difference_to_sdd": "SDD minus the method, paired by image",
         "per_sample": "masked_*: [methods, fills, schemes, images]; METHOD_DETAIL: "
         "what else a method found; sdd_scale is F, sdd_amplification alpha",
-        "intervals": f"95 % percentile bootstrap over pictures, "
+        "intervals": f"95 % percentile bootstrap over images, "
         f"{options['num_resamples']} resamples, seed {options['seed']}",
         "seed": options["seed"],
         "saliency": {

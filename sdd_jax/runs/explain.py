@@ -16,7 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from sdd_jax import checkpoints, files, screen, sharding
-from sdd_jax.faithfulness import FILLS, SCHEMES
+from sdd_jax.faithfulness import FILLS, ORDERS, measured, grid
 from sdd_jax.faithfulness.study import study
 from sdd_jax.images import pipeline
 from sdd_jax.models import FaceClassifier, folding
@@ -29,6 +29,7 @@ from sdd_jax.types import Batch, ImageSet
 
 SECTIONS = ("seed", "data", "model")  # must be what the checkpoint was made with
 METHODS = ("sdd", "cam")  # the first is the one that is tested by masking
+SHOWN = ("black", "mean")  # the fills
 
 
 def run(config: Mapping[str, Any], folder: Path) -> dict[str, Any]:
@@ -58,8 +59,8 @@ def run(config: Mapping[str, Any], folder: Path) -> dict[str, Any]:
                 file=image_set.files[one["index"]],
                 names=image_set.names,
                 fraction=options["fraction"],
-                fills=tuple(FILLS),
-                schemes=SCHEMES,
+                fills=SHOWN,
+                schemes=ORDERS,
             )
             | {"files": _write_pictures(fresh, one)}
             for one in explained
@@ -93,6 +94,7 @@ def _explain(
     options = config["explain"]
     graphdef, arrays = split_model(model)
     methods = bind_methods(METHODS, config["saliency"])
+    wanted = grid(SHOWN, (options["fraction"],))
 
     @jax.jit
     def program(arrays: Any, batch: Batch) -> dict[str, Any]:
@@ -100,49 +102,58 @@ def _explain(
             join_model(graphdef, arrays),
             batch,
             methods=methods,
-            fills=tuple(FILLS),
-            fraction=options["fraction"],
+            wanted=wanted,
             seed=options["seed"],
         )
 
     explained = []
     for batch in pipeline.eval_batches(image_set, batch_size=options["batch_size"]):
         out = jax.tree.map(np.asarray, program(arrays, sharding.shard_batch(batch)))
+        tested = jax.tree.map(lambda row: row[0], out["perturbed"])
+        masked = {
+            "masked_confidence": tested.confidence,
+            "masked_prediction": tested.decision,
+        }
+        for name in ("confidence_drop", "prediction_change"):
+            masked[name] = np.stack(
+                [measured(name, each, out["intact"], tested, wanted) for each in wanted]
+            )
+        shape = (len(SHOWN), len(ORDERS), -1)
+        masked = {name: row.reshape(shape) for name, row in masked.items()}
         for place in np.flatnonzero(batch.valid):
-            explained.append(_one_of(batch, out, int(place)))
+            explained.append(_one_of(batch, out, masked, int(place)))
     return explained
 
 
-def _one_of(batch: Batch, out: Mapping[str, Any], place: int) -> dict[str, Any]:
-    """Return one picture's part of a batch."""
-    details, tested = out["details"]["sdd"], METHODS[0]
+def _one_of(
+    batch: Batch, out: Mapping[str, Any], masked: Mapping[str, Any], place: int
+) -> dict[str, Any]:
+    """Return one image's part of a batch."""
+    details = out["explanations"]["sdd"].details
     return {
         "index": int(batch.indices[place]),
         "label": int(batch.labels[place]),
         "image": batch.images[place],
-        "prediction": int(out["prediction"][place]),
-        "confidence": float(out["confidence"][place]),
+        "prediction": int(out["intact"].decision[place]),
+        "confidence": float(out["intact"].confidence[place]),
         "rivals": details["rivals"][place],
         "rival_probabilities": details["rival_probabilities"][place],
         "scale": float(details["scale"][place]),
         "amplification": float(details["amplification"][place]),
-        "maps": {name: out["maps"][name][place] for name in METHODS},
-        "salient": out["salient"][tested][place],
-        "masked_confidence": out["masked_confidence"][0, ..., place],
-        "masked_prediction": out["masked_prediction"][0, ..., place],
-        "confidence_drop": out["effects"]["confidence_drop"][0, ..., place],
-        "prediction_change": out["effects"]["prediction_change"][0, ..., place],
+        "maps": {name: out["explanations"][name].saliency[place] for name in METHODS},
+        "salient": out["ranks"][0, place] == 0,
+        **{name: row[..., place] for name, row in masked.items()},
     }
 
 
 def _write_pictures(folder: Path, one: Mapping[str, Any]) -> dict[str, str]:
     """Write a picture's PNG files and return their names."""
     image = jnp.asarray(one["image"])[None]
-    colours = {
-        fill: np.asarray(colour_of(image))[0, 0, 0] for fill, colour_of in FILLS.items()
-    }
+    nothing = jnp.zeros(image.shape[:3], bool)
+    key = jax.random.key(0)[None]  # these fills draw nothing
+    filled = {fill: np.asarray(FILLS[fill](image, nothing, key))[0] for fill in SHOWN}
     names = {}
-    for key, picture in drawn(one, colours).items():
+    for key, picture in drawn(one, filled).items():
         names[key] = f"{one['index']:04d}_{key}.png"
         files.write_bytes(folder / names[key], overlay.png(picture))
     return names
@@ -162,8 +173,8 @@ def _arrays(
     return rows | {
         "files": np.array(image_set.files),
         "names": np.array(image_set.names),
-        "fills": np.array(list(FILLS)),
-        "schemes": np.array(SCHEMES),
+        "fills": np.array(SHOWN),
+        "schemes": np.array(ORDERS),
     }
 
 

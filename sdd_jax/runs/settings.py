@@ -14,8 +14,8 @@ from typing import Any
 
 from sdd_jax.checks import SEED, Numbers, real, whole
 from sdd_jax.errors import InputError
-from sdd_jax.faithfulness.masks import FRACTION
-from sdd_jax.faithfulness.metrics import NUM_RESAMPLES
+from sdd_jax.faithfulness.ranks import FRACTION
+from sdd_jax.faithfulness.statistics import NUM_RESAMPLES
 from sdd_jax.images import SOURCES, facescrub
 from sdd_jax.models.classifier import BACKBONES, backbone_options
 from sdd_jax.models.dlib_resnet import BLOCKS

@@ -1,11 +1,14 @@
-"""One compiled program over a whole split, launched once.
+"""Compiled programs over a whole split: its images lie on the devices.
 
-The pictures go to the devices as uint8, and a loop over batches runs inside the
-program. A split that would fill the devices goes in few large chunks through the same
-program: while it works on one, the next is read and sent.
+The images go to the devices as uint8, and a loop over batches runs inside a program,
+which is launched once. A split that would fill the devices goes in few large chunks:
+while they work on one, the next is read.
 """
 
+import concurrent.futures
+import dataclasses
 import functools
+import hashlib
 import itertools
 import time
 from collections.abc import Callable, Iterator
@@ -19,9 +22,85 @@ from sdd_jax import sharding
 from sdd_jax.images import pipeline
 from sdd_jax.types import Batch, ImageSet
 
-# Two chunks at a time; the rest is the network's. Of 80 GB this is 20: 530,000
-# pictures of 112 x 112.
+# Two chunks at a time, and what is made of them; the rest is the network's. Of 80 GB
+# this is 20: 530,000 images of 112 x 112.
 _SHARE_OF_MEMORY = 1 / 8
+
+
+@dataclasses.dataclass(frozen=True)
+class Chunk:
+    """Some batches of a split, on the devices."""
+
+    images: Any  # uint8 [length, batch, height, width, 3]
+    labels: Any  # int32 [length, batch]
+    first: int  # the place of its first image in the split
+    num_images: int  # without the padding at the end
+    sha256: str  # of images and labels
+
+
+def chunks(image_set: ImageSet, *, batch_size: int, length: int) -> Iterator[Chunk]:
+    """Yield a split in chunks of `length` batches, the last one padded."""
+    batches = pipeline.eval_batches(image_set, batch_size=batch_size)
+    size = length * batch_size
+    reader = concurrent.futures.ThreadPoolExecutor(1)
+    try:
+        following = reader.submit(_read, batches, length)
+        for first in range(0, len(image_set), size):
+            images, labels, sha256 = following.result()
+            on_devices = sharding.shard_batches((images, labels))
+            del images, labels  # the host's copy goes before the next is read
+            if first + size < len(image_set):
+                following = reader.submit(_read, batches, length)
+            number = min(size, len(image_set) - first)
+            yield Chunk(*on_devices, first, number, sha256)
+    finally:
+        reader.shutdown(wait=False, cancel_futures=True)
+
+
+def loop(
+    one_batch: Callable[[Any, Any, Any], tuple[Any, Any]], *, batch_size: int
+) -> Callable[..., tuple[Any, Any]]:
+    """Return the jitted loop over a chunk's batches.
+
+    Its arguments are `arrays`; `data`, a tree of arrays [length, batch, ...]; the place
+    of the chunk's first image in the split; and the number of its images, which tells
+    how many batches there are to compute. It returns what `one_batch` does, stacked.
+
+    Args:
+        one_batch: a pure function of what every batch needs, of a batch of `data`, and
+            of the places of its images, int32 [batch]. It returns what is for the host,
+            and what stays on the devices, [batch, ...].
+        batch_size: images a batch, over all devices.
+    """
+
+    def program(arrays: Any, data: Any, first: Any, num_images: Any) -> Any:
+        def run(i: Any) -> Any:
+            places = first + i * batch_size + jnp.arange(batch_size, dtype=jnp.int32)
+            return one_batch(arrays, jax.tree.map(lambda x: x[i], data), places)
+
+        def step(i: Any, rows: Any) -> Any:
+            put = functools.partial(jax.lax.dynamic_update_index_in_dim, axis=0)
+            return jax.tree.map(lambda row, value: put(row, value, i), rows, run(i))
+
+        length = len(jax.tree.leaves(data)[0])
+        rows = jax.tree.map(
+            lambda value: jnp.zeros((length, *value.shape), value.dtype),
+            jax.eval_shape(run, 0),
+        )
+        num_batches = -(-num_images // batch_size)
+        return jax.lax.fori_loop(0, num_batches, step, rows)
+
+    shardings = (sharding.replicated(), sharding.divided_batches())
+    return jax.jit(program, out_shardings=shardings)
+
+
+def launch(
+    program: Callable[..., tuple[Any, Any]], arrays: Any, data: Any, chunk: Chunk
+) -> tuple[Any, Any]:
+    """Return what a program of `loop` makes of a chunk, the host's part as NumPy."""
+    place, number = np.int32(chunk.first), np.int32(chunk.num_images)
+    rows, kept = program(arrays, data, *sharding.replicate((place, number)))
+    return _finished(rows), kept
 
 
 def over_split(
@@ -38,91 +117,54 @@ def over_split(
         one_batch: a pure function of what every batch needs, and of a batch.
         arrays: what every batch needs, such as a network's variables, where they are
             to be.
-        image_set: the pictures, all of one size.
-        batch_size: pictures a batch, over all devices; the last batch is filled up with
-            pictures that are not valid.
-        chunk_bytes: of pictures, a device; by default a share of its memory.
+        image_set: the images, all of one size.
+        batch_size: images a batch, over all devices; the last batch is filled up with
+            images that are not valid.
+        chunk_bytes: of images, a device; by default a share of its memory.
 
     Returns:
         A tree like `one_batch`'s, with one more axis in front: the batch.
     """
+
+    def one(arrays: Any, data: Any, places: Any) -> tuple[Any, Any]:
+        batch = Batch(*data, places, places < len(image_set))
+        return one_batch(arrays, batch), ()
+
     length = batches_a_chunk(image_set, batch_size, chunk_bytes)
-    program = split_program(one_batch, batch_size=batch_size, length=length)
-    return run_program(program, arrays, image_set, batch_size=batch_size, length=length)
-
-
-def split_program(
-    one_batch: Callable[[Any, Batch], Any], *, batch_size: int, length: int
-) -> Callable[..., Any]:
-    """Return the jitted loop over a chunk of `length` batches.
-
-    Its arguments are `arrays`; images, uint8 [length, batch, height, width, 3]; labels,
-    int32 [length, batch]; the number of the chunk's first batch; and the number of
-    pictures in the split, which tells how many batches there are to compute.
-    """
-
-    def program(
-        arrays: Any, images: Any, labels: Any, first: Any, num_images: Any
-    ) -> Any:
-        def batch_of(i: Any) -> Batch:
-            places = (first + i) * batch_size + jnp.arange(batch_size, dtype=jnp.int32)
-            return Batch(images[i], labels[i], places, places < num_images)
-
-        def step(i: Any, rows: Any) -> Any:
-            out = one_batch(arrays, batch_of(i))
-            put = functools.partial(jax.lax.dynamic_update_index_in_dim, axis=0)
-            return jax.tree.map(lambda row, value: put(row, value, i), rows, out)
-
-        shapes = jax.eval_shape(lambda: one_batch(arrays, batch_of(0)))
-        rows = jax.tree.map(
-            lambda value: jnp.zeros((length, *value.shape), value.dtype), shapes
-        )
-        num_batches = jnp.minimum(length, -(-num_images // batch_size) - first)
-        return jax.lax.fori_loop(0, num_batches, step, rows)
-
-    return jax.jit(program, out_shardings=sharding.replicated())
-
-
-def run_program(
-    program: Callable[..., Any],
-    arrays: Any,
-    image_set: ImageSet,
-    *,
-    batch_size: int,
-    length: int,
-) -> Any:
-    """Return what `over_split` does, from a program that `split_program` returned."""
+    program = loop(one, batch_size=batch_size)
+    rows = [
+        launch(program, arrays, (chunk.images, chunk.labels), chunk)[0]
+        for chunk in chunks(image_set, batch_size=batch_size, length=length)
+    ]
     num_batches = -(-len(image_set) // batch_size)
-    done, running = [], None
-    batches = pipeline.eval_batches(image_set, batch_size=batch_size)
-    for first in range(0, num_batches, length):
-        # No name for the host's copy: it goes as soon as the devices have theirs.
-        images, labels = sharding.shard_batches(_next_chunk(batches, length))
-        if running is not None:
-            done.append(_finished(running))
-        counts = sharding.replicate((np.int32(first), np.int32(len(image_set))))
-        running = program(arrays, images, labels, *counts)
-    done.append(_finished(running))
-    return jax.tree.map(lambda *rows: np.concatenate(rows)[:num_batches], *done)
+    return jax.tree.map(lambda *parts: np.concatenate(parts)[:num_batches], *rows)
 
 
 def batches_a_chunk(
-    image_set: ImageSet, batch_size: int, chunk_bytes: int | None = None
+    image_set: ImageSet,
+    batch_size: int,
+    chunk_bytes: int | None = None,
+    *,
+    num_masks: int = 0,
 ) -> int:
-    """Return how many batches go to the devices at a time: chunks of one length."""
+    """Return how many batches go to the devices at a time: chunks of one length.
+
+    With every image lie `num_masks` arrays of a byte a pixel.
+    """
     num_batches = -(-len(image_set) // batch_size)
     if chunk_bytes is None:
         chunk_bytes = int(
             _SHARE_OF_MEMORY * (sharding.device_memory() or sharding.host_memory())
         )
-    picture = image_set.read(0).nbytes
-    bytes_a_batch = picture * batch_size // sharding.num_devices()
+    image = image_set.read(0)
+    bytes_an_image = image.nbytes + num_masks * image.shape[0] * image.shape[1]
+    bytes_a_batch = bytes_an_image * batch_size // sharding.num_devices()
     num_chunks = -(-num_batches // max(1, chunk_bytes // bytes_a_batch))
     return -(-num_batches // num_chunks)
 
 
-def _next_chunk(batches: Iterator[Batch], length: int) -> tuple[np.ndarray, np.ndarray]:
-    """Return the next pictures and labels, [length, batch, ...].
+def _read(batches: Iterator[Batch], length: int) -> tuple[np.ndarray, np.ndarray, str]:
+    """Return the next images and labels, [length, batch, ...], and their hash.
 
     The last chunk is filled up with zeros, which are never looked at.
     """
@@ -132,7 +174,10 @@ def _next_chunk(batches: Iterator[Batch], length: int) -> tuple[np.ndarray, np.n
     rest = itertools.islice(batches, length - 1)
     for place, batch in enumerate(itertools.chain([first], rest)):
         images[place], labels[place] = batch.images, batch.labels
-    return images, labels
+    digest = hashlib.sha256(str(images.shape).encode())
+    for array in (images, labels):
+        digest.update(array.data)
+    return images, labels, digest.hexdigest()
 
 
 def _finished(rows: Any) -> Any:

@@ -1,5 +1,7 @@
 """A run's folder: whose it is, and with what it was made."""
 
+import functools
+import hashlib
 import importlib.metadata
 import json
 from collections.abc import Mapping
@@ -78,3 +80,13 @@ def versions() -> dict[str, str]:
     """Return the versions of what the numbers depend on."""
     names = ("sdd_jax", "jax", "jaxlib", "flax", "optax", "grain", "numpy", "pillow")
     return {name: importlib.metadata.version(name) for name in names}
+
+
+@functools.cache
+def code_sha256() -> str:
+    """Return a hash of this package's source files: the same numbers need the same."""
+    digest = hashlib.sha256()
+    root = Path(__file__).resolve().parents[1]
+    for path in sorted(root.rglob("*.py")):
+        digest.update(path.relative_to(root).as_posix().encode() + path.read_bytes())
+    return digest.hexdigest()

@@ -1,7 +1,11 @@
-"""Saliency -> masks -> masked pictures.
+"""Saliency -> which pixels are the most salient, once for all masks.
 
-A mask is bool, [batch, height, width], True = keep, one for all three channels.
+The order of an image's pixels is total: by saliency, equal ones by lot, with the
+image's own key, and equal lots by place. A mask of any fraction is a part of it.
 """
+
+import functools
+from collections.abc import Sequence
 
 import jax
 import jax.numpy as jnp
@@ -22,9 +26,9 @@ def num_masked(fraction: float, height: int, width: int) -> int:
     """Return round(fraction * height * width), halves to the even number.
 
     Raises:
-        InputError: the fraction is not between 0 and 1.
+        InputError: the fraction is below 0 or above 1.
     """
-    checks.require(fraction, FRACTION, "fraction")
+    checks.require(fraction, checks.real(0, 1), "fraction")
     return round(fraction * height * width)
 
 
@@ -58,20 +62,51 @@ def most_salient(
     *,
     fraction: float,
 ) -> Bool[Array, "batch height width"]:
-    """Return True at exactly the `num_masked` largest values of every picture.
+    """Return True at exactly the `num_masked` largest values of every image.
 
-    Equal values are chosen among at random, with the picture's own key, never by
+    Equal values are chosen among at random, with the image's own key, never by
     position. Values are compared as float32; -0 equals 0. NaN is refused; under
     `jax.jit`, where nothing can be, it is below all others.
 
     Raises:
-        InputError: the fraction is not between 0 and 1, or a value is NaN.
+        InputError: the fraction is below 0 or above 1, or a value is NaN.
+    """
+    return (
+        ranks(saliency, keys, counts=(num_masked(fraction, *saliency.shape[1:]),)) < 1
+    )
+
+
+def ranks(
+    saliency: Float[Array, "batch height width"],
+    keys: Key[Array, " batch"],
+    *,
+    counts: Sequence[int],
+) -> UInt8[Array, "batch height width"]:
+    """Return how many of the counts are too small to take each pixel in.
+
+    The `counts[i]` most salient pixels of an image are those of a rank of at most i.
+    So one array holds all masks that are asked for. Only these cuts through the order
+    are found: on a CPU, sorting all pixels takes as long as fifteen of them.
+
+    Args:
+        saliency: larger is more salient.
+        keys: each image's own, for ties; see `most_salient`.
+        counts: numbers of pixels, rising, at most 255 of them.
+
+    Raises:
+        InputError: the counts do not rise, are too many or exceed the image, or a value
+            is NaN.
     """
     _require_numbers(saliency)
     height, width = saliency.shape[1:]
-    count = num_masked(fraction, height, width)
+    within = all(0 <= count <= height * width for count in counts)
+    if sorted(set(counts)) != list(counts) or len(counts) > 255 or not within:
+        raise InputError(
+            f"the counts are {list(counts)}, expected at most 255 rising whole numbers "
+            f"from 0 to {height * width}, the image's pixels"
+        )
 
-    def choose(values: Array, key: Array) -> Array:
+    def choose(count: int, values: Array, key: Array) -> Array:
         # No sorting: counting finds the last value that is chosen, bit by bit, and
         # among those equal to it the last lot. It is the same choice, in an eighth of
         # the time.
@@ -88,7 +123,11 @@ def most_salient(
         return chosen | undecided & (jnp.cumsum(undecided) <= left)  # equal lots
 
     flat = saliency.reshape(len(saliency), height * width)
-    return jax.vmap(choose)(flat, keys).reshape(saliency.shape)
+    rank = jnp.zeros(flat.shape, jnp.uint8)
+    for count in counts:
+        chosen = jax.vmap(functools.partial(choose, count))(flat, keys)
+        rank += (~chosen).astype(jnp.uint8)
+    return rank.reshape(saliency.shape)
 
 
 def _require_numbers(saliency: Float[Array, "batch height width"]) -> None:
@@ -103,30 +142,3 @@ def _require_numbers(saliency: Float[Array, "batch height width"]) -> None:
             f"(images {places}), so nobody can tell what is most salient: the network, "
             f"or the method, is broken for them"
         )
-
-
-def black(
-    images: UInt8[Array, "batch height width 3"],
-) -> UInt8[Array, "batch 1 1 3"]:
-    """Return black: the paper's "set to 0"."""
-    return jnp.zeros((len(images), 1, 1, 3), images.dtype)
-
-
-def mean(
-    images: UInt8[Array, "batch height width 3"],
-) -> UInt8[Array, "batch 1 1 3"]:
-    """Return each picture's own mean colour, to the nearest whole number."""
-    colour = images.astype(jnp.float32).mean((1, 2), keepdims=True)
-    return jnp.round(colour).astype(images.dtype)
-
-
-FILLS = {"black": black, "mean": mean}
-
-
-def apply(
-    images: UInt8[Array, "batch height width 3"],
-    mask: Bool[Array, "batch height width"],
-    fill: UInt8[Array, "batch 1 1 3"],
-) -> UInt8[Array, "batch height width 3"]:
-    """Return the pictures with the fill wherever the mask does not keep a pixel."""
-    return jnp.where(mask[..., None], images, fill)

@@ -7,12 +7,12 @@ import numpy as np
 import pytest
 
 from sdd_jax.errors import InputError
-from sdd_jax.faithfulness import masks
-from sdd_jax.faithfulness.masks import FILLS, apply, num_masked
+from sdd_jax.faithfulness import ranks
+from sdd_jax.faithfulness.ranks import num_masked
 
 KEYS = jax.random.split(jax.random.key(0), 400)
 # As the runs do; operation by operation it takes seconds.
-most_salient = jax.jit(masks.most_salient, static_argnames="fraction")
+most_salient = jax.jit(ranks.most_salient, static_argnames="fraction")
 
 
 @pytest.mark.parametrize(
@@ -31,13 +31,13 @@ def test_the_fraction_is_rounded_to_whole_pixels(fraction, height, width, count)
     assert num_masked(fraction, height, width) == count
 
 
-@pytest.mark.parametrize("fraction", [-0.1, 0.0, 1.0, 20.0, float("nan")])
+@pytest.mark.parametrize("fraction", [-0.1, 1.1, 20.0, float("nan")])
 def test_a_fraction_lies_between_nothing_and_all(fraction):
     with pytest.raises(
         InputError,
-        match=f"^fraction is {re.escape(str(fraction))}, .* between 0 and 1, both excl",
+        match=f"^fraction is {re.escape(str(fraction))}, .* from 0 to 1",
     ):
-        masks.most_salient(jnp.zeros((1, 2, 2)), KEYS[:1], fraction=fraction)
+        ranks.most_salient(jnp.zeros((1, 2, 2)), KEYS[:1], fraction=fraction)
 
 
 @pytest.mark.parametrize("height", [1, 5])
@@ -50,7 +50,7 @@ def test_exactly_as_many_pixels_are_chosen(height):
             jnp.zeros((height, 7)),
         ]
     )
-    for fraction in (0.01, 0.2, 0.77, 0.99):
+    for fraction in (0.0, 0.01, 0.2, 0.77, 0.99, 1.0):
         chosen = most_salient(saliency, KEYS[:3], fraction=fraction)
         np.testing.assert_array_equal(chosen.sum((1, 2)), round(fraction * height * 7))
 
@@ -171,44 +171,31 @@ def test_equal_lots_leave_the_first_places(monkeypatch):
     monkeypatch.setattr(jax.random, "bits", lambda key, shape: jnp.asarray(lots))
     for fraction in (0.1, 0.3, 0.6, 0.9):
         np.testing.assert_array_equal(
-            masks.most_salient(jnp.asarray(saliency), KEYS[:5], fraction=fraction),
+            ranks.most_salient(jnp.asarray(saliency), KEYS[:5], fraction=fraction),
             by_sorting(saliency, [lots] * 5, round(fraction * 72)),
         )
 
 
-def test_black_is_zero():
-    images = jnp.full((2, 3, 3, 3), 200, jnp.uint8)
-    fill = FILLS["black"](images)
-    assert fill.dtype == jnp.uint8
-    np.testing.assert_array_equal(fill, np.zeros((2, 1, 1, 3)))
-
-
-def test_mean_is_each_pictures_own_colour():
-    # Means (1.5, 100, 25) and (0.5, 255, 3): halves go to the even number.
-    images = jnp.array(
-        [
-            [[[1, 100, 0]], [[2, 100, 50]]],
-            [[[0, 255, 2]], [[1, 255, 4]]],
-        ],
-        jnp.uint8,
+@pytest.mark.parametrize("fractions", [(0.3,), (0.05, 0.2, 0.21, 0.9)])
+def test_ranks_hold_the_masks_of_all_fractions(fractions):
+    saliency = np.stack(list(maps_of_all_sorts().values())).astype(np.float32)
+    saliency = jnp.asarray(np.nan_to_num(saliency))
+    keys = KEYS[: len(saliency)]
+    counts = tuple(num_masked(each, 13, 11) for each in fractions)
+    found = jax.jit(ranks.ranks, static_argnames="counts")(
+        saliency, keys, counts=counts
     )
-    fill = FILLS["mean"](images)
-    assert fill.dtype == jnp.uint8
-    np.testing.assert_array_equal(fill[:, 0, 0], [[2, 100, 25], [0, 255, 3]])
+    assert found.dtype == jnp.uint8
+    for place, fraction in enumerate(fractions):
+        np.testing.assert_array_equal(
+            found <= place, most_salient(saliency, keys, fraction=fraction)
+        )
 
 
-def test_the_fill_is_where_the_mask_does_not_keep():
-    images = jnp.arange(24, dtype=jnp.uint8).reshape(2, 2, 2, 3)
-    mask = jnp.array([[[True, False], [True, True]], [[False, False], [False, True]]])
-    fill = jnp.array([[100, 101, 102], [200, 201, 202]], jnp.uint8).reshape(2, 1, 1, 3)
-
-    masked = apply(images, mask, fill)
-    expected = np.array(images)
-    expected[0, 0, 1] = [100, 101, 102]
-    for y, x in ((0, 0), (0, 1), (1, 0)):
-        expected[1, y, x] = [200, 201, 202]
-    assert masked.dtype == jnp.uint8
-    np.testing.assert_array_equal(masked, expected)
+@pytest.mark.parametrize("counts", [(3, 2), (2, 2), (-1, 2), (1, 10), range(300)])
+def test_counts_that_cut_nothing_are_refused(counts):
+    with pytest.raises(InputError, match="^the counts are .* rising whole numbers fro"):
+        ranks.ranks(jnp.zeros((1, 3, 3)), KEYS[:1], counts=tuple(counts))
 
 
 def test_nan_is_neither_more_nor_less_salient():
@@ -216,7 +203,7 @@ def test_nan_is_neither_more_nor_less_salient():
     saliency[1, 0, 2] = saliency[3] = np.nan
     keys = jax.random.split(jax.random.key(0), 4)
     with pytest.raises(InputError, match=r"of 2 of 4 images holds NaN \(images 1, 3\)"):
-        masks.most_salient(jnp.asarray(saliency), keys, fraction=0.2)
+        ranks.most_salient(jnp.asarray(saliency), keys, fraction=0.2)
 
 
 @pytest.mark.parametrize("fraction", [float("nan"), True, "0.2", None])

@@ -1,0 +1,206 @@
+"""What every image of a split gives: predictions, details, outcomes under masks.
+
+Two compiled programs, each launched over a whole chunk of the split: one for the clean
+pass and all methods' explanations; then one for the perturbed images, once a method.
+What a method gave is kept on disk as soon as it is there.
+"""
+
+import functools
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+
+from sdd_jax import screen, sharding
+from sdd_jax.faithfulness import Outcome, Perturbation
+from sdd_jax.faithfulness.study import explained, tested
+from sdd_jax.models import FaceClassifier
+from sdd_jax.models.functional import join_model, split_model
+from sdd_jax.runs import store, workdir
+from sdd_jax.runs.whole_split import Chunk, batches_a_chunk, chunks, launch, loop
+from sdd_jax.types import Batch, Explanation, ImageSet
+
+Methods = Mapping[str, Callable[..., Explanation]]
+Row = dict[str, np.ndarray]  # a method's arrays, one row an image
+_DETAIL = "detail_"  # begins the names of what else a method found
+
+
+class SplitOutcomes(NamedTuple):
+    """NumPy arrays of a split's images."""
+
+    labels: Any  # int32 [images]
+    intact: Outcome  # [images]
+    perturbed: Outcome  # [methods, perturbations, images]
+    details: dict[str, dict[str, Any]]  # by method, [images, ...]
+
+
+def split_outcomes(
+    model: FaceClassifier,
+    image_set: ImageSet,
+    *,
+    methods: Methods,
+    wanted: tuple[Perturbation, ...],
+    seed: int,
+    batch_size: int,
+    results: Path | None = None,
+    facts: Any = None,
+    options: Mapping[str, Any] | None = None,
+) -> SplitOutcomes:
+    """Return what every image of a split gives under every method's perturbations.
+
+    Args:
+        model: the classifier.
+        image_set: the split.
+        methods: from `bind_methods`.
+        wanted: the perturbations.
+        seed: of random maps, of ties and of fills that draw.
+        batch_size: images a batch, over all devices.
+        results: a folder for finished results; what is there is not computed again.
+        facts: what results depend on and this function cannot know, such as the
+            checkpoint's hash; as JSON.
+        options: each method's options, by its name; as JSON.
+    """
+    graphdef, arrays = split_model(model)
+    study = {"wanted": wanted, "seed": seed, "batch_size": batch_size}
+
+    @functools.cache
+    def explain(names: tuple[str, ...]) -> Callable[..., Any]:
+        chosen = {name: methods[name] for name in names}
+        return explain_program(graphdef, methods=chosen, **study)
+
+    test = test_program(graphdef, **study)
+
+    def computed(chunk: Chunk, names: tuple[str, ...]) -> Iterator[tuple[str, Row]]:
+        """Yield each method's part of a chunk as soon as it is there."""
+        data = chunk.images, chunk.labels
+        rows, kept = launch(explain(names), arrays, data, chunk)
+        for name in names:
+            data = chunk.images, kept["intact"], kept["ranks"][name]
+            perturbed, _ = launch(test, arrays, data, chunk)
+            yield name, _flat(rows, name, perturbed, chunk)
+
+    def key_of(chunk: Chunk, name: str) -> dict[str, Any]:
+        return {
+            **study,
+            "method": name,
+            "options": (options or {}).get(name),
+            "images": [chunk.first, chunk.num_images, chunk.sha256],
+            "devices": [sharding.num_devices(), sharding.platform()],
+            "facts": facts,
+            "versions": workdir.versions(),
+            "code": workdir.code_sha256(),
+        }
+
+    parts: dict[str, list[Row]] = {name: [] for name in methods}
+    length = batches_a_chunk(image_set, batch_size, num_masks=len(methods))
+    for chunk in chunks(image_set, batch_size=batch_size, length=length):
+        rows: dict[str, Row | None] = dict.fromkeys(methods)
+        if results:
+            rows = {name: store.load(results, key_of(chunk, name)) for name in methods}
+        finished = [name for name, row in rows.items() if row]
+        if finished:
+            screen.say(f"finished before: {', '.join(finished)}")
+        missing = tuple(name for name in methods if name not in finished)
+        for name, row in computed(chunk, missing) if missing else ():
+            rows[name] = row
+            if results:
+                store.save(results, key_of(chunk, name), row)
+        for name, row in rows.items():
+            parts[name].append(row or {})
+    return _joined(parts)
+
+
+def explain_program(
+    graphdef: Any,
+    *,
+    methods: Methods,
+    wanted: tuple[Perturbation, ...],
+    seed: int,
+    batch_size: int,
+) -> Callable[..., Any]:
+    """Return the loop, for `launch`, that explains images and labels.
+
+    For the host: label, prediction, confidence, and each method's details. On the
+    devices stay what the perturbed images are made and judged from.
+    """
+
+    def one_batch(arrays: Any, data: Any, places: Any) -> tuple[Any, Any]:
+        images, labels = data
+        batch = Batch(images, labels, places, None)
+        model = join_model(graphdef, arrays)
+        out = explained(model, batch, methods=methods, wanted=wanted, seed=seed)
+        rows = {
+            "label": labels,
+            "prediction": out["intact"].decision,
+            "confidence": out["intact"].confidence,
+            "details": {
+                name: explanation.details
+                for name, explanation in out["explanations"].items()
+            },
+        }
+        return rows, {"intact": out["intact"], "ranks": out["ranks"]}
+
+    return loop(one_batch, batch_size=batch_size)
+
+
+def test_program(
+    graphdef: Any, *, wanted: tuple[Perturbation, ...], seed: int, batch_size: int
+) -> Callable[..., Any]:
+    """Return the loop, for `launch`, over images, their intact outcome and ranks.
+
+    For the host: an `Outcome` of [batch, perturbations].
+    """
+
+    def one_batch(arrays: Any, data: Any, places: Any) -> tuple[Any, Any]:
+        images, intact, ranks = data
+        model = join_model(graphdef, arrays)
+        out = tested(
+            model, images, places, intact, ranks[None], wanted=wanted, seed=seed
+        )
+        return jax.tree.map(lambda row: row[0].T, out), ()
+
+    return loop(one_batch, batch_size=batch_size)
+
+
+def _flat(rows: Any, name: str, perturbed: Outcome, chunk: Chunk) -> Row:
+    """Return a method's arrays of a chunk, one row an image, without padding."""
+    found = {
+        "label": rows["label"],
+        "prediction": rows["prediction"],
+        "confidence": rows["confidence"],
+        "masked_confidence": perturbed.confidence,
+        "masked_prediction": perturbed.decision,
+    }
+    for detail, value in rows["details"][name].items():
+        found[_DETAIL + detail] = value
+    return {
+        key: value.reshape(-1, *value.shape[2:])[: chunk.num_images]
+        for key, value in found.items()
+    }
+
+
+def _joined(parts: Mapping[str, list[Row]]) -> SplitOutcomes:
+    rows = [
+        {key: np.concatenate([part[key] for part in chunks]) for key in chunks[0]}
+        for chunks in parts.values()
+    ]
+
+    def stacked(key: str) -> np.ndarray:
+        return np.stack([row[key].T for row in rows])
+
+    first = rows[0]
+    return SplitOutcomes(
+        first["label"],
+        Outcome(first["confidence"], first["prediction"]),
+        Outcome(stacked("masked_confidence"), stacked("masked_prediction")),
+        {
+            name: {
+                key.removeprefix(_DETAIL): value
+                for key, value in row.items()
+                if key.startswith(_DETAIL)
+            }
+            for name, row in zip(parts, rows, strict=True)
+        },
+    )

@@ -1,0 +1,54 @@
+"""Finished results on disk, each by what it depends on: whole, or not there.
+
+A key is anything JSON can say; its hash names the file. What a killed or a smaller run
+has finished, a later one takes from here.
+"""
+
+import json
+import shutil
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from sdd_jax import files
+from sdd_jax.screen import say
+
+_KEY = "key"  # the array that says what a file is
+
+
+def load(folder: Path, key: Any) -> dict[str, np.ndarray] | None:
+    """Return the arrays of a key, or None where they are not there.
+
+    A damaged file is named on the screen, and counts as not there.
+    """
+    path = _path(folder, key)
+    try:
+        with np.load(path) as found:  # a zip file: every array with its checksum
+            arrays = {name: found[name] for name in found.files}
+        if json.loads(str(arrays.pop(_KEY))) != json.loads(json.dumps(key)):
+            raise ValueError("another key")
+    except FileNotFoundError:
+        return None
+    except (KeyError, ValueError, OSError, EOFError, zipfile.BadZipFile) as error:
+        say(f"{path} is damaged ({error}): its result is computed again")
+        return None
+    return arrays
+
+
+def save(folder: Path, key: Any, arrays: dict[str, np.ndarray]) -> None:
+    """Write the arrays of a key; on return they are on disk."""
+    folder.mkdir(parents=True, exist_ok=True)
+    files.write_arrays(_path(folder, key), arrays | {_KEY: np.array(json.dumps(key))})
+
+
+def keep_only(folder: Path) -> None:
+    """Remove the folders beside this one: results of other checkpoints."""
+    for other in folder.parent.iterdir():
+        if other != folder:
+            shutil.rmtree(other, ignore_errors=True)
+
+
+def _path(folder: Path, key: Any) -> Path:
+    return folder / f"{files.json_sha256(key)[:32]}.npz"
