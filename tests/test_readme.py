@@ -13,7 +13,7 @@ import weights_conversion
 from benchmarks import choices
 from configs import finetune, orl
 from sdd_jax import saliency
-from sdd_jax.images import facescrub
+from sdd_jax.images.sources import facescrub
 from sdd_jax.runs import train
 
 ROOT = Path(__file__).parents[1]

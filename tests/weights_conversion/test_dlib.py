@@ -10,7 +10,8 @@ import pytest
 from flax import nnx
 
 from sdd_jax.errors import InputError
-from sdd_jax.images import orl, preprocess
+from sdd_jax.images import preprocess
+from sdd_jax.images.sources import orl
 from sdd_jax.models import dlib_resnet
 from sdd_jax.models.dlib_resnet import DlibResNet
 from weights_conversion import dlib as conversion

@@ -6,7 +6,8 @@ import pytest
 from PIL import Image
 
 from sdd_jax.errors import InputError
-from sdd_jax.images import SOURCES, folder, pipeline, prepare, prepared
+from sdd_jax.images import SOURCES, pipeline, prepare
+from sdd_jax.images.sources import folder, prepared
 
 
 @pytest.fixture(scope="module")

@@ -11,7 +11,8 @@ from PIL import Image
 from tiff_files import tiff
 
 from sdd_jax.errors import InputError
-from sdd_jax.images import decoding, folder
+from sdd_jax.images import decoding
+from sdd_jax.images.sources import folder
 
 # Four colours in the corners tell whether a picture is upright and its colours right.
 CORNERS = np.array([[[200, 0, 0], [0, 200, 0]], [[0, 0, 200], [200, 200, 0]]], np.uint8)
