@@ -34,8 +34,8 @@ def trained_folder(tmp_path_factory):
 
 @pytest.mark.slow
 def test_the_library_lines_print_what_the_readme_says(trained_folder):
-    code = re.search(r"```python\n(.*?)```", GUIDE, re.S).group(1)
-    said = re.search(r"prints\n\n```\n(.*?)\n```", GUIDE, re.S).group(1)
+    code = re.findall(r"```python\n(.*?)```", GUIDE, re.S)[0]
+    said = re.findall(r"prints\n\n```\n(.*?)\n```", GUIDE, re.S)[0]
     done = subprocess.run(
         [sys.executable, "-c", code],
         cwd=trained_folder,

@@ -8,7 +8,7 @@ keeps the split in the folder `record`. `maker(...)` takes the same options, tho
 it has no use for as well, and returns how the source makes an image of any file.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from sdd_jax.images.sources import (
@@ -21,6 +21,7 @@ from sdd_jax.images.sources import (
     tfds,
 )
 from sdd_jax.images.splitting.collection import Maker
+from sdd_jax.types import ImageSet
 
 _MODULES = {
     "orl": orl,
@@ -31,7 +32,9 @@ _MODULES = {
     "tfds": tfds,
     "synthetic": synthetic,
 }
-SOURCES = {name: module.splits for name, module in _MODULES.items()}
+SOURCES: dict[str, Callable[..., dict[str, ImageSet]]] = {
+    name: module.splits for name, module in _MODULES.items()
+}
 
 
 def image_maker(data: Mapping[str, Any]) -> Maker:

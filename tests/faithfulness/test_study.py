@@ -1,4 +1,5 @@
 import functools
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -150,7 +151,7 @@ def test_all_methods_share_one_clean_forward_pass(program):
 
 
 def test_an_unknown_fill_is_refused_before_anything_is_computed(classifier):
-    options = OPTIONS | {"fills": ("black", "blur")}
+    options: dict[str, Any] = OPTIONS | {"fills": ("black", "blur")}
     with pytest.raises(InputError, match="^unknown fill 'blur': expected one of"):
         study(classifier, Batch(*[None] * 4), methods={}, **options)
 

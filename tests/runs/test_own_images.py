@@ -108,7 +108,7 @@ def test_so_it_is_with_a_prepared_set(tmp_path, case, size):
     write, options = CASES[case]
     root = write(tmp_path / "data")
     own = {name: x for name, x in options.items() if name in ("crop", "margin")}
-    source = options["source"]
+    source = str(options["source"])
     prepare.prepare(root, tmp_path / "set", source=source, size=size, options=own)
     elsewhere = None if "photographs" in case else tmp_path / "copy.png"
     data = {"source": "prepared", "root": str(tmp_path / "set")}

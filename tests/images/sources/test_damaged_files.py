@@ -4,6 +4,7 @@ import json
 import os
 import struct
 import zlib
+from typing import Any
 
 import numpy as np
 import pytest
@@ -73,7 +74,7 @@ def white_is_zero(path) -> None:
     path.write_bytes(tiff(65535 - deep, 16, is_white_zero=True))
 
 
-DECODED = {
+DECODED: dict[str, tuple[Any, Any]] = {
     "cmyk.jpg": (cmyk, PICTURE),
     "sixteen_bits.png": (sixteen_bits, GREY),
     "grey.png": (GREY.save, GREY),
