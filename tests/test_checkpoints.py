@@ -330,7 +330,10 @@ def damaged_copies(path, rng, number: int):
 def test_damage_gives_what_was_saved_or_an_error_and_never_other_values(tmp_path):
     rng = np.random.default_rng(0)
     trees = {
-        "model": {"a": rng.normal(size=50).astype(np.float32), "b": np.int32([[1, 2]])}
+        "model": {
+            "a": rng.normal(size=50).astype(np.float32),
+            "b": np.array([[1, 2]], np.int32),
+        }
     }
     known = {"names": ["ann", "ben"], "model": {"name": "tiny"}}
     checkpoints.save(tmp_path, 3, trees, known, 0.25)

@@ -203,6 +203,7 @@ def test_a_folder_that_another_process_has_is_refused_and_it_is_named(tmp_path):
     finally:
         process.kill()
         process.wait()
+        assert process.stdout is not None
         process.stdout.close()
     # What it left behind stops nobody, and goes.
     assert os.listdir(folder) == [".lock"]

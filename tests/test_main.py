@@ -57,6 +57,7 @@ def start(environment):
     for process in processes:
         process.kill()
         process.wait()
+        assert process.stdout is not None
         process.stdout.close()
 
 
@@ -155,12 +156,12 @@ def test_ctrl_c_stops_with_one_line_and_keeps_what_was_finished(
     start, finished, tmp_path, mode
 ):
     workdir, _ = finished
+    before = {path.name for path in (workdir / mode).glob("*")}
     if mode == "train":
         process = start(SMOKE, f"--workdir={tmp_path}", "--config.train.steps=100000")
         wait_for(process, "validation")
         wait_for(process, "validation")  # by now the first checkpoint is saved
     else:
-        before = {path.name for path in (workdir / mode).iterdir()}
         # Something no other test compiled, so that there is time to interrupt it.
         new = f"--config.{mode}.batch_size=1"
         process = start(SMOKE, f"--workdir={workdir}", f"--mode={mode}", new)
@@ -284,7 +285,9 @@ def test_a_damaged_checkpoint_is_one_line(main, finished, tmp_path, mode):
     for file in sorted(found):
         file.write_bytes(file.read_bytes()[:-500])
     done = main(SMOKE, f"--workdir={tmp_path}", f"--mode={mode}")
-    assert_one_line(done, "(the file model/", " is not what was saved", "train or convert it")
+    assert_one_line(
+        done, "(the file model/", " is not what was saved", "train or convert it"
+    )
 
 
 @pytest.mark.slow

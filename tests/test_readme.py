@@ -6,14 +6,16 @@ import re
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
 
 import weights_conversion
 from benchmarks import choices
 from configs import finetune, orl
 from sdd_jax import saliency
-from sdd_jax.images import facescrub
+from sdd_jax.images.sources import facescrub
 from sdd_jax.runs import train
 
 ROOT = Path(__file__).parents[1]
@@ -34,8 +36,9 @@ def trained_folder(tmp_path_factory):
 
 @pytest.mark.slow
 def test_the_library_lines_print_what_the_readme_says(trained_folder):
-    code = re.search(r"```python\n(.*?)```", GUIDE, re.S).group(1)
-    said = re.search(r"prints\n\n```\n(.*?)\n```", GUIDE, re.S).group(1)
+    page = (ROOT / "docs" / "use.md").read_text()
+    [code] = re.findall(r"```python\n(.*?)```", page, re.S)
+    [said] = re.findall(r"prints\n\n```\n(.*?)\n```", page, re.S)
     done = subprocess.run(
         [sys.executable, "-c", code],
         cwd=trained_folder,
@@ -47,6 +50,36 @@ def test_the_library_lines_print_what_the_readme_says(trained_folder):
     # The four names are a well-trained network's; the rest is the same for any.
     names = re.compile(r"^\[.*?\] ")
     assert names.sub("", done.stdout.strip()) == names.sub("", said)
+
+
+@pytest.mark.slow
+def test_the_lines_beside_pytorch_grad_cams_do_what_the_page_says(
+    trained_folder, monkeypatch
+):
+    monkeypatch.chdir(trained_folder)
+    page = (ROOT / "docs" / "from_pytorch_grad_cam.md").read_text()
+    [start] = re.findall(r"```python\n(.*?)```", page, re.S)
+    lines = re.findall(r"^\| .* \| `.*` \| `(.*)` \|$", page, re.M)
+    assert len(lines) == 10
+    names: dict[str, Any] = {}
+    exec(start + "\n".join(lines), names)
+    assert names["x"].shape == (4, 150, 150, 3) and names["x"].dtype == np.uint8
+    assert names["maps"].shape == (4, 150, 150)
+    assert names["between"].ndim == 4 and len(names["between"]) == 4
+    assert names["shown"].shape == (150, 150, 3)
+    assert (names["salient"].sum((1, 2)) == 4500).all()
+    assert names["after"].shape == names["predicted"].shape == (1, 2, 2, 4)
+    assert ((names["after"] >= 0) & (names["after"] <= 1)).all()
+    # What the page says of a linear head: Grad-CAM is CAM divided by the cells.
+    model, clean = names["model"], names["clean"]
+    last = model.stages[-1].name
+    found = saliency.stage_gradients(model, clean, stages=[last])
+    weights = found.gradients[last].mean((1, 2), keepdims=True)
+    grad_cam = (weights * found.activations[last]).sum(-1)
+    maps = model.class_maps(clean.feature_maps, clean.targets[:, None])[:, 0]
+    np.testing.assert_allclose(
+        grad_cam * maps[0].size, maps, rtol=1e-4, atol=1e-4 * np.abs(maps).max()
+    )
 
 
 @pytest.mark.slow

@@ -1,3 +1,5 @@
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -51,8 +53,9 @@ def test_a_containers_limit_is_the_hosts_memory(tmp_path, monkeypatch, limit, sh
 
 def test_without_a_mesh_there_is_one_device():
     assert sharding.num_devices() == 1
-    assert sharding.shard_batch(np.arange(3)).devices() == {jax.devices()[0]}
-    assert sharding.replicate(np.arange(3)).devices() == {jax.devices()[0]}
+    numbers: Any = np.arange(3)  # on the host; what comes back is on devices
+    assert sharding.shard_batch(numbers).devices() == {jax.devices()[0]}
+    assert sharding.replicate(numbers).devices() == {jax.devices()[0]}
 
 
 def test_the_mesh_that_is_set_is_the_one_used():
@@ -61,7 +64,7 @@ def test_the_mesh_that_is_set_is_the_one_used():
 
 
 def test_a_batch_is_divided_among_the_devices():
-    pictures = np.arange(16 * 3).reshape(16, 3)
+    pictures: Any = np.arange(16 * 3).reshape(16, 3)
     with jax.set_mesh(sharding.make_mesh()):
         sharded = sharding.shard_batch({"images": pictures})["images"]
     for place, shard in enumerate(sharded.addressable_shards):
@@ -70,7 +73,7 @@ def test_a_batch_is_divided_among_the_devices():
 
 
 def test_a_replica_is_whole_on_every_device():
-    weights = np.arange(6.0).reshape(2, 3)
+    weights: Any = np.arange(6.0).reshape(2, 3)
     with jax.set_mesh(sharding.make_mesh()):
         copies = sharding.replicate([weights])[0].addressable_shards
     assert len(copies) == 8

@@ -21,7 +21,9 @@ def test_numbered_parts_are_text_on_disk_and_numbers_again():
 
 
 def test_the_facts_are_of_shape_dtype_and_bits():
-    zero, minus = (trees.facts_of({"a": np.float32([x])})["a"] for x in (0.0, -0.0))
+    zero, minus = (
+        trees.facts_of({"a": np.array([x], np.float32)})["a"] for x in (0.0, -0.0)
+    )
     assert zero["shape"] == [1] and zero["dtype"] == "float32"
     assert len(zero["sha256"]) == 64 and zero["sha256"] != minus["sha256"]
 

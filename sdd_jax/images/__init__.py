@@ -3,16 +3,25 @@
 A source is a module with two functions. `splits(*, image_size, seed, record, ...)`
 returns the sets "train", "validation" (which may be empty) and "test", all three with
 the same `names`; its other options are keywords of its own. A source of the user's own
-files lists its pictures and leaves the rest to `splitting.splits_of`, which keeps the
-split in the folder `record`. `maker(...)` takes the same options, those that it has no
-use for as well, and returns how the source makes an image of any file.
+files lists its pictures and leaves the rest to `splitting.splits.splits_of`, which
+keeps the split in the folder `record`. `maker(...)` takes the same options, those that
+it has no use for as well, and returns how the source makes an image of any file.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
-from sdd_jax.images import facescrub, folder, lfw, orl, prepared, synthetic, tfds
-from sdd_jax.images.collection import Maker
+from sdd_jax.images.sources import (
+    facescrub,
+    folder,
+    lfw,
+    orl,
+    prepared,
+    synthetic,
+    tfds,
+)
+from sdd_jax.images.splitting.collection import Maker
+from sdd_jax.types import ImageSet
 
 _MODULES = {
     "orl": orl,
@@ -23,7 +32,9 @@ _MODULES = {
     "tfds": tfds,
     "synthetic": synthetic,
 }
-SOURCES = {name: module.splits for name, module in _MODULES.items()}
+SOURCES: dict[str, Callable[..., dict[str, ImageSet]]] = {
+    name: module.splits for name, module in _MODULES.items()
+}
 
 
 def image_maker(data: Mapping[str, Any]) -> Maker:

@@ -44,9 +44,9 @@ from sdd_jax.images.alignment.aligned_folder import Row
 from sdd_jax.images.alignment.detectors import load_mtcnn
 from sdd_jax.images.alignment.similarity import SIZE
 from sdd_jax.images.alignment.wanted_faces import wanted_faces
-from sdd_jax.images.facescrub_files import OTHER_KIND
-from sdd_jax.images.identities import some
-from sdd_jax.images.scanning import say_others
+from sdd_jax.images.sources.facescrub_files import OTHER_KIND
+from sdd_jax.images.splitting.identities import some
+from sdd_jax.images.splitting.scanning import say_others
 from sdd_jax.screen import progress, say
 
 

@@ -9,7 +9,7 @@ nothing is put on a device.
 
 import dataclasses
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
 
 import grain
 import numpy as np
@@ -33,7 +33,7 @@ def train_batches(
     process_index: int = 0,
     process_count: int = 1,
     num_threads: int = NUM_THREADS,
-) -> Iterator[Batch]:
+) -> Generator[Batch]:
     """Return the batches of steps `start_step` to `num_steps` - 1, shuffled.
 
     Each epoch has an order of its own. Epochs follow each other without a gap: a batch
@@ -73,7 +73,7 @@ def eval_batches(
     batch_size: int,
     process_index: int = 0,
     process_count: int = 1,
-) -> Iterator[Batch]:
+) -> Generator[Batch]:
     """Return every picture once over all processes, in order.
 
     All processes get the same number of full batches. What is missing at the end is
@@ -132,7 +132,7 @@ def without_pictures(image_set: ImageSet) -> ImageSet:
 
 def _read_ahead(
     image_set: ImageSet, batches: grain.MapDataset, num_threads: int
-) -> Iterator[Batch]:
+) -> Generator[Batch]:
     """Yield a batch for each array of picture numbers, in order."""
     options = grain.ReadOptions(
         num_threads=num_threads, prefetch_buffer_size=num_threads

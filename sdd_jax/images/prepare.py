@@ -35,15 +35,15 @@ from sdd_jax import cli, files
 from sdd_jax.errors import InputError
 from sdd_jax.files import expanded
 from sdd_jax.images import preprocess
-from sdd_jax.images.collection import Picture, fingerprint
-from sdd_jax.images.prepared import (
+from sdd_jax.images.sources.prepared import (
     INDEX,
     MANIFEST,
     PICTURES,
     SOURCES,
     with_checksum,
 )
-from sdd_jax.images.scanning import say_left_out
+from sdd_jax.images.splitting.collection import Picture, fingerprint
+from sdd_jax.images.splitting.scanning import say_left_out
 from sdd_jax.screen import progress, say
 
 # Options of the sources: keywords of their `pictures`, and flags.

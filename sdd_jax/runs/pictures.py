@@ -8,10 +8,11 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from sdd_jax.errors import InputError
-from sdd_jax.images import image_maker, listing, pipeline
-from sdd_jax.images.collection import Maker, finder
+from sdd_jax.images import image_maker, pipeline
 from sdd_jax.images.decoding import read_file
 from sdd_jax.images.preprocess import resize
+from sdd_jax.images.sources import listing
+from sdd_jax.images.splitting.collection import Maker, finder
 from sdd_jax.runs.asked_names import names_in, path_of
 from sdd_jax.screen import first_of, say
 from sdd_jax.types import ImageSet

@@ -16,7 +16,8 @@ from sdd_jax.checks import SEED, Numbers, real, whole
 from sdd_jax.errors import InputError
 from sdd_jax.faithfulness.ranks import FRACTION
 from sdd_jax.faithfulness.statistics import NUM_RESAMPLES
-from sdd_jax.images import SOURCES, facescrub
+from sdd_jax.images import SOURCES
+from sdd_jax.images.sources import facescrub
 from sdd_jax.models.classifier import BACKBONES, backbone_options
 from sdd_jax.models.dlib_resnet import BLOCKS
 from sdd_jax.saliency.sdd import FACTOR

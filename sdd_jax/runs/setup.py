@@ -11,7 +11,7 @@ import weights_conversion
 from sdd_jax import checkpoints, images, models, screen
 from sdd_jax.errors import InputError
 from sdd_jax.files import expanded
-from sdd_jax.images import facescrub
+from sdd_jax.images.sources import facescrub
 from sdd_jax.models import FaceClassifier, folding
 from sdd_jax.runs.workdir import planned_steps
 from sdd_jax.types import ImageSet

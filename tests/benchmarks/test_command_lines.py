@@ -41,8 +41,10 @@ def usage_error_of(capsys, name, *arguments):
 def test_every_benchmark_works_under_the_wrapper(name, capsys):
     tree = ast.parse((FOLDER / f"{name}.py").read_text())
     [main] = [x for x in tree.body if getattr(x, "name", "") == "main"]
+    last = tree.body[-1]
+    assert isinstance(main, ast.FunctionDef) and isinstance(last, ast.If)
     assert ast.unparse(main.body[-1]).startswith("return command.run(lambda: ")
-    assert ast.unparse(tree.body[-1].body[-1]) == "sys.exit(main())"
+    assert ast.unparse(last.body[-1]) == "sys.exit(main())"
     with pytest.raises(SystemExit) as caught:
         importlib.import_module(f"benchmarks.{name}").main(["--help"])
     assert caught.value.code == 0

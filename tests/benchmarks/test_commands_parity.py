@@ -29,7 +29,7 @@ def test_torch_baseline(result_of):
 
 
 def test_compile_is_asked_of_what_is_written_by_hand(monkeypatch, capsys):
-    asked = []
+    asked: list[object] = []
     monkeypatch.setattr(command, "require_compiler", lambda: asked.append("compiler"))
     monkeypatch.setattr(
         torch.nn.Module, "compile", lambda self, **options: asked.append(options)

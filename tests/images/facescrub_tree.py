@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from sdd_jax.images import synthetic
+from sdd_jax.images.sources import synthetic
 
 HEADER = "name\timage_id\tface_id\turl\tbbox\tsha256\n"
 

@@ -20,8 +20,9 @@ def astronaut() -> np.ndarray:
 
 
 def admiral() -> np.ndarray:
-    with matplotlib.cbook.get_sample_data("grace_hopper.jpg") as stream:
-        return np.asarray(Image.open(stream).convert("RGB"))
+    path = matplotlib.cbook.get_sample_data("grace_hopper.jpg", asfileobj=False)
+    with Image.open(path) as image:
+        return np.asarray(image.convert("RGB"))
 
 
 def both() -> np.ndarray:

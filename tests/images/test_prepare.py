@@ -15,16 +15,9 @@ from array_record.python.array_record_data_source import ArrayRecordDataSource
 from PIL import Image
 
 from sdd_jax.errors import InputError
-from sdd_jax.images import (
-    decoding,
-    facescrub,
-    folder,
-    lfw,
-    prepare,
-    prepared,
-    preprocess,
-)
-from sdd_jax.images.collection import Collection, Picture
+from sdd_jax.images import decoding, prepare, preprocess
+from sdd_jax.images.sources import facescrub, folder, lfw, prepared
+from sdd_jax.images.splitting.collection import Collection, Picture
 
 ROOT = Path(__file__).parents[2]
 

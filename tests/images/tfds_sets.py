@@ -24,7 +24,7 @@ def write(folder, name: str, features: dict[str, Any], examples: dict[str, Any])
         features: name -> TFDS feature.
         examples: split -> dicts of feature values; pictures are encoded bytes.
     """
-    import tensorflow_datasets as tfds
+    import tensorflow_datasets as tfds  # pyrefly: ignore[missing-import]
 
     class Maker(tfds.core.GeneratorBasedBuilder, skip_registration=True):
         VERSION = tfds.core.Version("1.0.0")

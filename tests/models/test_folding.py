@@ -168,7 +168,7 @@ def test_the_clean_pass_is_shared_in_blocks_too(model, images, monkeypatch):
         seed=0,
     )
     products = [
-        jax.jit(f).lower(x).compile().as_text().count(" dot(")
+        str(jax.jit(f).lower(x).compile().as_text()).count(" dot(")
         for f, x in ((folded.feature_maps, images), (program, batch))
     ]
     # One pass on the intact pictures, and one in the loop over the masks.

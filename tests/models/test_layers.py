@@ -68,6 +68,7 @@ def test_batch_norm_keeps_nine_tenths_of_its_running_statistics():
 def test_batch_norm_adds_its_epsilon_to_the_running_variance():
     norm = nnx.view(batch_norm(1, rngs=nnx.Rngs(0)), use_running_average=True)
     norm.mean[...], norm.var[...] = jnp.array([2.0]), jnp.array([3e-5])
+    assert norm.scale is not None and norm.bias is not None
     norm.scale[...], norm.bias[...] = jnp.array([4.0]), jnp.array([5.0])
     x = jnp.full((1, 1, 1, 1), 2.02)
 

@@ -107,7 +107,7 @@ def test_rivals_scale_and_amplification_of_every_picture_are_kept(rows):
     assert rows["sdd_rivals"].shape == (12, 4)
     assert not (rows["sdd_rivals"] == rows["prediction"][:, None]).any()
     assert (rows["sdd_scale"] >= 4).all() and (rows["sdd_scale"] <= 50).all()
-    low, high = np.float32([0.2, 0.4])
+    low, high = np.array([0.2, 0.4], np.float32)
     assert (rows["sdd_amplification"] >= low).all()
     assert (rows["sdd_amplification"] <= high).all()
 

@@ -7,7 +7,7 @@ from PIL import Image
 
 from configs import folder
 from sdd_jax.errors import InputError
-from sdd_jax.images import orl
+from sdd_jax.images.sources import orl
 from sdd_jax.runs import evaluate, explain, train
 
 PEOPLE = ("Ann Lee", "Ben", "Chlo\u00e9", "Dan", "Eve", "Finn")

@@ -7,7 +7,7 @@ import pytest
 
 from configs import orl
 from sdd_jax import faithfulness, models, saliency
-from sdd_jax.images import synthetic
+from sdd_jax.images.sources import synthetic
 from sdd_jax.runs import setup, train
 
 

@@ -12,8 +12,9 @@ from facescrub_tree import HEADER, write_faces, write_photographs
 from PIL import Image
 
 from sdd_jax.errors import InputError
-from sdd_jax.images import SOURCES, orl, prepare, prepared
-from sdd_jax.images.synthetic import draw
+from sdd_jax.images import SOURCES, prepare
+from sdd_jax.images.sources import orl, prepared
+from sdd_jax.images.sources.synthetic import draw
 from sdd_jax.runs import pictures
 
 SIZE = 20
@@ -107,7 +108,7 @@ def test_so_it_is_with_a_prepared_set(tmp_path, case, size):
     write, options = CASES[case]
     root = write(tmp_path / "data")
     own = {name: x for name, x in options.items() if name in ("crop", "margin")}
-    source = options["source"]
+    source = str(options["source"])
     prepare.prepare(root, tmp_path / "set", source=source, size=size, options=own)
     elsewhere = None if "photographs" in case else tmp_path / "copy.png"
     data = {"source": "prepared", "root": str(tmp_path / "set")}
@@ -158,7 +159,7 @@ def test_so_it_is_with_tfdss_lfw(tmp_path, monkeypatch, crop):
             ]
         )
 
-    monkeypatch.setattr("sdd_jax.images.tfds.pictures", of_tfds)
+    monkeypatch.setattr("sdd_jax.images.sources.tfds.pictures", of_tfds)
     data = LFW | {"data_dir": str(tmp_path), "crop": crop}
     splits = load(data)
     for images in splits.values():

@@ -6,7 +6,8 @@ import pytest
 from PIL import Image
 
 from sdd_jax.errors import InputError
-from sdd_jax.images import folder, orl, preprocess
+from sdd_jax.images import preprocess
+from sdd_jax.images.sources import folder, orl
 from sdd_jax.runs import pictures
 from sdd_jax.types import ImageSet
 

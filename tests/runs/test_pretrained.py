@@ -236,7 +236,7 @@ def standardised_head(features: np.ndarray) -> FaceClassifier:
 def test_standardised_features_have_mean_0_and_deviation_1_over_both_mirror_images():
     draws = np.random.default_rng(0)
     features = draws.normal(5, [0.01, 1, 100], (2, 40, 3)).astype(np.float32)
-    features[1] += np.float32([0.02, 0, 300])
+    features[1] += np.array([0.02, 0, 300], np.float32)
     model = standardised_head(features)
     flat = features.reshape(80, 3)
     logits = np.asarray(model.logits(jnp.array(flat[:, None, None])), np.float64)
@@ -274,7 +274,7 @@ def test_standardising_changes_what_the_heads_parameters_mean_and_not_its_answer
 
 
 def test_a_sample_is_in_proportion_to_the_people_and_a_function_of_the_seed():
-    labels = np.repeat(np.int32([0, 1, 2]), [600, 300, 100])
+    labels = np.repeat(np.arange(3, dtype=np.int32), [600, 300, 100])
     files = tuple(map(str, range(1000)))
     everybody = ImageSet(("ann", "bob", "cat"), files, labels, np.array)
     chosen = pretrained.sample(everybody, 50, seed=0)

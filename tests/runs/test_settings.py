@@ -89,7 +89,15 @@ def test_every_option_of_every_backbone_is_in_the_table():
 @pytest.mark.parametrize("name", NUMBERS)
 def test_every_number_is_refused_outside_its_range_and_where_it_is_none(name):
     allowed = NUMBERS[name]
-    wrong = [math.nan, math.inf, -math.inf, True, "1", [1], allowed.low - 1]
+    wrong: list[object] = [
+        math.nan,
+        math.inf,
+        -math.inf,
+        True,
+        "1",
+        [1],
+        allowed.low - 1,
+    ]
     wrong += [2 * allowed.high + 1, allowed.low] if allowed.above else [10**400]
     if allowed.below:
         wrong.append(allowed.high)

@@ -5,7 +5,7 @@ import pytest
 
 from benchmarks.counting import compilations, launches
 from sdd_jax import sharding
-from sdd_jax.images import synthetic
+from sdd_jax.images.sources import synthetic
 from sdd_jax.runs.whole_split import batches_a_chunk, over_split
 
 

@@ -1,5 +1,6 @@
 import functools
 import inspect
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -75,7 +76,7 @@ class WideHead(nnx.Module):
 
 @pytest.mark.parametrize("name", BACKBONES)
 def test_gradients_are_finite_differences_in_float64(name):
-    options = dict(BACKBONES[name])
+    options: dict[str, Any] = dict(BACKBONES[name])
     with jax.enable_x64(True):
         rngs = nnx.Rngs(0)
         backbone_class, spec = models.classifier.BACKBONES[options.pop("name")]

@@ -1,6 +1,7 @@
 import io
 import json
 import struct
+from typing import Any
 
 import pytest
 from rich.console import Console
@@ -13,6 +14,11 @@ NUMBERS = {"loss": 0.5, "accuracy": 0.25, "gradient_norm": 2.0}
 
 def plain_console() -> Console:
     return Console(file=io.StringIO(), width=120)
+
+
+def text_on(console: Console) -> str:
+    assert isinstance(console.file, io.StringIO)
+    return console.file.getvalue()
 
 
 def log_steps(folder, console, *, start_step=0, stop=4, num_steps=4) -> None:
@@ -33,14 +39,16 @@ def lines_of(folder) -> list[dict]:
     return [json.loads(line) for line in text.splitlines()]
 
 
-def events_of(folder) -> list[event_pb2.Event]:
+def events_of(folder) -> list[Any]:
     """Return all events; a record is its length, a checksum, bytes, a checksum."""
     events = []
     for path in sorted((folder / "tensorboard").iterdir()):
         content = path.read_bytes()
         while content:
             (length,) = struct.unpack("<Q", content[:8])
-            events.append(event_pb2.Event.FromString(content[12 : 12 + length]))
+            # Made while the module is imported, where type checkers see nothing.
+            event = event_pb2.Event  # pyrefly: ignore[missing-attribute]
+            events.append(event.FromString(content[12 : 12 + length]))
             content = content[16 + length :]
     return events
 
@@ -119,7 +127,7 @@ def test_lines_are_on_disk_when_they_are_shown_and_not_only_at_the_end(tmp_path)
 def test_without_a_terminal_there_is_a_line_for_what_is_shown_and_no_bar(tmp_path):
     console = plain_console()
     log_steps(tmp_path, console)
-    lines = console.file.getvalue().splitlines()
+    lines = text_on(console).splitlines()
     assert [line.split("  ")[0] for line in lines] == [
         "step 2/4",
         "step 4/4",
@@ -133,7 +141,7 @@ def test_without_a_terminal_there_is_a_line_for_what_is_shown_and_no_bar(tmp_pat
 def test_on_a_terminal_the_bar_moves_and_validations_stay(tmp_path):
     console = Console(file=io.StringIO(), width=120, force_terminal=True)
     log_steps(tmp_path, console)
-    text = console.file.getvalue()
+    text = text_on(console)
     assert "\x1b[" in text
     assert "━" in text
     assert "step 4/4  loss 0.2500" in text

@@ -10,11 +10,11 @@ torch = pytest.importorskip(
     "torch", reason="parity with PyTorch needs the extra [parity]"
 )
 
+import torch_ir_resnet as oracle  # noqa: E402
 from torch_containers import (  # noqa: E402
     CONTAINERS,
     UNITS_PER_STAGE,
     activations,
-    load_oracle,
     make,
     pictures,
 )
@@ -31,7 +31,7 @@ IMAGES = pictures(2)
 @pytest.fixture(scope="module")
 def nets():
     """Return the network of an architecture, the same at every call."""
-    oracle, made = load_oracle(), {}
+    made = {}
 
     def net_of(arch):
         if arch not in made:
@@ -57,7 +57,7 @@ def error_of(ours, theirs):
 
 
 def cosine(a, b):
-    a, b = np.float64(a), np.float64(b)
+    a, b = np.asarray(a, np.float64), np.asarray(b, np.float64)
     return a @ b / (np.linalg.norm(a) * np.linalg.norm(b))
 
 

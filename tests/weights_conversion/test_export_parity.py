@@ -13,11 +13,11 @@ torch = pytest.importorskip(
 )
 
 import safetensors.torch  # noqa: E402
+import torch_ir_resnet as oracle  # noqa: E402
 from torch_containers import (  # noqa: E402
     CONTAINERS,
     UNITS_PER_STAGE,
     activations,
-    load_oracle,
     make,
     pictures,
 )
@@ -27,7 +27,6 @@ IMAGES = pictures(2)
 
 @pytest.fixture(scope="module")
 def net():
-    oracle = load_oracle()
     return oracle.randomise(oracle.IRNet(UNITS_PER_STAGE["ir_18"]), seed=0)
 
 
@@ -55,7 +54,7 @@ def test_pytorch_loads_an_export_strictly_and_computes_the_same(
     assert main(["--to=torch", str(tmp_path / "out"), str(output)]) == 0
 
     state, beside = load(output, prefix)
-    fresh = load_oracle().IRNet(UNITS_PER_STAGE["ir_18"]).eval()
+    fresh = oracle.IRNet(UNITS_PER_STAGE["ir_18"]).eval()
     fresh.load_state_dict(state, strict=True)
     mapped = state if suffix == ".safetensors" else load(output, prefix, mmap=True)[0]
     for name, tensor in net.state_dict().items():
@@ -75,7 +74,7 @@ def test_pytorch_loads_an_export_strictly_and_computes_the_same(
 @pytest.mark.parametrize("arch", UNITS_PER_STAGE)
 def test_every_architecture_has_pytorchs_names_and_shapes(arch):
     with torch.device("meta"):
-        net = load_oracle().IRNet(UNITS_PER_STAGE[arch])
+        net = oracle.IRNet(UNITS_PER_STAGE[arch])
     expected = {name: tuple(x.shape) for name, x in net.state_dict().items()}
     found = {}
     for path, shape in shapes_of(arch).items():
@@ -105,7 +104,7 @@ def test_pytorch_classifies_as_a_fine_tuned_network_does(net, tmp_path):
     output = tmp_path / "x.pt"
     assert main(["--to=torch", str(workdir), str(output)]) == 0
     state, head = load(output, "net.")
-    fresh = load_oracle().IRNet(UNITS_PER_STAGE["ir_18"]).eval()
+    fresh = oracle.IRNet(UNITS_PER_STAGE["ir_18"]).eval()
     result = fresh.load_state_dict(state, strict=False)
     assert not result.unexpected_keys
     assert {name.split(".")[0] for name in result.missing_keys} == {"output_layer"}

@@ -12,7 +12,8 @@ torch = pytest.importorskip(
     "torch", reason="parity with PyTorch needs the extra [parity]"
 )
 
-from torch_containers import UNITS_PER_STAGE, load_oracle  # noqa: E402
+import torch_ir_resnet as oracle  # noqa: E402
+from torch_containers import UNITS_PER_STAGE  # noqa: E402
 
 FIRST = "input_layer.0.weight"
 # What PyTorch says of its own, such as of a compiler that it does not find.
@@ -22,7 +23,6 @@ ZIPPED = pytest.mark.parametrize("zipped", [True, False], ids=["zip", "legacy"])
 
 @pytest.fixture(scope="module")
 def net():
-    oracle = load_oracle()
     return oracle.randomise(oracle.IRNet(UNITS_PER_STAGE["ir_18"]), seed=0)
 
 

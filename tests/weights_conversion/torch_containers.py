@@ -1,11 +1,7 @@
 """Makes checkpoints in each published container, with PyTorch and drawn weights.
 
-The network is the tests' own PyTorch implementation; `load_oracle` finds it in the
-folder of the network's tests, which pytest adds only when it collects that folder too.
+The network is the tests' own PyTorch implementation, `torch_ir_resnet`.
 """
-
-from importlib.util import module_from_spec, spec_from_file_location
-from pathlib import Path
 
 import numpy as np
 import safetensors.numpy
@@ -25,14 +21,6 @@ CONTAINERS = {
     "cvlface_pt": (".pt", "net.", "RGB"),
     "bare": (".pth", "", "BGR"),
 }
-
-
-def load_oracle():
-    path = Path(__file__).parents[1] / "models" / "torch_ir_resnet.py"
-    spec = spec_from_file_location("torch_ir_resnet", path)
-    module = module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
 
 
 def make(container, net, folder):

@@ -17,8 +17,8 @@ from PIL import Image
 
 from sdd_jax.errors import InputError
 from sdd_jax.files import line_of, read_text, write_bytes, write_json
-from sdd_jax.images.identities import exact
-from sdd_jax.images.listing import Files, files_in, none_found, visible
+from sdd_jax.images.sources.listing import Files, files_in, none_found, visible
+from sdd_jax.images.splitting.identities import exact
 
 Row = dict[str, Any]
 

@@ -8,10 +8,11 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from sdd_jax.errors import InputError
-from sdd_jax.images import decoding, facescrub, facescrub_files
+from sdd_jax.images import decoding
 from sdd_jax.images.alignment import aligned_folder
 from sdd_jax.images.alignment.boxes import read_boxes
-from sdd_jax.images.facescrub_lists import read_lists
+from sdd_jax.images.sources import facescrub, facescrub_files
+from sdd_jax.images.sources.facescrub_lists import read_lists
 from sdd_jax.screen import first_of, say
 
 

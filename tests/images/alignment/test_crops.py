@@ -21,9 +21,8 @@ def faces_at(boxes: list[list[float]], scores: list[float] | None = None) -> Fac
     return Faces(corners, points, np.array(scores or [1.0] * len(boxes)))
 
 
-def aligned(faces: Faces, **options):
-    options = {"size": 112, "min_score": 0.9} | options
-    return crops.aligned(PICTURE, lambda image: faces, **options)
+def aligned(faces: Faces, box: np.ndarray | None = None):
+    return crops.aligned(PICTURE, lambda image: faces, size=112, min_score=0.9, box=box)
 
 
 def test_a_face_that_is_in_place_is_cut_out_as_it_is():

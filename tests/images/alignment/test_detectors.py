@@ -1,5 +1,6 @@
 import importlib.util
 import sys
+from collections.abc import Sequence
 
 import numpy as np
 import photographs
@@ -18,7 +19,7 @@ def detect():
     return detectors.load_mtcnn()
 
 
-def distances(found: np.ndarray, read: list[list[float]]) -> np.ndarray:
+def distances(found: np.ndarray, read: Sequence[Sequence[float]]) -> np.ndarray:
     return np.linalg.norm(found - np.array(read), axis=1)
 
 

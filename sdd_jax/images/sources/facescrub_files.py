@@ -13,10 +13,10 @@ from typing import NamedTuple
 
 from sdd_jax.errors import InputError
 from sdd_jax.images import decoding
-from sdd_jax.images.facescrub_lists import Face, with_files
-from sdd_jax.images.folder import KINDS
-from sdd_jax.images.identities import loose, merged, tidy
-from sdd_jax.images.listing import Files
+from sdd_jax.images.sources.facescrub_lists import Face, with_files
+from sdd_jax.images.sources.folder import KINDS
+from sdd_jax.images.sources.listing import Files
+from sdd_jax.images.splitting.identities import loose, merged, tidy
 
 OTHER_KIND = "faces and the photographs they were cut from: one kind is taken"
 WHERE = "http://vintage.winklerbros.net/facescrub.html"

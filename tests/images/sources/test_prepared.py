@@ -6,7 +6,8 @@ import pytest
 from PIL import Image
 
 from sdd_jax.errors import InputError
-from sdd_jax.images import SOURCES, folder, pipeline, prepare, prepared
+from sdd_jax.images import SOURCES, pipeline, prepare
+from sdd_jax.images.sources import folder, prepared
 
 
 @pytest.fixture(scope="module")
@@ -132,7 +133,7 @@ def test_a_manifest_of_an_earlier_version_is_read(made):
     manifest = earlier(json.loads((made / "manifest.json").read_text()))
     (made / "manifest.json").write_text(json.dumps(manifest))
     assert len(prepared.pictures(made).pictures) == 12
-    assert prepared.maker(root=str(made)).root.name == "faces0"
+    assert str(prepared.maker(root=str(made)).root).endswith("/faces0")
 
 
 def test_a_set_of_an_unknown_source_explains_no_files(made):

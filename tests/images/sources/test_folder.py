@@ -7,7 +7,7 @@ from PIL import Image
 
 from sdd_jax import files
 from sdd_jax.errors import InputError
-from sdd_jax.images import folder
+from sdd_jax.images.sources import folder
 
 
 def fill(root, counts: dict[str, int]) -> str:

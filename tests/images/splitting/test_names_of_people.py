@@ -2,8 +2,8 @@ import unicodedata
 
 import pytest
 
-from sdd_jax.images import identities
-from sdd_jax.images.identities import exact, loose, merged, tidy
+from sdd_jax.images.splitting import identities
+from sdd_jax.images.splitting.identities import exact, loose, merged, tidy
 
 COMPOSED, DECOMPOSED = (unicodedata.normalize(form, "Zoë") for form in ("NFC", "NFD"))
 

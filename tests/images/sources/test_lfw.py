@@ -4,8 +4,9 @@ import tfds_sets
 from PIL import Image
 
 from sdd_jax.errors import InputError
-from sdd_jax.images import SOURCES, lfw, prepare
-from sdd_jax.images.lfw import Pair
+from sdd_jax.images import SOURCES, prepare
+from sdd_jax.images.sources import lfw
+from sdd_jax.images.sources.lfw import Pair
 
 PEOPLE = {"Ann_Example": 4, "Bea_Example": 3, "Cem_Example": 2}
 

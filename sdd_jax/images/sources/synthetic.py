@@ -17,7 +17,7 @@ from jaxtyping import Bool, Float, UInt8
 from sdd_jax import checks
 from sdd_jax.errors import InputError
 from sdd_jax.images import preprocess
-from sdd_jax.images.collection import Maker
+from sdd_jax.images.splitting.collection import Maker
 from sdd_jax.types import ImageSet
 
 

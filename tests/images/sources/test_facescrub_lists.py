@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 
 from sdd_jax.errors import InputError
-from sdd_jax.images.facescrub_lists import Face, read_lists, with_files
+from sdd_jax.images.sources.facescrub_lists import Face, read_lists, with_files
 
 SHA256 = "ab" * 32
 LINE = f"Ann Bea\t3\t9\thttp://example.org/3.jpg\t1,2,30,40\t{SHA256}\n"

@@ -25,8 +25,8 @@ from jaxtyping import UInt8
 from sdd_jax import checks, files
 from sdd_jax.errors import InputError
 from sdd_jax.images import preprocess
-from sdd_jax.images.collection import Collection, Picture, Row, fingerprint
-from sdd_jax.images.scanning import (
+from sdd_jax.images.splitting.collection import Collection, Picture, Row, fingerprint
+from sdd_jax.images.splitting.scanning import (
     check_enough,
     near_duplicates,
     say_left_out,

@@ -23,10 +23,11 @@ from jaxtyping import UInt8
 
 from sdd_jax.errors import InputError
 from sdd_jax.files import expanded, json_sha256, read_text, rows_of
-from sdd_jax.images import facescrub, folder, lfw, preprocess
-from sdd_jax.images.collection import Collection, Maker, Picture
-from sdd_jax.images.identities import with_one_form
-from sdd_jax.images.splitting import splits_of
+from sdd_jax.images import preprocess
+from sdd_jax.images.sources import facescrub, folder, lfw
+from sdd_jax.images.splitting.collection import Collection, Maker, Picture
+from sdd_jax.images.splitting.identities import with_one_form
+from sdd_jax.images.splitting.splits import splits_of
 from sdd_jax.types import ImageSet
 
 PICTURES, INDEX, MANIFEST = "pictures.array_record", "index.jsonl", "manifest.json"
@@ -50,7 +51,7 @@ def splits(
     test_fraction: float = 0.2,
     max_skipped: float = 0.05,
 ) -> dict[str, ImageSet]:
-    """Return train, validation and test sets; see `splitting.splits_of`.
+    """Return train, validation and test sets; see `splits.splits_of`.
 
     Raises:
         InputError: There is no whole prepared set, or its pictures are too small.

@@ -20,9 +20,10 @@ import numpy as np
 
 from sdd_jax.errors import InputError
 from sdd_jax.files import expanded
-from sdd_jax.images import identities, preprocess
-from sdd_jax.images.collection import Collection, Maker, Picture
-from sdd_jax.images.splitting import splits_of
+from sdd_jax.images import preprocess
+from sdd_jax.images.splitting import identities
+from sdd_jax.images.splitting.collection import Collection, Maker, Picture
+from sdd_jax.images.splitting.splits import splits_of
 from sdd_jax.types import ImageSet
 
 
@@ -41,7 +42,7 @@ def splits(
     test_fraction: float = 0.2,
     max_skipped: float = 0.05,
 ) -> dict[str, ImageSet]:
-    """Return train, validation and test sets; see `splitting.splits_of`.
+    """Return train, validation and test sets; see `splits.splits_of`.
 
     Args:
         image_size: Height and width to resize to, in pixels.

@@ -4,6 +4,7 @@ import json
 import os
 import struct
 import zlib
+from typing import Any
 
 import numpy as np
 import pytest
@@ -11,7 +12,8 @@ from PIL import Image
 from tiff_files import tiff
 
 from sdd_jax.errors import InputError
-from sdd_jax.images import decoding, folder
+from sdd_jax.images import decoding
+from sdd_jax.images.sources import folder
 
 # Four colours in the corners tell whether a picture is upright and its colours right.
 CORNERS = np.array([[[200, 0, 0], [0, 200, 0]], [[0, 0, 200], [200, 200, 0]]], np.uint8)
@@ -72,7 +74,7 @@ def white_is_zero(path) -> None:
     path.write_bytes(tiff(65535 - deep, 16, is_white_zero=True))
 
 
-DECODED = {
+DECODED: dict[str, tuple[Any, Any]] = {
     "cmyk.jpg": (cmyk, PICTURE),
     "sixteen_bits.png": (sixteen_bits, GREY),
     "grey.png": (GREY.save, GREY),

@@ -15,14 +15,14 @@ from jaxtyping import UInt8, UInt64
 from PIL import Image
 
 from sdd_jax.errors import InputError
-from sdd_jax.images.collection import (
+from sdd_jax.images.splitting.collection import (
     NO_PICTURES,
     Collection,
     Picture,
     Row,
     fingerprint,
 )
-from sdd_jax.images.identities import some
+from sdd_jax.images.splitting.identities import some
 from sdd_jax.screen import progress, say
 
 NEAR = 3  # of 64 bits: a copy saved again differs in about so many

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from sdd_jax.errors import InputError
-from sdd_jax.images import synthetic
+from sdd_jax.images.sources import synthetic
 
 OPTIONS = {"image_size": 48, "seed": 3}
 

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from sdd_jax.errors import InputError
-from sdd_jax.images import orl
+from sdd_jax.images.sources import orl
 
 HEADER = b"P5\n92 112\n255\n"
 needs_faces = pytest.mark.skipif(

@@ -22,10 +22,11 @@ from jaxtyping import UInt8
 
 from sdd_jax.errors import InputError
 from sdd_jax.files import expanded
-from sdd_jax.images import folder, preprocess, tfds
-from sdd_jax.images.collection import Collection, Maker
-from sdd_jax.images.identities import exact
-from sdd_jax.images.splitting import splits_of
+from sdd_jax.images import preprocess
+from sdd_jax.images.sources import folder, tfds
+from sdd_jax.images.splitting.collection import Collection, Maker
+from sdd_jax.images.splitting.identities import exact
+from sdd_jax.images.splitting.splits import splits_of
 from sdd_jax.types import ImageSet
 
 CROP = 0.5
@@ -54,7 +55,7 @@ def splits(
     test_fraction: float = 0.2,
     max_skipped: float = 0.05,
 ) -> dict[str, ImageSet]:
-    """Return train, validation and test sets; see `splitting.splits_of`.
+    """Return train, validation and test sets; see `splits.splits_of`.
 
     Args:
         image_size: Height and width to resize to, in pixels.

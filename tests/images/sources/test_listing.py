@@ -3,7 +3,7 @@ import os
 import pytest
 
 from sdd_jax.errors import InputError
-from sdd_jax.images import listing
+from sdd_jax.images.sources import listing
 
 GIF = b"GIF89a\1\0\1\0"
 

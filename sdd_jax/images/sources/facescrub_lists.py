@@ -14,8 +14,8 @@ from pathlib import Path
 
 from sdd_jax.errors import InputError
 from sdd_jax.files import read_text
-from sdd_jax.images.identities import loose, tidy
-from sdd_jax.images.listing import Files, files_in
+from sdd_jax.images.sources.listing import Files, files_in
+from sdd_jax.images.splitting.identities import loose, tidy
 
 _HEADER = ("name", "image_id", "face_id", "url", "bbox")
 # aaron_eckhart_12_34.jpeg or 12.jpg; a name such as "50 Cent" has a letter behind.

@@ -15,9 +15,11 @@ from typing import Any
 
 from sdd_jax.errors import InputError
 from sdd_jax.files import expanded
-from sdd_jax.images import decoding, identities, listing, preprocess
-from sdd_jax.images.collection import NO_PICTURES, Collection, Maker, Picture
-from sdd_jax.images.splitting import splits_of
+from sdd_jax.images import decoding, preprocess
+from sdd_jax.images.sources import listing
+from sdd_jax.images.splitting import identities
+from sdd_jax.images.splitting.collection import NO_PICTURES, Collection, Maker, Picture
+from sdd_jax.images.splitting.splits import splits_of
 from sdd_jax.types import ImageSet
 
 _LAYOUT = "expected pictures in ROOT/<identity>/<file>"
@@ -42,7 +44,7 @@ def splits(
     test_fraction: float = 0.2,
     max_skipped: float = 0.05,
 ) -> dict[str, ImageSet]:
-    """Return train, validation and test sets; see `splitting.splits_of`.
+    """Return train, validation and test sets; see `splits.splits_of`.
 
     Raises:
         InputError: There are not two identities with two pictures each to tell apart.

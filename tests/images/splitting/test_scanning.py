@@ -3,8 +3,8 @@ import pytest
 from PIL import Image
 
 from sdd_jax.errors import InputError
-from sdd_jax.images import scanning
-from sdd_jax.images.collection import Picture
+from sdd_jax.images.splitting import scanning
+from sdd_jax.images.splitting.collection import Picture
 
 
 def smooth(seed: int) -> np.ndarray:

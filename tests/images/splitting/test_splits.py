@@ -6,7 +6,8 @@ import pytest
 from PIL import Image, ImageFilter
 
 from sdd_jax.errors import InputError
-from sdd_jax.images import folder, scanning
+from sdd_jax.images.sources import folder
+from sdd_jax.images.splitting import scanning
 
 
 def smooth(seed: int) -> Image.Image:

@@ -25,19 +25,20 @@ from jaxtyping import UInt8
 from sdd_jax import checks
 from sdd_jax.errors import InputError
 from sdd_jax.files import expanded
-from sdd_jax.images import decoding, facescrub_files, formats, preprocess
-from sdd_jax.images.collection import (
+from sdd_jax.images import decoding, formats, preprocess
+from sdd_jax.images.sources import facescrub_files
+from sdd_jax.images.sources.facescrub_lists import Face, check_root, lists_in
+from sdd_jax.images.sources.folder import picture_of
+from sdd_jax.images.sources.listing import Files, files_in
+from sdd_jax.images.splitting.collection import (
     NO_PICTURES,
     Collection,
     Maker,
     Picture,
     finder,
 )
-from sdd_jax.images.facescrub_lists import Face, check_root, lists_in
-from sdd_jax.images.folder import picture_of
-from sdd_jax.images.identities import loose
-from sdd_jax.images.listing import Files, files_in
-from sdd_jax.images.splitting import splits_of
+from sdd_jax.images.splitting.identities import loose
+from sdd_jax.images.splitting.splits import splits_of
 from sdd_jax.screen import say
 from sdd_jax.types import ImageSet
 
@@ -59,7 +60,7 @@ def splits(
     max_skipped: float = 0.05,
     num_identities: int = NUM_IDENTITIES,
 ) -> dict[str, ImageSet]:
-    """Return train, validation and test sets; see `splitting.splits_of`.
+    """Return train, validation and test sets; see `splits.splits_of`.
 
     Args:
         image_size: Height and width to resize to, in pixels.

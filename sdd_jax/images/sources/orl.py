@@ -20,7 +20,7 @@ from jaxtyping import UInt8
 
 from sdd_jax.errors import InputError
 from sdd_jax.images import preprocess
-from sdd_jax.images.collection import Maker
+from sdd_jax.images.splitting.collection import Maker
 from sdd_jax.types import ImageSet
 
 HEIGHT, WIDTH = 112, 92

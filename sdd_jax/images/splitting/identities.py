@@ -14,7 +14,7 @@ import re
 import unicodedata
 from collections.abc import Callable, Iterable, Sequence
 
-from sdd_jax.images.collection import Collection, Picture
+from sdd_jax.images.splitting.collection import Collection, Picture
 
 
 def exact(name: str) -> str:

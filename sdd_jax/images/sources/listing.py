@@ -15,7 +15,7 @@ from typing import NamedTuple
 
 from sdd_jax.errors import InputError
 from sdd_jax.images import formats
-from sdd_jax.images.collection import Row
+from sdd_jax.images.splitting.collection import Row
 
 NO_IMAGE = "no image, by its suffix and its first bytes"
 _AGAIN = "another way to a folder that is listed already"

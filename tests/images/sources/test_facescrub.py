@@ -9,7 +9,8 @@ from facescrub_tree import face, names, write_faces, write_photographs
 
 from sdd_jax import files
 from sdd_jax.errors import InputError
-from sdd_jax.images import SOURCES, facescrub
+from sdd_jax.images import SOURCES
+from sdd_jax.images.sources import facescrub
 
 SIZE = 32
 

@@ -8,8 +8,9 @@ import pytest
 import tfds_sets
 
 from sdd_jax.errors import InputError
-from sdd_jax.images import SOURCES, decoding, tfds
-from sdd_jax.images.collection import Collection, Picture
+from sdd_jax.images import SOURCES, decoding
+from sdd_jax.images.sources import tfds
+from sdd_jax.images.splitting.collection import Collection, Picture
 
 PEOPLE = ("ann", "bea", "cem")
 NUM_TRAIN, NUM_TEST = 18, 3

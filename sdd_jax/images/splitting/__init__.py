@@ -1,0 +1,1 @@
+"""How images become splits: who is who, which files are good, who goes where."""
