@@ -284,7 +284,9 @@ def test_a_damaged_checkpoint_is_one_line(main, finished, tmp_path, mode):
     for file in sorted(found):
         file.write_bytes(file.read_bytes()[:-500])
     done = main(SMOKE, f"--workdir={tmp_path}", f"--mode={mode}")
-    assert_one_line(done, "(the file model/", " is not what was saved", "train or convert it")
+    assert_one_line(
+        done, "(the file model/", " is not what was saved", "train or convert it"
+    )
 
 
 @pytest.mark.slow

@@ -14,7 +14,7 @@ from sdd_jax import checkpoints, files, screen, sharding
 from sdd_jax.faithfulness import SCHEMES, check_fills, metrics
 from sdd_jax.faithfulness.study import study
 from sdd_jax.faithfulness.summary import summarise
-from sdd_jax.models import FaceClassifier, folding
+from sdd_jax.models import FaceClassifier, inference
 from sdd_jax.models.functional import join_model, split_model
 from sdd_jax.reports import table
 from sdd_jax.runs import pictures, settings, setup, workdir
@@ -31,7 +31,7 @@ def run(config: Mapping[str, Any], folder: Path) -> dict[str, Any]:
     options = config["eval"]
     methods = bind_methods(options["methods"], config["saliency"])
     check_fills(options["fills"])
-    folding.check_dtype(config["compute_dtype"])
+    inference.check_dtype(config["compute_dtype"])
     sharding.check_batch_size(options["batch_size"], "eval.batch_size")
     checkpoints.latest_step(folder)  # raises where nothing was trained
     workdir.check(folder, config, SECTIONS)
