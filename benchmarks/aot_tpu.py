@@ -64,7 +64,7 @@ from configs import finetune
 from sdd_jax import models, screen, sharding
 from sdd_jax.errors import InputError
 from sdd_jax.faithfulness import SCHEMES
-from sdd_jax.models import folding
+from sdd_jax.models import inference
 from sdd_jax.models.classifier import variables, with_variables
 from sdd_jax.models.ir_resnet import ARCHITECTURES
 from sdd_jax.runs import evaluate, train, whole_split
@@ -144,7 +144,7 @@ def lowered_eval(
         lambda x: np.ones(x.shape, x.dtype),
         nnx.eval_shape(lambda: variables(models.build(description))),
     )
-    model = folding.folded(
+    model = inference.folded(
         with_variables(description, arrays), dtype=options.dtype, platform="tpu"
     )
     methods = bind_methods(config["eval"]["methods"], config["saliency"])

@@ -20,19 +20,22 @@ from sdd_jax.types import ImageSet
 SIZE = 112  # pixels, what the AdaFace family takes
 
 
-def images(num_images: int, *, seed: int = 0) -> UInt8[np.ndarray, "images 112 112 3"]:
+def images(
+    num_images: int, *, size: int = SIZE, seed: int = 0
+) -> UInt8[np.ndarray, "images size size 3"]:
     """Return coarse blocks under fine noise: noise alone all looks the same."""
     rng = np.random.default_rng(seed)
-    pictures = np.empty((num_images, SIZE, SIZE, 3), np.uint8)
+    pictures = np.empty((num_images, size, size, 3), np.uint8)
     for picture in pictures:  # one at a time: memory is measured afterwards
         blocks = rng.uniform(0, 255, (4, 4, 3))
-        blocks = blocks.repeat(SIZE // 4, axis=0).repeat(SIZE // 4, axis=1)
+        width = -(-size // 4)
+        blocks = blocks.repeat(width, axis=0).repeat(width, axis=1)[:size, :size]
         noisy = blocks + rng.normal(0, 12, blocks.shape)
         picture[:] = np.clip(np.rint(noisy), 0, 255)
     return pictures
 
 
-def image_set(pictures: UInt8[np.ndarray, "images 112 112 3"]) -> ImageSet:
+def image_set(pictures: UInt8[np.ndarray, "images size size 3"]) -> ImageSet:
     """Return pictures in memory as a set of one identity."""
     labels = np.zeros(len(pictures), np.int32)
     files = tuple(map(str, range(len(pictures))))
@@ -42,16 +45,18 @@ def image_set(pictures: UInt8[np.ndarray, "images 112 112 3"]) -> ImageSet:
 def classifier(
     arch: str, dtype: str, num_classes: int, *, seed: int = 0
 ) -> FaceClassifier:
-    """Return an IR-ResNet under a pooled head, no number of which is a default.
+    """Return a network under a pooled head, no number of which is a default.
 
     Args:
-        arch: a name in `ir_resnet.ARCHITECTURES`.
-        dtype: what the backbone computes in.
+        arch: a name in `ir_resnet.ARCHITECTURES`, or "dlib", the embedded default's.
+        dtype: what an IR-ResNet computes in.
         num_classes: the head's.
         seed: of all weights.
     """
     description = {
-        "backbone": {"name": "ir_resnet", "arch": arch, "dtype": dtype},
+        "backbone": {"name": "dlib_resnet", "num_blocks": 10}
+        if arch == "dlib"
+        else {"name": "ir_resnet", "arch": arch, "dtype": dtype},
         "head": {"name": "pooled", "num_classes": num_classes},
     }
     model = models.build(description, seed=seed)
@@ -72,7 +77,7 @@ def classifier(
     backbone = nnx.map_state(draw, nnx.state(model.backbone))
     nnx.update(model.backbone, backbone)
     # Enough pictures to tell the features' units; few, because it is a forward pass.
-    few = pipeline.cached(image_set(images(8, seed=seed)))
+    few = pipeline.cached(image_set(images(8, size=model.spec.size, seed=seed)))
     standardise(model, pooled_features(model, few, batch_size=8))
     # Logits of deviation 3: scores that are neither all alike nor all certain.
     shape = (model.backbone.num_features, num_classes)

@@ -6,7 +6,8 @@
 The job is the paper's: for every picture one clean pass, SDD and a random map, and the
 most salient fifth of each removed and kept alone, in black: five forward passes. Here
 it is the program of `--mode=eval`, launched once; compiling is not in the time. Both
-sides have the same weights. Last comes one JSON line.
+sides have the same weights. dlib's network, `--arch=dlib`, is compared with PyTorch by
+hand only. Last comes one JSON line.
 
     flops_ratio     XLA's count for the job over that of five forward passes
     launches, compilations: of the first run
@@ -33,8 +34,9 @@ from benchmarks import command, drawn
 from benchmarks.counting import compilations, launches
 from sdd_jax import screen
 from sdd_jax.faithfulness import SCHEMES, metrics
-from sdd_jax.models import FaceClassifier, folding
+from sdd_jax.models import FaceClassifier, inference
 from sdd_jax.models.functional import join_model, split_model
+from sdd_jax.models.inference import parts
 from sdd_jax.models.ir_resnet import ARCHITECTURES
 from sdd_jax.runs import evaluate
 from sdd_jax.runs.whole_split import batches_a_chunk, run_program, split_program
@@ -114,7 +116,7 @@ def flops_ratio(
         # Blocks of pictures are loops too: one block is the whole batch here.
         with (
             mock.patch.object(jax.lax, "map", _written_out),
-            mock.patch.object(folding, "_BYTES_A_BLOCK", 2**60),
+            mock.patch.object(parts, "_BYTES_A_BLOCK", 2**60),
         ):
             compiled = jax.jit(f).lower(*operands).compile()
         return (compiled.cost_analysis() or {})["flops"]
@@ -132,9 +134,9 @@ def _written_out(f: Callable[[Any], Any], xs: Any) -> Any:
 def main(arguments: list[str] | None = None) -> int:
     """Time all sides, in turns, and return the exit status."""
     parser = command.parser(__doc__)
-    parser.add_argument("--arch", choices=tuple(ARCHITECTURES), default="ir_101")
+    parser.add_argument("--arch", choices=(*ARCHITECTURES, "dlib"), default="ir_101")
     parser.add_argument("--images", type=command.at_least(1), default=64)
-    parser.add_argument("--dtype", choices=folding.DTYPES, default="float32")
+    parser.add_argument("--dtype", choices=inference.DTYPES, default="float32")
     parser.add_argument("--batch_size", type=command.at_least(1), default=32)
     parser.add_argument("--identities", type=command.at_least(5), default=530)
     parser.add_argument("--repeats", type=command.at_least(1), default=3)
@@ -145,13 +147,16 @@ def main(arguments: list[str] | None = None) -> int:
 
 def _run(options: argparse.Namespace) -> None:
     trained = drawn.classifier(options.arch, "float32", options.identities)
-    model = folding.folded(trained, dtype=options.dtype)
-    pictures = drawn.images(options.images)
+    model = inference.folded(trained, dtype=options.dtype)
+    pictures = drawn.images(options.images, size=trained.spec.size)
     with launches() as launched, compilations() as compiled:
         job = Job(model, drawn.image_set(pictures), options.batch_size)
         effects = {"sdd_jax": job()}
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     jobs: dict[str, Callable[[], Any]] = {"sdd_jax": job}
+    if options.baseline != "none" and options.dtype == "float32":
+        unfolded = Job(trained, drawn.image_set(pictures), options.batch_size)
+        jobs["sdd_jax, not folded"] = unfolded
     jobs |= _baselines(options, trained, pictures)
     for name in list(jobs)[1:]:  # once without the clock
         effects[name] = jobs[name]()
@@ -198,11 +203,9 @@ def _baselines(
     except (ImportError, OSError) as error:  # or a library that it loads
         screen.say(f"left out, no PyTorch ({error}): {command.TORCH} to measure it")
         return {}
-    from benchmarks import grad_cam_baseline, torch_by_hand
+    from benchmarks import grad_cam_baseline, torch_by_hand, torch_dlib
     from benchmarks.torch_network import Folded, load, tensors_of
 
-    stages = ARCHITECTURES[options.arch]
-    network = load(stages, options.identities, tensors_of(trained))
     folded_dtype = getattr(torch, options.dtype)
 
     def job(explain_and_evaluate: Callable[..., Any], network: Any) -> Any:
@@ -211,10 +214,17 @@ def _baselines(
             explain_and_evaluate, network, images, batch_size=options.batch_size
         )
 
+    by_hand = torch_by_hand.explain_and_evaluate
+    if options.arch == "dlib":
+        network = torch_dlib.Network(trained, folded_dtype)
+        return {"PyTorch by hand": job(by_hand, network)}
+    stages = ARCHITECTURES[options.arch]
+    network = load(stages, options.identities, tensors_of(trained))
+
     def folded() -> Folded:
         return Folded(network, size=drawn.SIZE, dtype=folded_dtype)
 
-    jobs = {"PyTorch by hand": job(torch_by_hand.explain_and_evaluate, folded())}
+    jobs = {"PyTorch by hand": job(by_hand, folded())}
     if options.baseline != "all":
         return jobs
     if not grad_cam_baseline.can_be_imported():

@@ -25,7 +25,7 @@ from benchmarks.identities import WAYS
 from sdd_jax import screen
 from sdd_jax.errors import InputError
 from sdd_jax.files import expanded
-from sdd_jax.models import folding
+from sdd_jax.models import inference
 from sdd_jax.models.ir_resnet import ARCHITECTURES
 
 matplotlib.use("Agg")
@@ -90,7 +90,7 @@ def main(arguments: list[str] | None = None) -> int:
     """Measure all points, and return the exit status."""
     parser = command.parser(__doc__)
     parser.add_argument("--arch", choices=tuple(ARCHITECTURES), default="ir_tiny")
-    parser.add_argument("--dtype", choices=folding.DTYPES, default="float32")
+    parser.add_argument("--dtype", choices=inference.DTYPES, default="float32")
     parser.add_argument("--images", type=command.numbers(1), default="64,256,1024,4096")
     parser.add_argument(
         "--identities", type=command.numbers(2), default="530,10000,100000,1000000"

@@ -31,7 +31,7 @@ from benchmarks import command
 from sdd_jax import models, screen
 from sdd_jax.errors import InputError
 from sdd_jax.faithfulness.study import study
-from sdd_jax.models import folding
+from sdd_jax.models import inference
 from sdd_jax.models.classifier import with_variables
 from sdd_jax.models.functional import join_model, split_model
 from sdd_jax.models.heads import PooledHead
@@ -89,7 +89,7 @@ def measure(
     batch_size: int,
 ) -> dict[str, Any]:
     """Return one row, measured in this process."""
-    model = folding.folded(random_model(arch, dtype, num_identities))
+    model = inference.folded(random_model(arch, dtype, num_identities))
     if way == "naive":
         # Inside this process only, which does nothing else.
         setattr(PooledHead, "ranking", rank_all_scores)  # noqa: B010
@@ -158,7 +158,7 @@ def main(arguments: list[str] | None = None) -> int:
     """Measure every number of identities in both ways, and return the exit status."""
     parser = command.parser(__doc__)
     parser.add_argument("--arch", choices=tuple(ARCHITECTURES), default="ir_18")
-    parser.add_argument("--dtype", choices=folding.DTYPES, default="float32")
+    parser.add_argument("--dtype", choices=inference.DTYPES, default="float32")
     parser.add_argument("--images", type=command.at_least(1), default=32)
     parser.add_argument("--batch_size", type=command.at_least(1), default=32)
     parser.add_argument(

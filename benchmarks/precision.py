@@ -31,7 +31,7 @@ from sdd_jax.faithfulness import SCHEMES
 from sdd_jax.faithfulness.study import study
 from sdd_jax.files import expanded
 from sdd_jax.images import pipeline
-from sdd_jax.models import folding
+from sdd_jax.models import inference
 from sdd_jax.models.functional import join_model, split_model
 from sdd_jax.runs import setup
 from sdd_jax.runs.whole_split import over_split
@@ -92,7 +92,7 @@ def _run(options: argparse.Namespace) -> None:
     image_set = splits[config["eval"]["split"]]
     image_set = pipeline.subset(image_set, range(min(options.images, len(image_set))))
     by_dtype = {
-        dtype: measured(config, folder, image_set, dtype) for dtype in folding.DTYPES
+        dtype: measured(config, folder, image_set, dtype) for dtype in inference.DTYPES
     }
 
     ours, theirs = by_dtype.values()

@@ -10,13 +10,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from benchmarks.torch_network import Folded, Network, normalised
+from benchmarks import torch_dlib
+from benchmarks.torch_network import Folded, Network
 
 SCHEMES = ("deletion", "retention")
 
 
 def sdd(
-    network: Folded | Network,
+    network: Folded | Network | torch_dlib.Network,
     feature_maps: Tensor,
     logits: Tensor,
     size: int,
@@ -63,7 +64,7 @@ def most_salient(saliency: Tensor, fraction: float) -> Tensor:
 
 @torch.inference_mode()
 def explain_and_evaluate(
-    network: Folded,
+    network: Folded | torch_dlib.Network,
     images: Tensor,
     *,
     batch_size: int,
@@ -85,7 +86,7 @@ def explain_and_evaluate(
     generator = torch.Generator().manual_seed(seed)
     totals = Effects(("sdd", "random_map"))
     for batch in images.split(batch_size):
-        maps = network.feature_maps(normalised(batch, network.dtype))
+        maps = network.feature_maps(network.normalised(batch))
         logits = network.logits(maps)
         confidence, prediction = logits.softmax(1).max(1)
         noise = torch.rand(maps[:, 0].shape, generator=generator)
@@ -97,7 +98,7 @@ def explain_and_evaluate(
         for method, values in saliency.items():
             salient = most_salient(values, fraction)
             for scheme, kept in zip(SCHEMES, (~salient, salient), strict=True):
-                masked = normalised(batch * kept[..., None], network.dtype)
+                masked = network.normalised(batch * kept[..., None])
                 scores = network(masked).softmax(1)
                 totals.add(method, scheme, confidence, prediction, scores)
     return totals.means()

@@ -149,6 +149,10 @@ class Folded(nn.Module):
         self.feature_mean = network.feature_mean
         self.feature_deviation = network.feature_deviation
 
+    def normalised(self, images: Tensor) -> Tensor:
+        """Return what `feature_maps` takes; see the function of that name."""
+        return normalised(images, self.dtype)
+
     def feature_maps(self, x: Tensor) -> Tensor:
         """Return the last unit's maps of normalised pictures, float32."""
         x = x.contiguous(memory_format=torch.channels_last)

@@ -37,9 +37,7 @@ class Outcome(NamedTuple):
     decision: Any  # int32, the predicted class
 
 
-def grid(
-    fills: Sequence[str], fractions: Sequence[float]
-) -> tuple[Perturbation, ...]:
+def grid(fills: Sequence[str], fractions: Sequence[float]) -> tuple[Perturbation, ...]:
     """Return all of them: by fill, then by order, then by fraction.
 
     Raises:

@@ -32,9 +32,17 @@ def direct(
     kernel: Float[Array, "size size inputs outputs"],
     *,
     stride: int = 1,
+    padding: int | None = None,
 ) -> Float[Array, "batch out_height out_width outputs"]:
-    """Return XLA's convolution of the maps, in the kernel's dtype, as float32."""
-    border = (kernel.shape[0] // 2,) * 2
+    """Return XLA's convolution of the maps, in the kernel's dtype, as float32.
+
+    Args:
+        x: maps.
+        kernel: the filters.
+        stride: along both axes.
+        padding: rows and columns of zeros on every side; half the kernel's where None.
+    """
+    border = (kernel.shape[0] // 2 if padding is None else padding,) * 2
     return jax.lax.conv_general_dilated(
         x.astype(kernel.dtype),
         kernel,

@@ -49,7 +49,7 @@ class ResidualBlock(nnx.Module):
         rngs: nnx.Rngs,
     ):
         """Make the convolutions; stride and padding are those of the first."""
-        self.stride = stride
+        self.stride, self.padding = stride, padding
         self.conv1 = nnx.Conv(
             in_features, features, (3, 3), strides=stride, padding=padding, rngs=rngs
         )
@@ -60,9 +60,7 @@ class ResidualBlock(nnx.Module):
     ) -> Float[Array, "batch h w features"]:
         """Return the block's feature maps."""
         residual = self.conv2(nnx.relu(self.conv1(x)))
-        window = (self.stride, self.stride)
-        shortcut = x if self.stride == 1 else nnx.avg_pool(x, window, window)
-        return nnx.relu(_add(residual, shortcut))
+        return rectified_sum(residual, x, stride=self.stride)
 
 
 class DlibResNet(nnx.Module):
@@ -139,6 +137,18 @@ def _behind(cells: CellGrid, *, window: int, stride: int, padding: int) -> CellG
         offset=cells.offset + cells.stride * ((window - 1) / 2 - padding),
         stride=cells.stride * stride,
     )
+
+
+def rectified_sum(
+    residual: Float[Array, "batch ha wa ca"],
+    x: Float[Array, "batch hb wb cb"],
+    *,
+    stride: int,
+) -> Float[Array, "batch h w c"]:
+    """Return what a block makes of its residual and of its input."""
+    window = (stride, stride)
+    shortcut = x if stride == 1 else nnx.avg_pool(x, window, window)
+    return nnx.relu(_add(residual, shortcut))
 
 
 def _add(

@@ -14,7 +14,7 @@ import numpy as np
 from sdd_jax import checkpoints, files, screen, sharding
 from sdd_jax.faithfulness import METRICS, ORDERS, grid
 from sdd_jax.faithfulness.summary import summarise
-from sdd_jax.models import folding
+from sdd_jax.models import inference
 from sdd_jax.reports import table
 from sdd_jax.runs import pictures, settings, setup, store, workdir
 from sdd_jax.runs.split_outcomes import SplitOutcomes, split_outcomes
@@ -30,7 +30,7 @@ def run(config: Mapping[str, Any], folder: Path) -> dict[str, Any]:
     options = config["eval"]
     methods = bind_methods(options["methods"], config["saliency"])
     wanted = grid(options["fills"], (options["fraction"],))
-    folding.check_dtype(config["compute_dtype"])
+    inference.check_dtype(config["compute_dtype"])
     sharding.check_batch_size(options["batch_size"], "eval.batch_size")
     checkpoints.latest_step(folder)  # raises where nothing was trained
     workdir.check(folder, config, SECTIONS)

@@ -16,10 +16,10 @@ import jax.numpy as jnp
 import numpy as np
 
 from sdd_jax import checkpoints, files, screen, sharding
-from sdd_jax.faithfulness import FILLS, ORDERS, measured, grid
+from sdd_jax.faithfulness import FILLS, ORDERS, grid, measured
 from sdd_jax.faithfulness.study import study
 from sdd_jax.images import pipeline
-from sdd_jax.models import FaceClassifier, folding
+from sdd_jax.models import FaceClassifier, inference
 from sdd_jax.models.functional import join_model, split_model
 from sdd_jax.reports import overlay, page
 from sdd_jax.reports.record import drawn, record
@@ -36,7 +36,7 @@ def run(config: Mapping[str, Any], folder: Path) -> dict[str, Any]:
     """Explain the chosen pictures; return the manifest."""
     settings.check(config)
     options = config["explain"]
-    folding.check_dtype(config["compute_dtype"])
+    inference.check_dtype(config["compute_dtype"])
     sharding.check_batch_size(options["batch_size"], "explain.batch_size")
     output = explain_folder.chosen(options, folder)
     checkpoints.latest_step(folder)  # raises where nothing was trained

@@ -13,7 +13,7 @@ import weights_conversion
 from sdd_jax import checkpoints, models, screen, sharding
 from sdd_jax.errors import InputError
 from sdd_jax.images import pipeline
-from sdd_jax.models import FaceClassifier, folding
+from sdd_jax.models import FaceClassifier, inference
 from sdd_jax.models.functional import join_model, split_model
 from sdd_jax.models.heads import FeatureStatistic
 from sdd_jax.types import ImageSet
@@ -117,7 +117,7 @@ def pooled_features(
     The result is float32, [2, num_images, features]. It takes two passes through the
     network for each picture, so it says what it does.
     """
-    graphdef, arrays = split_model(folding.folded(model))
+    graphdef, arrays = split_model(inference.folded(model))
 
     @jax.jit
     def program(arrays: Any, images: jax.Array) -> jax.Array:

@@ -12,7 +12,7 @@ from sdd_jax import checkpoints, images, models, screen
 from sdd_jax.errors import InputError
 from sdd_jax.files import expanded
 from sdd_jax.images.sources import facescrub
-from sdd_jax.models import FaceClassifier, folding
+from sdd_jax.models import FaceClassifier, inference
 from sdd_jax.runs.workdir import planned_steps
 from sdd_jax.types import ImageSet
 from weights_conversion import adaface
@@ -154,7 +154,7 @@ def load_model(
     last, planned = checkpoints.latest_step(workdir), planned_steps(workdir)
     if last < planned:
         screen.say(f"step {last} of {planned}: training is not finished")
-    return folding.folded(model, dtype=compute_dtype), {
+    return inference.folded(model, dtype=compute_dtype), {
         "compute_dtype": compute_dtype or "as trained",
         "checkpoint": str(checkpoints.path(workdir, step)),
         "checkpoint_sha256": checkpoints.sha256(models.variables(model)),

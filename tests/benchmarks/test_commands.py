@@ -4,7 +4,7 @@ import pytest
 
 from benchmarks import drawn, explain_eval
 from configs import smoke
-from sdd_jax.models import folding
+from sdd_jax.models import inference
 from sdd_jax.runs import train
 
 
@@ -25,7 +25,7 @@ def test_explain_eval(result_of):
 def test_every_method_adds_its_masked_passes_and_nothing_else():
     trained = drawn.classifier("ir_tiny", "float32", 7)
     # In the form with more arithmetic: a small network's is no match for its maps.
-    model = folding.folded(trained, platform="gpu")
+    model = inference.folded(trained, platform="gpu")
     for methods in (("sdd",), ("sdd", "cam", "random_map", "random_pixels", "centre")):
         assert 1 < explain_eval.flops_ratio(model, 2, methods) <= 1.02
 

@@ -1,5 +1,4 @@
 import functools
-from typing import Any
 
 import jax
 import jax.numpy as jnp

@@ -11,7 +11,7 @@ from random_numbers import randomised
 
 from sdd_jax import models, sharding
 from sdd_jax.errors import InputError
-from sdd_jax.models import folding
+from sdd_jax.models import inference
 from sdd_jax.models.classifier import FaceClassifier
 from sdd_jax.models.functional import join_model, split_model
 from sdd_jax.saliency import CleanPass, clean_pass, stage_gradients
@@ -147,7 +147,7 @@ def test_a_folded_network_has_the_same_gradients(model, platform, objective):
     images = noise(model)
     against = jnp.array([0, 1, 2]) if objective == "contrast" else None
     options = dict(objective=objective, against=against)
-    folded = folding.folded(model, platform=platform)
+    folded = inference.folded(model, platform=platform)
     assert folded.stages == model.stages
     found = gradients_of(folded, images, **options)
     expected = gradients_of(model, images, **options)
@@ -217,7 +217,7 @@ def test_a_target_that_is_all_but_impossible_has_finite_gradients(model):
 
 
 def test_eight_devices_give_what_one_gives(model):
-    folded = folding.folded(model, platform="cpu")
+    folded = inference.folded(model, platform="cpu")
     images, targets = noise(model, 8), jnp.arange(8) % 6
     one = gradients_of(folded, images, targets)
     with jax.set_mesh(sharding.make_mesh(8)):
