@@ -8,7 +8,8 @@ most salient fifth of each removed and kept alone, in black: five forward passes
 it is the program of `--mode=eval`, launched once; compiling is not in the time. Both
 sides have the same weights. Last comes one JSON line.
 
-    flops_ratio     XLA's count for the job over that of five forward passes
+    flops_ratio     XLA's count for the job over that of five forward passes; to count
+                    them is to compile twice; null with --no-flops_ratio
     launches, compilations: of the first run
     peak_memory_mb  of this process before PyTorch is loaded, with JAX and the compiler
 """
@@ -139,6 +140,8 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--identities", type=command.at_least(5), default=530)
     parser.add_argument("--repeats", type=command.at_least(1), default=3)
     parser.add_argument("--baseline", choices=BASELINES, default="all")
+    yes_or_no = argparse.BooleanOptionalAction
+    parser.add_argument("--flops_ratio", action=yes_or_no, default=True)
     options = parser.parse_args(arguments)
     return command.run(lambda: _run(options))
 
@@ -180,7 +183,7 @@ def _run(options: argparse.Namespace) -> None:
         "launches": len(launched),
         "compilations": len(compiled),
         "compile_seconds": sum(compiled),
-        "flops_ratio": flops_ratio(model, 4),
+        "flops_ratio": flops_ratio(model, 4) if options.flops_ratio else None,
         "peak_memory_mb": peak,
         "effects": effects,
     }

@@ -35,6 +35,17 @@ def compiled_once(tmp_path_factory):
     jax.config.update("jax_persistent_cache_min_entry_size_bytes", 0)
 
 
+@pytest.fixture(scope="session")
+def trained(tmp_path_factory):
+    """Return a workdir in which smoke's config was trained; tests only read it."""
+    from configs import smoke
+    from sdd_jax.runs import train
+
+    folder = tmp_path_factory.mktemp("trained")
+    train.run(smoke.get_config().to_dict(), folder)
+    return folder
+
+
 @pytest.fixture(autouse=True)
 def mesh_is_left_as_it_was():
     mesh = jax.sharding.get_mesh()
