@@ -63,11 +63,13 @@ from benchmarks import command
 from configs import finetune
 from sdd_jax import models, screen, sharding
 from sdd_jax.errors import InputError
-from sdd_jax.faithfulness import SCHEMES
+from sdd_jax.faithfulness import ORDERS, grid
+from sdd_jax.faithfulness.study import study
 from sdd_jax.models import inference
 from sdd_jax.models.classifier import variables, with_variables
+from sdd_jax.models.functional import join_model, split_model
 from sdd_jax.models.ir_resnet import ARCHITECTURES
-from sdd_jax.runs import evaluate, train, whole_split
+from sdd_jax.runs import train, whole_split
 from sdd_jax.saliency import bind_methods
 from sdd_jax.training.optimizer import make_optimizer
 from sdd_jax.training.step import init_state
@@ -148,17 +150,24 @@ def lowered_eval(
         with_variables(description, arrays), dtype=options.dtype, platform="tpu"
     )
     methods = bind_methods(config["eval"]["methods"], config["saliency"])
-    one_batch, arrays = evaluate.batch_program(model, methods, config["eval"])
+    choices = config["eval"]
+    wanted = grid(choices["fills"], (choices["fraction"],))
+    graphdef, arrays = split_model(model)
+
+    def one_batch(arrays: Any, data: Any, places: Any) -> tuple[Any, Any]:
+        images, labels = data
+        model, batch = join_model(graphdef, arrays), Batch(images, labels, places, None)
+        out = study(model, batch, methods=methods, wanted=wanted, seed=choices["seed"])
+        return (labels, out["intact"], out["perturbed"]), ()
+
     length = -(-options.images // batch_size)
     batches = batch_shapes(length, batch_size)
     count = shapes(jax.ShapeDtypeStruct((), jnp.int32), mesh)
     with jax.set_mesh(mesh):
-        program: Any = whole_split.split_program(
-            one_batch, batch_size=batch_size, length=length
-        )
+        program: Any = whole_split.loop(one_batch, batch_size=batch_size)
         return program.lower(
             shapes(arrays, mesh),
-            *shapes((batches.images, batches.labels), mesh, None, "data"),
+            shapes((batches.images, batches.labels), mesh, None, "data"),
             *(count, count),
         )
 
@@ -194,7 +203,7 @@ def figures(
     times, passes, num_images, num_batches = 1.0, 1, batch_size, 1
     if name == "eval":
         choices = config["eval"]
-        masked = len(choices["methods"]) * len(choices["fills"]) * len(SCHEMES)
+        masked = len(choices["methods"]) * len(choices["fills"]) * len(ORDERS)
         times, passes = (1 + masked) / 2, PASSES[options.dtype]
         num_images, num_batches = options.images, -(-options.images // batch_size)
     flops, num_bytes = times * cost["flops"], times * cost["bytes accessed"]

@@ -1,6 +1,7 @@
 """Every formulation of a 3x3 convolution that was tried for the CPU, beside the dots.
 
     python -m benchmarks.convolutions [--images=8] [--dtype=float32] [--repeats=10]
+        [--sizes=56,28,14,7]
 
 The shapes are those of the four stages of IR-101, each of 231 MFLOP an image. Figures
 are GFLOP/s of the direct sum's operations, the best of the repeats, in turns; "tiles"
@@ -36,7 +37,7 @@ from benchmarks import command
 from sdd_jax import screen
 from sdd_jax.models import convolution
 
-STAGES = ((56, 64), (28, 128), (14, 256), (7, 512))  # size, channels
+CHANNELS = {56: 64, 28: 128, 14: 256, 7: 512}  # of the maps of each size
 
 # F(4x4, 3x3), Lavin and Gray, "Fast Algorithms for Convolutional Neural Networks",
 # CVPR 2016, section 4.2.
@@ -221,8 +222,18 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--images", type=command.at_least(1), default=8)
     parser.add_argument("--dtype", choices=("float32", "bfloat16"), default="float32")
     parser.add_argument("--repeats", type=command.at_least(1), default=10)
+    parser.add_argument("--sizes", type=_sizes, default=list(CHANNELS))
     options = parser.parse_args(arguments)
     return command.run(lambda: _run(options))
+
+
+def _sizes(text: str) -> list[int]:
+    """Read an option of map sizes with commas between."""
+    sizes = command.numbers(1)(text)
+    if not set(sizes) <= set(CHANNELS):
+        known = ", ".join(map(str, CHANNELS))
+        raise argparse.ArgumentTypeError(f"found {text!r}, expected some of {known}")
+    return sizes
 
 
 def _run(options: argparse.Namespace) -> None:
@@ -230,7 +241,8 @@ def _run(options: argparse.Namespace) -> None:
     dtype = jnp.dtype(options.dtype)
     rates: dict[str, list[float]] = {name: [] for name in (*FORMS, "product")}
     errors = dict.fromkeys(FORMS, 0.0)
-    for size, channels in STAGES:
+    for size in options.sizes:
+        channels = CHANNELS[size]
         maps = rng.normal(0, 1, (options.images, size, size, channels))
         kernel = rng.normal(0, (9 * channels) ** -0.5, (3, 3, channels, channels))
         x = jnp.asarray(maps, jnp.float32)
@@ -255,7 +267,11 @@ def _run(options: argparse.Namespace) -> None:
         for name, value in seconds.items():
             rates[name].append(flops / value / 1e9)
     shown = Table(title=f"GFLOP/s, {options.dtype}, {options.images} images")
-    for heading in ("", *(f"{s}x{s}x{c}" for s, c in STAGES), "largest error"):
+    for heading in (
+        "",
+        *(f"{s}x{s}x{CHANNELS[s]}" for s in options.sizes),
+        "largest error",
+    ):
         shown.add_column(heading, justify="right" if heading else "left")
     for name, values in rates.items():
         error = f"{errors[name]:.1e}" if name in errors else ""

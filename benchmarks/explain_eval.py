@@ -9,7 +9,8 @@ it is the program of `--mode=eval`, launched once; compiling is not in the time.
 sides have the same weights. dlib's network, `--arch=dlib`, is compared with PyTorch by
 hand only. Last comes one JSON line.
 
-    flops_ratio     XLA's count for the job over that of five forward passes
+    flops_ratio     XLA's count for the job over that of five forward passes; to count
+                    them is to compile twice; null with --no-flops_ratio
     launches, compilations: of the first run
     peak_memory_mb  of this process before PyTorch is loaded, with JAX and the compiler
 """
@@ -33,18 +34,18 @@ from rich.table import Table
 from benchmarks import command, drawn
 from benchmarks.counting import compilations, launches
 from sdd_jax import screen
-from sdd_jax.faithfulness import SCHEMES, metrics
+from sdd_jax.faithfulness import ORDERS, grid, measured
+from sdd_jax.faithfulness.study import study
 from sdd_jax.models import FaceClassifier, inference
 from sdd_jax.models.functional import join_model, split_model
 from sdd_jax.models.inference import parts
 from sdd_jax.models.ir_resnet import ARCHITECTURES
-from sdd_jax.runs import evaluate
-from sdd_jax.runs.whole_split import batches_a_chunk, run_program, split_program
+from sdd_jax.runs.split_outcomes import Programs, split_outcomes
 from sdd_jax.saliency import bind_methods
 from sdd_jax.types import Batch, ImageSet
 
 METHODS = ("sdd", "random_map")
-OPTIONS = {"fills": ("black",), "fraction": 0.2, "seed": 0}
+WANTED = grid(("black",), (0.2,))
 BASELINES = ("none", "by_hand", "all")
 
 
@@ -53,31 +54,30 @@ class Job:
 
     def __init__(self, model: FaceClassifier, image_set: ImageSet, batch_size: int):
         """Prepare the program; nothing is computed."""
-        methods = bind_methods(METHODS, {})
-        self.one_batch, self.arrays = evaluate.batch_program(model, methods, OPTIONS)
-        self.image_set, self.batch_size = image_set, batch_size
-        self.length = batches_a_chunk(image_set, batch_size)
-        self.program = split_program(
-            self.one_batch, batch_size=batch_size, length=self.length
+        self.image_set = image_set
+        self.programs = Programs(
+            model,
+            methods=bind_methods(METHODS, {}),
+            wanted=WANTED,
+            seed=0,
+            batch_size=batch_size,
         )
 
     def __call__(self) -> dict[str, Any]:
         """Return the mean effects in the form of `torch_by_hand`."""
-        sums, _ = run_program(
-            self.program,
-            self.arrays,
-            self.image_set,
-            batch_size=self.batch_size,
-            length=self.length,
-        )
-        total = metrics.total(sums["all"])
+        rows = split_outcomes(self.programs, self.image_set)
+        names = ("confidence_drop", "prediction_change")
+        values = {
+            (name, each.order): measured(
+                name, each, rows.intact, rows.perturbed, WANTED
+            )
+            for name in names
+            for each in WANTED
+        }
         return {
             method: {
-                scheme: {
-                    metric: float(total[metric][m, 0, s] / total["num_images"])
-                    for metric in ("confidence_drop", "prediction_change")
-                }
-                for s, scheme in enumerate(SCHEMES)
+                order: {name: float(values[name, order][m].mean()) for name in names}
+                for order in ORDERS
             }
             for m, method in enumerate(METHODS)
         }
@@ -85,7 +85,7 @@ class Job:
 
 def num_passes(methods: tuple[str, ...]) -> int:
     """Return how often every picture goes through the network: clean, and masked."""
-    return 1 + len(methods) * len(SCHEMES)
+    return 1 + len(methods) * len(WANTED)
 
 
 def flops_ratio(
@@ -96,7 +96,6 @@ def flops_ratio(
     XLA counts the body of a loop once, so loops are written out for the count.
     """
     bound = bind_methods(methods, {})
-    one_batch, arrays = evaluate.batch_program(model, bound, OPTIONS)
     size = model.spec.size
     batch = jax.eval_shape(
         lambda: Batch(
@@ -106,7 +105,12 @@ def flops_ratio(
             jnp.zeros(batch_size, bool),
         )
     )
-    graphdef, _ = split_model(model)
+    graphdef, arrays = split_model(model)
+
+    def one_batch(arrays: Any, batch: Batch) -> Any:
+        model = join_model(graphdef, arrays)
+        out = study(model, batch, methods=bound, wanted=WANTED, seed=0)
+        return out["intact"], out["perturbed"]
 
     def forward(arrays: Any, images: Any) -> Any:
         model = join_model(graphdef, arrays)
@@ -141,6 +145,8 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--identities", type=command.at_least(5), default=530)
     parser.add_argument("--repeats", type=command.at_least(1), default=3)
     parser.add_argument("--baseline", choices=BASELINES, default="all")
+    yes_or_no = argparse.BooleanOptionalAction
+    parser.add_argument("--flops_ratio", action=yes_or_no, default=True)
     options = parser.parse_args(arguments)
     return command.run(lambda: _run(options))
 
@@ -185,7 +191,7 @@ def _run(options: argparse.Namespace) -> None:
         "launches": len(launched),
         "compilations": len(compiled),
         "compile_seconds": sum(compiled),
-        "flops_ratio": flops_ratio(model, 4),
+        "flops_ratio": flops_ratio(model, 4) if options.flops_ratio else None,
         "peak_memory_mb": peak,
         "effects": effects,
     }

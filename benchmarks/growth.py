@@ -2,7 +2,7 @@
 
     python -m benchmarks.growth [--arch=ir_tiny] [--dtype=float32]
         [--images=64,256,1024,4096] [--identities=530,10000,100000,1000000]
-        [--plot=docs/growth.png]
+        [--batch_size=32] [--plot=docs/growth.png]
 
 Every point is a process of its own: `explain_eval` without a baseline for the numbers
 of pictures, `identities` for those of identities. A small network shows what grows:
@@ -54,8 +54,8 @@ def result_of(name: str, *options: str) -> Any:
 def with_images(num_images: int, *network: str) -> dict[str, float]:
     """Return one point: seconds, memory, and how often it was launched."""
     result = result_of(
-        *("explain_eval", "--baseline=none", "--repeats=1", f"--images={num_images}"),
-        *network,
+        *("explain_eval", "--baseline=none", "--repeats=1", "--no-flops_ratio"),
+        *(f"--images={num_images}", *network),
     )
     return {
         "images": num_images,
@@ -95,6 +95,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument(
         "--identities", type=command.numbers(2), default="530,10000,100000,1000000"
     )
+    parser.add_argument("--batch_size", type=command.at_least(1), default=32)
     parser.add_argument("--plot", default="docs/growth.png")
     options = parser.parse_args(arguments)
     return command.run(lambda: _run(options))
@@ -109,10 +110,17 @@ def _run(options: argparse.Namespace) -> None:
             f"that ends in .png, .svg or .pdf"
         )
     plot.parent.mkdir(parents=True, exist_ok=True)
-    network = (f"--arch={options.arch}", f"--dtype={options.dtype}")
+    size = options.batch_size
+    network = (
+        f"--arch={options.arch}",
+        f"--dtype={options.dtype}",
+        f"--batch_size={size}",
+    )
     images = [with_images(n, *network) for n in options.images]
     identities = ",".join(map(str, options.identities))
-    rows = result_of("identities", *network, f"--identities={identities}")
+    rows = result_of(
+        "identities", *network, f"--images={size}", f"--identities={identities}"
+    )
     draw(images, rows, plot)
     for title, points in (("pictures", images), ("identities", rows)):
         shown = Table(title=f"{options.arch}, {options.dtype}: {title}")

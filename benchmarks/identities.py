@@ -30,6 +30,7 @@ from rich.table import Table
 from benchmarks import command
 from sdd_jax import models, screen
 from sdd_jax.errors import InputError
+from sdd_jax.faithfulness import grid
 from sdd_jax.faithfulness.study import study
 from sdd_jax.models import inference
 from sdd_jax.models.classifier import with_variables
@@ -101,8 +102,7 @@ def measure(
             model,
             batch,
             methods=bind_methods(("sdd", "cam"), {}),
-            fills=("black", "mean"),
-            fraction=0.2,
+            wanted=grid(("black", "mean"), (0.2,)),
             seed=0,
         )
         if way == "naive":

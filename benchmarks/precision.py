@@ -27,7 +27,8 @@ import configs
 from benchmarks import command
 from sdd_jax import checkpoints, screen
 from sdd_jax.errors import InputError
-from sdd_jax.faithfulness import SCHEMES
+from sdd_jax.faithfulness import ORDERS, Outcome, grid
+from sdd_jax.faithfulness import measured as metric_of
 from sdd_jax.faithfulness.study import study
 from sdd_jax.files import expanded
 from sdd_jax.images import pipeline
@@ -46,26 +47,35 @@ def measured(
     model, _ = setup.load_model(folder, image_set.names, dtype)
     graphdef, arrays = split_model(model)
     options = config["eval"]
+    wanted = grid(options["fills"], (options["fraction"],))
 
     def one_batch(arrays: Any, batch: Batch) -> dict[str, Any]:
         out = study(
             join_model(graphdef, arrays),
             batch,
             methods=bind_methods(("sdd",), config["saliency"]),
-            fills=options["fills"],
-            fraction=options["fraction"],
+            wanted=wanted,
             seed=options["seed"],
         )
-        effects = {
-            name: out["effects"][name][0].transpose(2, 0, 1)
-            for name in ("confidence_drop", "prediction_change")
+        return {
+            "salient": out["ranks"][0] == 0,
+            "prediction": out["intact"].decision,
+            "confidence": out["intact"].confidence,
+            "masked": jax.tree.map(lambda row: row[0].T, out["perturbed"]),
+            "valid": batch.valid,
         }
-        kept = {"salient": out["salient"]["sdd"], "prediction": out["prediction"]}
-        return effects | kept | {"valid": batch.valid}
 
     rows = over_split(one_batch, arrays, image_set, batch_size=options["batch_size"])
-    rows = {name: row.reshape(-1, *row.shape[2:]) for name, row in rows.items()}
-    return {name: row[rows["valid"]] for name, row in rows.items()}
+    rows = jax.tree.map(lambda row: row.reshape(-1, *row.shape[2:]), rows)
+    valid = rows.pop("valid")
+    rows = jax.tree.map(lambda row: row[valid], rows)
+    intact = Outcome(rows["confidence"], rows["prediction"])
+    masked = Outcome(*(row.T for row in rows.pop("masked")))
+    shape = (len(options["fills"]), len(ORDERS), -1)
+    for name in ("confidence_drop", "prediction_change"):
+        values = [metric_of(name, each, intact, masked, wanted) for each in wanted]
+        rows[name] = np.moveaxis(np.stack(values).reshape(shape), -1, 0)
+    return rows
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -112,7 +122,7 @@ def _run(options: argparse.Namespace) -> None:
     for heading in ("SDD", *by_dtype):
         shown.add_column(heading)
     for f, fill in enumerate(config["eval"]["fills"]):
-        for s, scheme in enumerate(SCHEMES):
+        for s, scheme in enumerate(ORDERS):
             for short, name in names.items():
                 cells = {
                     dtype: float(rows[name][:, f, s].mean())

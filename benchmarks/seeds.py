@@ -17,7 +17,7 @@ from rich.table import Table
 from benchmarks import command
 from configs import orl
 from sdd_jax import screen
-from sdd_jax.faithfulness import METRICS, SCHEMES
+from sdd_jax.faithfulness import METRICS, ORDERS
 from sdd_jax.runs import evaluate, train
 
 _SHOWN = ("confidence_drop", "prediction_change")
@@ -45,7 +45,7 @@ def values_of(result: dict[str, Any]) -> dict[str, Any]:
         method: {
             fill: {
                 scheme: {metric: cells[scheme][metric]["value"] for metric in METRICS}
-                for scheme in SCHEMES
+                for scheme in ORDERS
             }
             for fill, cells in fills.items()
         }

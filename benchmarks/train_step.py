@@ -26,16 +26,17 @@ from benchmarks import command
 from sdd_jax.errors import InputError
 from sdd_jax.screen import console, say
 
-VARIANTS = {
-    f"{side}, {what}": {"side": side, "parts": parts, "remat": remat}
-    for what, parts, remat in (
-        ("all parameters", "all", False),
-        ("all parameters, remat", "all", True),
-        ("head only", "head", False),
-    )
-    for side in ("JAX", "PyTorch")
-}
 SIDES = ("JAX", "PyTorch")
+TRAINED = {
+    "all parameters": {"parts": "all", "remat": False},
+    "all parameters, remat": {"parts": "all", "remat": True},
+    "head only": {"parts": "head", "remat": False},
+}
+VARIANTS = {
+    f"{side}, {what}": {"side": side, **variant}
+    for what, variant in TRAINED.items()
+    for side in SIDES
+}
 
 
 class Worker:
@@ -83,7 +84,7 @@ class Worker:
 
 def measure(options: argparse.Namespace) -> dict[str, Any]:
     """Return each variant's figures by its name."""
-    names = [name for name in VARIANTS if name.split(",")[0] in options.sides]
+    names = [f"{side}, {what}" for what in options.trained for side in options.sides]
     with tempfile.TemporaryDirectory() as folder:
         workers: dict[str, Worker] = {}
         files = Path(folder)
@@ -130,6 +131,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--dtype", choices=("float32", "bfloat16"), default="float32")
     parser.add_argument("--batch_size", type=command.at_least(1), default=8)
     parser.add_argument("--sides", nargs="+", choices=SIDES, default=list(SIDES))
+    parser.add_argument("--trained", nargs="+", choices=TRAINED, default=list(TRAINED))
     options = parser.parse_args(arguments)
     return command.run(lambda: _run(options))
 

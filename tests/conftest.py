@@ -14,12 +14,16 @@ from flax import nnx
 
 # Then one process can show that eight devices compute what one does.
 jax.config.update("jax_num_cpu_devices", 8)
+# Most of the time goes into compiling: LLVM does half of it, for code that runs once.
+# The programs, and what XLA makes of them, are the same.
+jax.config.update("jax_disable_most_optimizations", True)
 
 
 @pytest.fixture(scope="session")
 def environment(tmp_path_factory):
     """Return an environment in which what one process compiled serves the next."""
     return os.environ | {
+        "JAX_DISABLE_MOST_OPTIMIZATIONS": "1",
         "JAX_COMPILATION_CACHE_DIR": str(tmp_path_factory.mktemp("compiled")),
         "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
         "XLA_FLAGS": "",
@@ -33,6 +37,17 @@ def compiled_once(tmp_path_factory):
     jax.config.update("jax_compilation_cache_dir", str(tmp_path_factory.mktemp("jax")))
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.2)
     jax.config.update("jax_persistent_cache_min_entry_size_bytes", 0)
+
+
+@pytest.fixture(scope="session")
+def trained(tmp_path_factory):
+    """Return a workdir in which smoke's config was trained; tests only read it."""
+    from configs import smoke
+    from sdd_jax.runs import train
+
+    folder = tmp_path_factory.mktemp("trained")
+    train.run(smoke.get_config().to_dict(), folder)
+    return folder
 
 
 @pytest.fixture(autouse=True)

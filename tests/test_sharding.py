@@ -8,6 +8,7 @@ from jax.sharding import AxisType
 
 from sdd_jax import sharding
 from sdd_jax.errors import InputError
+from sdd_jax.faithfulness import grid
 from sdd_jax.faithfulness.study import study
 from sdd_jax.models.functional import join_model, split_model
 from sdd_jax.saliency import METHODS, bind_methods
@@ -109,14 +110,13 @@ def test_eight_devices_compute_what_one_does(classifier, images):
                 join_model(graphdef, arrays),
                 batch,
                 methods=bind_methods(tuple(METHODS), {}),
-                fills=("black", "mean"),
-                fraction=0.2,
+                wanted=grid(("black", "mean"), (0.2,)),
                 seed=0,
             )
 
         with jax.set_mesh(sharding.make_mesh(num_devices)):
             out = program(sharding.replicate(arrays), sharding.shard_batch(batch))
-            assert len(out["maps"]["sdd"].devices()) == num_devices
+            assert len(out["explanations"]["sdd"].saliency.devices()) == num_devices
             return out
 
     one, eight = results(1), results(8)

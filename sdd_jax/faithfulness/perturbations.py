@@ -95,7 +95,8 @@ def perturbed_outcomes(
         InputError: a fill or an order is not known, a target is below 0, or targets or
             ranks are not one for each image.
     """
-    names, orders = (tuple(dict.fromkeys(each[i] for each in wanted)) for i in (1, 0))
+    names = tuple(dict.fromkeys(each.fill for each in wanted))
+    orders = tuple(dict.fromkeys(each.order for each in wanted))
     checks.require_names(names, FILLS, "fill")
     checks.require_names(orders, dict.fromkeys(ORDERS), "order")
     targets = checks.classes(targets, None, "targets", (len(images),))

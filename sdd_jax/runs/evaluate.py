@@ -17,7 +17,7 @@ from sdd_jax.faithfulness.summary import summarise
 from sdd_jax.models import inference
 from sdd_jax.reports import table
 from sdd_jax.runs import pictures, settings, setup, store, workdir
-from sdd_jax.runs.split_outcomes import SplitOutcomes, split_outcomes
+from sdd_jax.runs.split_outcomes import Programs, SplitOutcomes, split_outcomes
 from sdd_jax.saliency import bind_methods
 from sdd_jax.types import ImageSet
 
@@ -46,17 +46,19 @@ def run(config: Mapping[str, Any], folder: Path) -> dict[str, Any]:
         f"{options['split']} images"
     )
     results = folder / "results" / provenance["checkpoint_sha256"][:16]
-    rows = split_outcomes(
+    programs = Programs(
         model,
-        image_set,
         methods=methods,
         wanted=wanted,
         seed=options["seed"],
         batch_size=options["batch_size"],
+    )
+    rows = split_outcomes(
+        programs,
+        image_set,
         results=results,
         facts={
-            "compute_dtype": provenance["compute_dtype"],
-            "checkpoint_sha256": provenance["checkpoint_sha256"],
+            name: provenance[name] for name in ("compute_dtype", "checkpoint_sha256")
         },
         options=config["saliency"],
     )

@@ -36,14 +36,55 @@ class SplitOutcomes(NamedTuple):
     details: dict[str, dict[str, Any]]  # by method, [images, ...]
 
 
+class Programs:
+    """The compiled programs of a model and its methods, to be launched over splits."""
+
+    def __init__(
+        self,
+        model: FaceClassifier,
+        *,
+        methods: Methods,
+        wanted: tuple[Perturbation, ...],
+        seed: int,
+        batch_size: int,
+    ):
+        """Prepare them; each is compiled when it is first launched.
+
+        Args:
+            model: the classifier.
+            methods: from `bind_methods`.
+            wanted: the perturbations.
+            seed: of random maps, of ties and of fills that draw.
+            batch_size: images a batch, over all devices.
+        """
+        graphdef, self.arrays = split_model(model)
+        self.methods, self.batch_size = methods, batch_size
+        self.options = {"wanted": wanted, "seed": seed, "batch_size": batch_size}
+
+        @functools.cache
+        def explain(names: tuple[str, ...]) -> Callable[..., Any]:
+            chosen = {name: methods[name] for name in names}
+            return explain_program(graphdef, methods=chosen, **self.options)
+
+        self.explain = explain
+        self.test = test_program(graphdef, **self.options)
+
+    def __call__(
+        self, chunk: Chunk, names: tuple[str, ...]
+    ) -> Iterator[tuple[str, Row]]:
+        """Yield each named method's part of a chunk as soon as it is there."""
+        data = chunk.images, chunk.labels
+        rows, kept = launch(self.explain(names), self.arrays, data, chunk)
+        for name in names:
+            data = chunk.images, kept["intact"], kept["ranks"][name]
+            perturbed, _ = launch(self.test, self.arrays, data, chunk)
+            yield name, _flat(rows, name, perturbed, chunk)
+
+
 def split_outcomes(
-    model: FaceClassifier,
+    programs: Programs,
     image_set: ImageSet,
     *,
-    methods: Methods,
-    wanted: tuple[Perturbation, ...],
-    seed: int,
-    batch_size: int,
     results: Path | None = None,
     facts: Any = None,
     options: Mapping[str, Any] | None = None,
@@ -51,39 +92,17 @@ def split_outcomes(
     """Return what every image of a split gives under every method's perturbations.
 
     Args:
-        model: the classifier.
+        programs: of the model and the methods.
         image_set: the split.
-        methods: from `bind_methods`.
-        wanted: the perturbations.
-        seed: of random maps, of ties and of fills that draw.
-        batch_size: images a batch, over all devices.
         results: a folder for finished results; what is there is not computed again.
         facts: what results depend on and this function cannot know, such as the
             checkpoint's hash; as JSON.
         options: each method's options, by its name; as JSON.
     """
-    graphdef, arrays = split_model(model)
-    study = {"wanted": wanted, "seed": seed, "batch_size": batch_size}
-
-    @functools.cache
-    def explain(names: tuple[str, ...]) -> Callable[..., Any]:
-        chosen = {name: methods[name] for name in names}
-        return explain_program(graphdef, methods=chosen, **study)
-
-    test = test_program(graphdef, **study)
-
-    def computed(chunk: Chunk, names: tuple[str, ...]) -> Iterator[tuple[str, Row]]:
-        """Yield each method's part of a chunk as soon as it is there."""
-        data = chunk.images, chunk.labels
-        rows, kept = launch(explain(names), arrays, data, chunk)
-        for name in names:
-            data = chunk.images, kept["intact"], kept["ranks"][name]
-            perturbed, _ = launch(test, arrays, data, chunk)
-            yield name, _flat(rows, name, perturbed, chunk)
 
     def key_of(chunk: Chunk, name: str) -> dict[str, Any]:
         return {
-            **study,
+            **programs.options,
             "method": name,
             "options": (options or {}).get(name),
             "images": [chunk.first, chunk.num_images, chunk.sha256],
@@ -93,17 +112,21 @@ def split_outcomes(
             "code": workdir.code_sha256(),
         }
 
-    parts: dict[str, list[Row]] = {name: [] for name in methods}
-    length = batches_a_chunk(image_set, batch_size, num_masks=len(methods))
-    for chunk in chunks(image_set, batch_size=batch_size, length=length):
-        rows: dict[str, Row | None] = dict.fromkeys(methods)
+    parts: dict[str, list[Row]] = {name: [] for name in programs.methods}
+    size = programs.batch_size
+    length = batches_a_chunk(image_set, size, num_masks=len(programs.methods))
+    for chunk in chunks(image_set, batch_size=size, length=length):
+        rows: dict[str, Row | None] = dict.fromkeys(programs.methods)
         if results:
-            rows = {name: store.load(results, key_of(chunk, name)) for name in methods}
+            rows = {
+                name: store.load(results, key_of(chunk, name))
+                for name in programs.methods
+            }
         finished = [name for name, row in rows.items() if row]
         if finished:
             screen.say(f"finished before: {', '.join(finished)}")
-        missing = tuple(name for name in methods if name not in finished)
-        for name, row in computed(chunk, missing) if missing else ():
+        missing = tuple(name for name in programs.methods if name not in finished)
+        for name, row in programs(chunk, missing) if missing else ():
             rows[name] = row
             if results:
                 store.save(results, key_of(chunk, name), row)

@@ -127,7 +127,8 @@ def over_split(
     """
 
     def one(arrays: Any, data: Any, places: Any) -> tuple[Any, Any]:
-        batch = Batch(*data, places, places < len(image_set))
+        images, labels = data
+        batch = Batch(images, labels, places, places < len(image_set))
         return one_batch(arrays, batch), ()
 
     length = batches_a_chunk(image_set, batch_size, chunk_bytes)

@@ -11,7 +11,7 @@ import pytest
 
 from benchmarks import command, seeds, train_step
 from sdd_jax.errors import InputError
-from sdd_jax.faithfulness import METRICS, SCHEMES
+from sdd_jax.faithfulness import METRICS, ORDERS
 
 FOLDER = Path(__file__).parents[2] / "benchmarks"
 COMMANDS = sorted(
@@ -152,12 +152,14 @@ def _refuse(path, **options):
         ("identities", "--identities=1e6", "found '1e6', expected a whole number"),
         ("identities", "--arch=ir_999", "invalid choice: 'ir_999'"),
         ("convolutions", "--images=x", "found 'x', expected a whole number"),
+        ("convolutions", "--sizes=7,8", "found '7,8', expected some of 56, 28, 14, 7"),
         ("input_pipeline", "--threads=0", "'0', expected a whole number, at least 1"),
         ("input_pipeline", "--images=0", "'0', expected a whole number, at least 1"),
         ("input_pipeline", "--needed=nan", "found 'nan', expected a whole number"),
         ("precision", "--images=0", "'0', expected a whole number, at least 1"),
         ("seeds", "--seeds=-1", "expected a whole number, at least 0"),
         ("torch_baseline", "--batch_size=0", "expected a whole number, at least 1"),
+        ("train_step", "--trained=all", "invalid choice: 'all'"),
         ("train_step", "--sides=Jax", "invalid choice: 'Jax'"),
         ("aot_tpu", "--batch_size=0", "expected a whole number, at least 1"),
     ],
@@ -185,7 +187,7 @@ def test_seeds_prints_the_means_of_what_each_seed_gave(capsys, monkeypatch, tmp_
         assert config["eval"]["seed"] == seed and config["train"]["parts"] == "head"
         ran.append((workdir, seed))
         cell = {name: {"value": 10.0 * seed, "low": 0.0} for name in METRICS}
-        methods = {"sdd": {"black": dict.fromkeys(SCHEMES, cell)}}
+        methods = {"sdd": {"black": dict.fromkeys(ORDERS, cell)}}
         return {"accuracy": {"value": 90.0 + seed, "low": 0.0}, "methods": methods}
 
     trained = []
@@ -198,6 +200,6 @@ def test_seeds_prints_the_means_of_what_each_seed_gave(capsys, monkeypatch, tmp_
     lines = capsys.readouterr().out.splitlines()
     mean = json.loads(lines[-1])
     assert mean["accuracy"] == 92.5
-    for scheme in SCHEMES:
+    for scheme in ORDERS:
         assert mean["methods"]["sdd"]["black"][scheme] == dict.fromkeys(METRICS, 25.0)
     assert [line for line in lines if "10.0 / 10.0" in line and "25.0 / 25.0" in line]

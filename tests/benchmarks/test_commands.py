@@ -1,19 +1,20 @@
 """Each benchmark runs, and its last line says what it measured."""
 
+import json
+
 import pytest
 
-from benchmarks import drawn, explain_eval
-from configs import smoke
+from benchmarks import convolutions, explain_eval, identities, precision
 from sdd_jax.models import inference
-from sdd_jax.runs import train
 
 
 def test_explain_eval(result_of):
     result = result_of(
-        *("explain_eval", "--arch=ir_tiny", "--images=9", "--batch_size=4"),
-        *("--repeats=1", "--baseline=none", "--identities=7", "--dtype=bfloat16"),
+        *("explain_eval", "--arch=ir_tiny", "--images=3", "--batch_size=2"),
+        *("--repeats=1", "--baseline=none", "--dtype=bfloat16"),
     )
-    assert result["launches"] == result["compilations"] == 1
+    # The explanations, and the masked images of each of two methods.
+    assert (result["launches"], result["compilations"]) == (3, 2)
     # Tiled convolutions save arithmetic: the same maps are 2.02 % of the passes. Some
     # versions of XLA count bfloat16's conversions among the passes, and say less.
     assert 1 < result["flops_ratio"] <= 1.021
@@ -23,7 +24,7 @@ def test_explain_eval(result_of):
 
 
 def test_every_method_adds_its_masked_passes_and_nothing_else():
-    trained = drawn.classifier("ir_tiny", "float32", 7)
+    trained = identities.random_model("ir_tiny", "float32", 7)
     # In the form with more arithmetic: a small network's is no match for its maps.
     model = inference.folded(trained, platform="gpu")
     for methods in (("sdd",), ("sdd", "cam", "random_map", "random_pixels", "centre")):
@@ -33,14 +34,17 @@ def test_every_method_adds_its_masked_passes_and_nothing_else():
 @pytest.mark.slow
 def test_growth_runs_identities_in_both_ways(result_of, tmp_path):
     plot = tmp_path / "growth.png"
+    # Its pictures are the program that `test_explain_eval` has had compiled.
     result = result_of(
-        *("growth", "--images=3", "--identities=10,20000", f"--plot={plot}"),
+        *("growth", "--images=3", "--batch_size=2", "--identities=20000"),
+        *("--dtype=bfloat16", f"--plot={plot}"),
     )
     assert [point["images"] for point in result["images"]] == [3]
-    assert [point["launches"] for point in result["images"]] == [1]
+    assert [point["launches"] for point in result["images"]] == [3]
     rows = result["identities"]
+    # More than one block of identities.
     assert [(row["identities"], row["way"]) for row in rows] == [
-        *((10, "blocked"), (10, "naive"), (20_000, "blocked"), (20_000, "naive")),
+        *((20_000, "blocked"), (20_000, "naive")),
     ]
     for row in rows:
         assert row["ms_per_image"] > 0
@@ -49,9 +53,9 @@ def test_growth_runs_identities_in_both_ways(result_of, tmp_path):
 
 
 @pytest.mark.slow
-def test_precision(result_of, tmp_path):
-    train.run(smoke.get_config().to_dict(), tmp_path)
-    result = result_of("precision", f"--workdir={tmp_path}", "--config=smoke")
+def test_precision(trained, capsys):
+    assert precision.main([f"--workdir={trained}", "--config=smoke"]) == 0
+    result = json.loads(capsys.readouterr().out.splitlines()[-1])
     assert result["images"] == 12
     assert 0.5 < result["smallest"] <= result["overlap"] < 1
     values = result["black deletion drop"]
@@ -60,8 +64,11 @@ def test_precision(result_of, tmp_path):
 
 
 def test_convolutions(result_of):
-    result = result_of("convolutions", "--images=1", "--repeats=1")
-    assert len(result["gflops"]) == len(result["errors"]) + 1
+    # The smallest maps end within a tile, of either size.
+    options = "--images=2", "--repeats=1", "--sizes=7"
+    result = result_of("convolutions", *options)
+    assert set(result["errors"]) == set(convolutions.FORMS)
+    assert set(result["gflops"]) == {*convolutions.FORMS, "product"}
     for name, error in result["errors"].items():
         assert error < (2e-5 if name == "large tiles" else 2e-6)
 
@@ -70,11 +77,13 @@ def test_train_step_without_pytorch(result_of):
     result = result_of(
         *("train_step", "--arch=ir_tiny", "--images=2", "--batch_size=2"),
         *("--sides", "JAX", "--dtype=bfloat16"),
+        *("--trained", "all parameters, remat", "head only"),
     )
-    assert set(result["variants"]) == {
-        f"JAX, {what}"
-        for what in ("all parameters", "all parameters, remat", "head only")
-    }
+    variants = result["variants"]
+    assert set(variants) == {"JAX, all parameters, remat", "JAX, head only"}
+    for name, figures in variants.items():
+        assert figures["images_per_second"] > 0
+        assert (figures["features_seconds"] is not None) == ("head only" in name)
 
 
 def test_input_pipeline(result_of):

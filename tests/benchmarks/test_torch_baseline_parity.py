@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from benchmarks import drawn
-from sdd_jax.faithfulness import most_salient
+from sdd_jax.faithfulness import grid, measured, most_salient
 from sdd_jax.faithfulness.study import study
 from sdd_jax.models.ir_resnet import ARCHITECTURES
 from sdd_jax.saliency import bind_methods
@@ -14,6 +14,7 @@ torch = pytest.importorskip("torch", reason="the baseline needs the extra [parit
 
 from benchmarks import grad_cam_baseline, torch_by_hand, torch_network  # noqa: E402
 
+WANTED = grid(("black",), (0.2,))
 NUM_CLASSES, NUM_IMAGES = 20, 6
 
 
@@ -51,8 +52,7 @@ def ours(model, images):
             model,
             batch,
             methods=methods,
-            fills=("black",),
-            fraction=0.2,
+            wanted=WANTED,
             seed=0,
         )
 
@@ -100,8 +100,10 @@ def test_its_sdd_masks_are_this_projects_up_to_ties(folded, images, ours):
         maps = folded.feature_maps(x)
         saliency = torch_by_hand.sdd(folded, maps, folded.logits(maps), drawn.SIZE)
         salient = torch_by_hand.most_salient(saliency, 0.2)
-    np.testing.assert_allclose(saliency, ours["maps"]["sdd"], atol=1e-4)
-    expected = ours["salient"]["sdd"]
+    np.testing.assert_allclose(
+        saliency, ours["explanations"]["sdd"].saliency, atol=1e-4
+    )
+    expected = ours["ranks"][0] == 0
     assert (salient.sum((1, 2)).numpy() == expected.sum((1, 2))).all()
     # Rounding decides which pixels are last, where the map is flat.
     assert (salient.numpy() != expected).mean() < 0.005
@@ -113,7 +115,9 @@ def test_its_effects_are_this_projects(folded, images, ours):
     )
     for place, scheme in enumerate(torch_by_hand.SCHEMES):
         for metric, value in found["sdd"][scheme].items():
-            expected = ours["effects"][metric][0, 0, place].mean()
+            each = WANTED[place]
+            values = measured(metric, each, ours["intact"], ours["perturbed"], WANTED)
+            expected = values[0].mean()
             assert abs(value - expected) < 0.5, (scheme, metric)
     assert found["random_map"] != found["sdd"]
 

@@ -21,8 +21,10 @@ def outcomes():
 
 
 def test_metrics_worked_by_hand():
-    intact = Outcome(np.float32([0.5, 0.25, 0.5]), np.array([3, 3, 1]))
-    perturbed = Outcome(np.float32([[0.125, 0.5, 0.5]]), np.array([[3, 0, 1]]))
+    intact = Outcome(np.array([0.5, 0.25, 0.5], np.float32), np.array([3, 3, 1]))
+    perturbed = Outcome(
+        np.array([[0.125, 0.5, 0.5]], np.float32), np.array([[3, 0, 1]])
+    )
     wanted = WANTED[:1]
     expected = {
         "confidence_drop": [75, 0, 0],
@@ -46,7 +48,9 @@ def test_each_metric_says_how_it_is_read():
 
 def test_a_metric_is_of_the_perturbation_it_asks_for(outcomes):
     for place, each in enumerate(WANTED):
-        found = measured("confidence_drop_points", each, *outcomes, WANTED)
+        found = measured(
+            "confidence_drop_points", each, outcomes[0], outcomes[1], WANTED
+        )
         drop = np.float64(outcomes[0].confidence) - outcomes[1].confidence[:, place]
         np.testing.assert_array_equal(found, 100 * drop)
 
@@ -67,7 +71,9 @@ def test_a_figure_is_the_mean_over_its_images_and_its_bootstrap(outcomes):
         for m, method in enumerate(("cam", "sdd", "centre")):
             for each in WANTED:
                 for name in METRICS:
-                    values = measured(name, each, *outcomes, WANTED)[m, chosen]
+                    values = measured(name, each, outcomes[0], outcomes[1], WANTED)[
+                        m, chosen
+                    ]
                     means = bootstrap_means(values[:, None], seed=0, num_resamples=200)
                     found = part["methods"][method][each.fill][each.order][name]
                     expected = estimate(values.mean(), means[:, 0])
@@ -81,7 +87,9 @@ def test_differences_are_sdd_minus_each_other_paired(outcomes):
     assert list(result["difference_to_sdd"]) == ["cam", "centre"]
     for m, method in ((0, "cam"), (2, "centre")):
         for each in WANTED:
-            values = measured("confidence_drop_signed", each, *outcomes, WANTED)
+            values = measured(
+                "confidence_drop_signed", each, outcomes[0], outcomes[1], WANTED
+            )
             values = values[1] - values[m]
             means = bootstrap_means(values[:, None], seed=0, num_resamples=200)
             cell = result["difference_to_sdd"][method][each.fill][each.order]

@@ -9,6 +9,7 @@ from random_numbers import randomised
 
 from sdd_jax import models, sharding
 from sdd_jax.errors import InputError
+from sdd_jax.faithfulness import grid
 from sdd_jax.faithfulness.study import study
 from sdd_jax.models import inference
 from sdd_jax.models.dlib_resnet import DlibResNet, ResidualBlock
@@ -196,8 +197,7 @@ def test_the_clean_pass_is_shared_in_blocks_too(model, images, monkeypatch):
         study,
         folded,
         methods=bind_methods(("sdd", "cam"), {}),
-        fills=("black",),
-        fraction=0.2,
+        wanted=grid(("black",), (0.2,)),
         seed=0,
     )
     products = [

@@ -7,6 +7,7 @@ import pytest
 
 from sdd_jax import models, sharding
 from sdd_jax.errors import InputError
+from sdd_jax.faithfulness import grid
 from sdd_jax.faithfulness.study import study
 from sdd_jax.models.classifier import FaceClassifier
 from sdd_jax.models.functional import join_model, split_model
@@ -150,8 +151,7 @@ def test_a_divided_head_gives_the_same_explanations(wide, images):
                 join_model(graphdef, arrays),
                 batch,
                 methods=bind_methods(("sdd", "cam"), {}),
-                fills=("black",),
-                fraction=0.2,
+                wanted=grid(("black",), (0.2,)),
                 seed=0,
             )
 

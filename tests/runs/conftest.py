@@ -1,4 +1,4 @@
-"""A tiny network trained on drawn faces, once for all tests of the modes."""
+"""Smoke's config as the tests of the modes change it, and copies of its workdir."""
 
 import shutil
 from collections.abc import Callable
@@ -8,7 +8,6 @@ from typing import Any
 import pytest
 
 from configs import smoke
-from sdd_jax.runs import train
 
 
 def _set(config: Any, overrides: dict[str, Any]) -> dict[str, Any]:
@@ -30,14 +29,6 @@ def make_config() -> Callable[[dict[str, Any]], dict[str, Any]]:
 @pytest.fixture(scope="session")
 def config(make_config: Callable) -> dict[str, Any]:
     return make_config({})
-
-
-@pytest.fixture(scope="session")
-def trained(config: dict[str, Any], tmp_path_factory: Any) -> Path:
-    """Return a workdir in which smoke's config was trained; tests only read it."""
-    folder = tmp_path_factory.mktemp("trained")
-    train.run(config, folder)
-    return folder
 
 
 @pytest.fixture

@@ -112,7 +112,7 @@ def test_rivals_scale_and_amplification_of_every_picture_are_kept(rows):
     assert (rows["sdd_amplification"] <= high).all()
 
 
-def test_a_split_is_one_launch_of_one_program_whatever_its_last_batch(
+def test_a_split_is_one_launch_and_one_for_each_method(
     workdir_copy, make_config, caplog
 ):
     # 12 pictures in batches of 7: the second is padded.
@@ -120,8 +120,9 @@ def test_a_split_is_one_launch_of_one_program_whatever_its_last_batch(
     with launches() as launched, jax.log_compiles(), caplog.at_level(logging.WARNING):
         evaluate.run(config, workdir_copy)
     compiled = [r for r in caplog.messages if "Finished XLA compilation of" in r]
-    assert sum("jit(program)" in message for message in compiled) == 1
-    assert launched == ["program"]
+    # One for the explanations; one for masked images, launched once a method.
+    assert sum("jit(program)" in message for message in compiled) == 2
+    assert launched == ["program"] * 3
 
 
 def test_the_batch_size_and_padding_change_nothing(workdir_copy, make_config, rows):

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from sdd_jax.errors import InputError
+from sdd_jax.faithfulness import grid
 from sdd_jax.faithfulness.study import study
 from sdd_jax.saliency import DEFAULT_METHODS, METHODS, bind_methods, clean_pass
 from sdd_jax.saliency.class_maps import upsample
@@ -157,16 +158,15 @@ def test_a_method_that_is_added_is_studied_like_the_others(
             study,
             classifier,
             methods=bind_methods(("energy", "cam"), options),
-            fills=("black",),
-            fraction=0.2,
+            wanted=grid(("black",), (0.2,)),
             seed=0,
         )
     )(batch)
     feature_maps = classifier.feature_maps(images)
     np.testing.assert_allclose(
-        result["details"]["energy"]["total"],
+        result["explanations"]["energy"].details["total"],
         (feature_maps**4).sum((1, 2, 3)),
         rtol=1e-5,
     )
-    assert result["masked_confidence"].shape == (2, 1, 2, 8)
-    assert (result["salient"]["energy"].sum((1, 2)) == 58).all()
+    assert result["perturbed"].confidence.shape == (2, 2, 8)
+    assert ((result["ranks"][0] == 0).sum((1, 2)) == 58).all()
