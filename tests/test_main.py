@@ -7,6 +7,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import jax
@@ -131,11 +132,15 @@ def test_killed_twice_in_training_and_once_in_eval_changes_no_bit(
         np.testing.assert_array_equal, final_arrays(tmp_path), final_arrays(workdir)
     )
     process = start(*command, "--mode=eval")
-    wait_for(process, "evaluating")
+    while not list(tmp_path.glob("results/*/*.npz")):  # the first method's
+        assert process.poll() is None
+        time.sleep(0.02)
     process.kill()
     process.wait()
     assert not (tmp_path / "eval").exists()
-    assert main(*command, "--mode=eval").returncode == 0
+    done = main(*command, "--mode=eval")
+    assert done.returncode == 0
+    assert "finished before: sdd" in done.stdout
     results = [
         json.loads((folder / "eval" / "metrics.json").read_text())
         for folder in (tmp_path, workdir)

@@ -25,7 +25,8 @@ def load(folder: Path, key: Any) -> dict[str, np.ndarray] | None:
     """
     path = _path(folder, key)
     try:
-        with np.load(path) as found:  # a zip file: every array with its checksum
+        # A zip file: every array with its checksum.
+        with path.open("rb") as file, np.load(file) as found:
             arrays = {name: found[name] for name in found.files}
         if json.loads(str(arrays.pop(_KEY))) != json.loads(json.dumps(key)):
             raise ValueError("another key")

@@ -9,7 +9,7 @@ import pytest
 from benchmarks.counting import launches
 from sdd_jax import checkpoints, sharding
 from sdd_jax.errors import InputError
-from sdd_jax.runs import evaluate
+from sdd_jax.runs import evaluate, split_outcomes
 
 METHODS = ["sdd", "cam", "random_map", "random_pixels", "centre"]
 METRICS = [
@@ -213,6 +213,51 @@ def test_an_old_result_outlives_a_failed_evaluation(workdir_copy, config, monkey
     assert old.read_text() == "old"
     assert [path.name for path in (workdir_copy / "eval").iterdir()] == ["metrics.json"]
     assert not [p for p in workdir_copy.iterdir() if p.name.startswith(".")]
+
+
+def test_what_is_finished_is_not_computed_again(
+    workdir_copy, make_config, capsys, monkeypatch, rows, result
+):
+    class Stopped(Exception):
+        pass
+
+    def save(folder, key, arrays):
+        store_save(folder, key, arrays)
+        if key["method"] == "cam":
+            raise Stopped
+
+    store_save = split_outcomes.store.save
+    monkeypatch.setattr(split_outcomes.store, "save", save)
+    config = make_config({})
+    with pytest.raises(Stopped):
+        evaluate.run(config, workdir_copy)
+    monkeypatch.undo()
+    assert not (workdir_copy / "eval").exists()
+    capsys.readouterr()
+    with launches() as launched:
+        again = evaluate.run(config, workdir_copy)
+    assert "finished before: sdd, cam" in capsys.readouterr().out
+    assert launched == ["program"] * 4  # the other three, and their explanations
+    assert again["methods"] == result["methods"]
+    found = dict(np.load(workdir_copy / "eval" / "per_sample.npz"))
+    for name, array in rows.items():
+        np.testing.assert_array_equal(found[name], array)
+    with launches() as launched:
+        evaluate.run(make_config({"eval.methods": ("centre", "sdd")}), workdir_copy)
+    assert not launched
+
+
+@pytest.mark.parametrize(
+    "override", [{"eval.fraction": 0.3}, {"eval.seed": 1}, {"saliency.sdd.scale": 2.0}]
+)
+def test_results_of_other_settings_are_not_taken(
+    evaluated, make_config, tmp_path, override
+):
+    shutil.copytree(evaluated, tmp_path, dirs_exist_ok=True)
+    override = override | {"eval.methods": ("sdd",)}
+    with launches() as launched:
+        evaluate.run(make_config(override), tmp_path)
+    assert launched == ["program"] * 2
 
 
 def test_without_sdd_there_is_nothing_to_compare_with(
