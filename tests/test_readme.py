@@ -68,7 +68,7 @@ def test_the_lines_beside_pytorch_grad_cams_do_what_the_page_says(
     assert names["between"].ndim == 4 and len(names["between"]) == 4
     assert names["shown"].shape == (150, 150, 3)
     assert (names["salient"].sum((1, 2)) == 4500).all()
-    assert names["after"].shape == names["predicted"].shape == (1, 2, 2, 4)
+    assert names["after"].shape == names["predicted"].shape == (1, 4, 4)
     assert ((names["after"] >= 0) & (names["after"] <= 1)).all()
     # What the page says of a linear head: Grad-CAM is CAM divided by the cells.
     model, clean = names["model"], names["clean"]
