@@ -56,7 +56,7 @@ def test_every_other_module_has_no_command():
     others = {path.stem for path in FOLDER.glob("*.py")} - {*COMMANDS, "__init__"}
     assert others == {
         *("command", "counting", "drawn", "grad_cam_baseline", "torch_by_hand"),
-        *("torch_network", "torch_training"),
+        *("torch_dlib", "torch_network", "torch_training"),
     }
 
 
