@@ -131,7 +131,7 @@ def _behind_norm(
     """
     scale, shift = _scale_and_shift(norm)
     taps = np.einsum("ijco,c->ijo", kernel, shift)
-    # Does the tap i of the filter at row y meet the picture? [size, 3]
+    # Does the tap i of the filter at row y meet the image? [size, 3]
     met = np.add.outer(np.arange(size), np.arange(-1, 2))
     met = ((met >= 0) & (met < size)).astype(np.float64)
     bias = np.einsum("yi,xj,ijo->yxo", met, met, taps)

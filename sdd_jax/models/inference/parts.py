@@ -17,7 +17,7 @@ from sdd_jax.models.layers import through_stages
 
 # Of a block's feature maps. With all that a layer needs beside them, several times as
 # much, they stay within the caches of today's processors.
-_BYTES_A_BLOCK = 2**20
+_BYTES_A_BLOCK = 2 * 2**20
 
 
 class Constant(nnx.Variable):
