@@ -4,7 +4,6 @@ The order of an image's pixels is total: by saliency, equal ones by lot, with th
 image's own key, and equal lots by place. A mask of any fraction is a part of it.
 """
 
-import functools
 from collections.abc import Sequence
 
 import jax
@@ -106,28 +105,39 @@ def ranks(
             f"from 0 to {height * width}, the image's pixels"
         )
 
-    def choose(count: int, values: Array, key: Array) -> Array:
-        # No sorting: counting finds the last value that is chosen, bit by bit, and
-        # among those equal to it the last lot. It is the same choice, in an eighth of
-        # the time.
+    def rank(values: Array, key: Array) -> Array:
         lots = jax.random.bits(key, values.shape)
-        left = jnp.int32(count)
-        chosen, undecided = jnp.zeros(values.shape, bool), jnp.ones(values.shape, bool)
-        for numbers in (_rising(values), ~lots):  # the smallest lots win
-            # None of the others reaches a threshold above 0.
-            threshold = _reached_by(left, jnp.where(undecided, numbers, 0))
-            above = undecided & (numbers > threshold)
-            chosen |= above
-            undecided &= numbers == threshold
-            left -= above.sum()
-        return chosen | undecided & (jnp.cumsum(undecided) <= left)  # equal lots
+        order = _rising(values), ~lots  # the smallest lots win
+        ranked = jnp.zeros(values.shape, jnp.uint8)
+        for count in counts:
+            ranked += ~_largest(count, order)
+        return ranked
 
     flat = saliency.reshape(len(saliency), height * width)
-    rank = jnp.zeros(flat.shape, jnp.uint8)
-    for count in counts:
-        chosen = jax.vmap(functools.partial(choose, count))(flat, keys)
-        rank += (~chosen).astype(jnp.uint8)
-    return rank.reshape(saliency.shape)
+    return jax.vmap(rank)(flat, keys).reshape(saliency.shape)
+
+
+def _largest(
+    count: int, order: tuple[UInt32[Array, " pixels"], ...]
+) -> Bool[Array, " pixels"]:
+    """Return True at exactly `count` pixels: the largest by the first numbers.
+
+    Equal ones are told apart by the next numbers, and last by their place.
+    """
+    # No sorting: counting finds the last number that is chosen, bit by bit, and among
+    # those equal to it the last of the next. It is the same choice, in an eighth of the
+    # time.
+    left = jnp.int32(count)
+    chosen = jnp.zeros(order[0].shape, bool)
+    undecided = jnp.ones(order[0].shape, bool)
+    for numbers in order:
+        # None of the others reaches a threshold above 0.
+        threshold = _reached_by(left, jnp.where(undecided, numbers, 0))
+        above = undecided & (numbers > threshold)
+        chosen |= above
+        undecided &= numbers == threshold
+        left -= above.sum()
+    return chosen | undecided & (jnp.cumsum(undecided) <= left)
 
 
 def _require_numbers(saliency: Float[Array, "batch height width"]) -> None:
