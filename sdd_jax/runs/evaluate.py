@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from sdd_jax import checkpoints, files, screen, sharding
-from sdd_jax.faithfulness import METRICS, ORDERS, grid
+from sdd_jax.faithfulness import METRICS, ORDERS, fills, grid
 from sdd_jax.faithfulness.summary import summarise
 from sdd_jax.models import inference
 from sdd_jax.reports import table
@@ -67,7 +67,7 @@ def run(config: Mapping[str, Any], folder: Path) -> dict[str, Any]:
     for name in ("confidence", "masked_confidence"):
         setup.require_finite(per_sample[name], image_set.files, folder)
     result = summarise(
-        per_sample["label"],
+        image_set.labels,
         rows.intact,
         rows.perturbed,
         methods=options["methods"],
@@ -89,8 +89,8 @@ def _per_sample(
     rows: SplitOutcomes, image_set: ImageSet, options: Mapping[str, Any]
 ) -> dict[str, np.ndarray]:
     """Return the arrays of `per_sample.npz`; those of masks end in the images."""
-    methods, fills = options["methods"], options["fills"]
-    shape = (len(methods), len(fills), len(ORDERS), len(image_set))
+    names = options["methods"], options["fills"], ORDERS
+    shape = (*map(len, names), len(image_set))
     details = {
         f"{method}_{name}": value
         for method, found in rows.details.items()
@@ -98,7 +98,7 @@ def _per_sample(
     }
     return {
         "index": np.arange(len(image_set), dtype=np.int32),
-        "label": rows.labels,
+        "label": image_set.labels,
         "prediction": rows.intact.decision,
         "confidence": rows.intact.confidence,
         "masked_confidence": rows.perturbed.confidence.reshape(shape),
@@ -106,18 +106,8 @@ def _per_sample(
         **details,
         "files": np.array(image_set.files),
         "names": np.array(image_set.names),
-        "methods": np.array(methods),
-        "fills": np.array(fills),
-        "schemes": np.array(ORDERS),
+        **dict(zip(("methods", "fills", "schemes"), map(np.array, names), strict=True)),
     }
-
-
-_FILLS = {
-    "black": "RGB 0, 0, 0",
-    "mean": "the image's own mean colour, rounded",
-    "blur": "the image, blurred by a Gaussian; sigma is a tenth of its size",
-    "linear": "the mean of the neighbours, solved jointly, and 1 % of noise",
-}
 
 
 def _protocol(config: Mapping[str, Any]) -> dict[str, Any]:
@@ -129,7 +119,7 @@ def _protocol(config: Mapping[str, Any]) -> dict[str, Any]:
         "fraction": options["fraction"],
         "rounding": "round(fraction * height * width) pixels, halves to even",
         "ties": "broken at random, seeded by image, never by position",
-        "fills": {name: _FILLS[name] for name in options["fills"]},
+        "fills": {name: fills.IN_WORDS[name] for name in options["fills"]},
         "unit": "per cent; low and high bound the interval of value",
         **{name: metric.formula for name, metric in METRICS.items()},
         "difference_to_sdd": "SDD minus the method, paired by image",
