@@ -27,8 +27,7 @@ import configs
 from benchmarks import command
 from sdd_jax import checkpoints, screen
 from sdd_jax.errors import InputError
-from sdd_jax.faithfulness import ORDERS, Outcome, grid
-from sdd_jax.faithfulness import measured as metric_of
+from sdd_jax.faithfulness import ORDERS, Outcome, grid, measured_each
 from sdd_jax.faithfulness.study import study
 from sdd_jax.files import expanded
 from sdd_jax.images import pipeline
@@ -73,8 +72,8 @@ def measured(
     masked = Outcome(*(row.T for row in rows.pop("masked")))
     shape = (len(options["fills"]), len(ORDERS), -1)
     for name in ("confidence_drop", "prediction_change"):
-        values = [metric_of(name, each, intact, masked, wanted) for each in wanted]
-        rows[name] = np.moveaxis(np.stack(values).reshape(shape), -1, 0)
+        values = measured_each(name, intact, masked, wanted).reshape(shape)
+        rows[name] = np.moveaxis(values, -1, 0)
     return rows
 
 

@@ -1,7 +1,7 @@
 """4. Saliency -> ranks -> perturbed images -> outcomes -> metrics: the proof."""
 
 from sdd_jax.faithfulness.fills import FILLS
-from sdd_jax.faithfulness.metrics import METRICS, measured
+from sdd_jax.faithfulness.metrics import METRICS, measured, measured_each
 from sdd_jax.faithfulness.perturbations import (
     ORDERS,
     Outcome,
@@ -19,6 +19,7 @@ __all__ = [
     "Perturbation",
     "grid",
     "measured",
+    "measured_each",
     "most_salient",
     "perturbed_outcomes",
 ]

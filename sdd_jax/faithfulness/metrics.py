@@ -91,3 +91,11 @@ def measured(
     places = [wanted.index(each) for each in metric.needs(cell)]
     needed = Outcome(*(values[..., places, :] for values in perturbed))
     return metric.of(intact, needed)
+
+
+def measured_each(
+    name: str, intact: Outcome, perturbed: Outcome, wanted: tuple[Perturbation, ...]
+) -> Float[np.ndarray, "*methods perturbations images"]:
+    """Return `measured` for every perturbation, in their order."""
+    values = [measured(name, each, intact, perturbed, wanted) for each in wanted]
+    return np.stack(values, axis=-2)

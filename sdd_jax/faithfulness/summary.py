@@ -10,7 +10,7 @@ import numpy as np
 from jaxtyping import Int
 
 from sdd_jax import checks
-from sdd_jax.faithfulness.metrics import METRICS, measured
+from sdd_jax.faithfulness.metrics import METRICS, measured_each
 from sdd_jax.faithfulness.perturbations import Outcome, Perturbation
 from sdd_jax.faithfulness.statistics import NUM_RESAMPLES, bootstrap_means, estimate
 
@@ -45,11 +45,9 @@ def summarise(
     """
     checks.require(num_resamples, NUM_RESAMPLES, "num_resamples")
     correct = intact.decision == labels
-    cells = [(each, metric) for each in wanted for metric in METRICS]
-    # [methods, cells, images]
+    # [methods, perturbations, metrics, images]
     values = np.stack(
-        [measured(metric, each, intact, perturbed, wanted) for each, metric in cells],
-        axis=1,
+        [measured_each(name, intact, perturbed, wanted) for name in METRICS], axis=2
     )
 
     def resample(values: np.ndarray) -> np.ndarray:
@@ -62,10 +60,12 @@ def summarise(
     ) -> dict[str, Any]:
         result: dict[str, Any] = {}
         for m, method in enumerate(names):
-            for c, (each, metric) in enumerate(cells):
-                inner = result.setdefault(method, {}).setdefault(each.fill, {})
-                inner = inner.setdefault(each.order, {})
-                inner[metric] = estimate(exact[m, c], drawn[m, c])
+            for p, each in enumerate(wanted):
+                fills = result.setdefault(method, {})
+                fills.setdefault(each.fill, {})[each.order] = {
+                    metric: estimate(exact[m, p, i], drawn[m, p, i])
+                    for i, metric in enumerate(METRICS)
+                }
         return result
 
     exact, drawn = values.mean(-1), resample(values)

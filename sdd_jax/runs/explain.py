@@ -16,7 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from sdd_jax import checkpoints, files, screen, sharding
-from sdd_jax.faithfulness import FILLS, ORDERS, grid, measured
+from sdd_jax.faithfulness import FILLS, ORDERS, grid, measured_each
 from sdd_jax.faithfulness.study import study
 from sdd_jax.images import pipeline
 from sdd_jax.models import FaceClassifier, inference
@@ -115,9 +115,7 @@ def _explain(
             "masked_prediction": tested.decision,
         }
         for name in ("confidence_drop", "prediction_change"):
-            masked[name] = np.stack(
-                [measured(name, each, out["intact"], tested, wanted) for each in wanted]
-            )
+            masked[name] = measured_each(name, out["intact"], tested, wanted)
         shape = (len(SHOWN), len(ORDERS), -1)
         masked = {name: row.reshape(shape) for name, row in masked.items()}
         for place in np.flatnonzero(batch.valid):
