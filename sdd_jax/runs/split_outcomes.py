@@ -30,7 +30,6 @@ _DETAIL = "detail_"  # begins the names of what else a method found
 class SplitOutcomes(NamedTuple):
     """NumPy arrays of a split's images."""
 
-    labels: Any  # int32 [images]
     intact: Outcome  # [images]
     perturbed: Outcome  # [methods, perturbations, images]
     details: dict[str, dict[str, Any]]  # by method, [images, ...]
@@ -73,8 +72,9 @@ class Programs:
         self, chunk: Chunk, names: tuple[str, ...]
     ) -> Iterator[tuple[str, Row]]:
         """Yield each named method's part of a chunk as soon as it is there."""
-        data = chunk.images, chunk.labels
-        rows, kept = launch(self.explain(names), self.arrays, data, chunk)
+        if not names:
+            return
+        rows, kept = launch(self.explain(names), self.arrays, chunk.images, chunk)
         for name in names:
             data = chunk.images, kept["intact"], kept["ranks"][name]
             perturbed, _ = launch(self.test, self.arrays, data, chunk)
@@ -100,38 +100,37 @@ def split_outcomes(
         options: each method's options, by its name; as JSON.
     """
 
-    def key_of(chunk: Chunk, name: str) -> dict[str, Any]:
-        return {
-            **programs.options,
-            "method": name,
-            "options": (options or {}).get(name),
-            "images": [chunk.first, chunk.num_images, chunk.sha256],
-            "devices": [sharding.num_devices(), sharding.platform()],
-            "facts": facts,
-            "versions": workdir.versions(),
-            "code": workdir.code_sha256(),
-        }
+    names, size = tuple(programs.methods), programs.batch_size
+    common = {
+        **programs.options,
+        "devices": [sharding.num_devices(), sharding.platform()],
+        "facts": facts,
+        "versions": workdir.versions(),
+        "code": workdir.code_sha256(),
+    }
 
-    parts: dict[str, list[Row]] = {name: [] for name in programs.methods}
-    size = programs.batch_size
-    length = batches_a_chunk(image_set, size, num_masks=len(programs.methods))
+    def key_of(chunk: Chunk, name: str) -> dict[str, Any]:
+        images = [chunk.first, chunk.num_images, chunk.sha256]
+        own = {"method": name, "options": (options or {}).get(name), "images": images}
+        return common | own
+
+    parts: dict[str, list[Row]] = {name: [] for name in names}
+    length = batches_a_chunk(image_set, size, num_masks=len(names))
     for chunk in chunks(image_set, batch_size=size, length=length):
-        rows: dict[str, Row | None] = dict.fromkeys(programs.methods)
+        keys = {name: key_of(chunk, name) for name in names}
+        rows = {}
         if results:
-            rows = {
-                name: store.load(results, key_of(chunk, name))
-                for name in programs.methods
-            }
-        finished = [name for name, row in rows.items() if row]
-        if finished:
-            screen.say(f"finished before: {', '.join(finished)}")
-        missing = tuple(name for name in programs.methods if name not in finished)
-        for name, row in programs(chunk, missing) if missing else ():
+            found = {name: store.load(results, key) for name, key in keys.items()}
+            rows = {name: row for name, row in found.items() if row}
+        if rows:
+            screen.say(f"finished before: {', '.join(rows)}")
+        missing = tuple(name for name in names if name not in rows)
+        for name, row in programs(chunk, missing):
             rows[name] = row
             if results:
-                store.save(results, key_of(chunk, name), row)
-        for name, row in rows.items():
-            parts[name].append(row or {})
+                store.save(results, keys[name], row)
+        for name in names:
+            parts[name].append(rows[name])
     return _joined(parts)
 
 
@@ -143,19 +142,17 @@ def explain_program(
     seed: int,
     batch_size: int,
 ) -> Callable[..., Any]:
-    """Return the loop, for `launch`, that explains images and labels.
+    """Return the loop, for `launch`, that explains images.
 
-    For the host: label, prediction, confidence, and each method's details. On the
+    For the host: prediction, confidence, and each method's details. On the
     devices stay what the perturbed images are made and judged from.
     """
 
-    def one_batch(arrays: Any, data: Any, places: Any) -> tuple[Any, Any]:
-        images, labels = data
-        batch = Batch(images, labels, places, None)
+    def one_batch(arrays: Any, images: Any, places: Any) -> tuple[Any, Any]:
+        batch = Batch(images, None, places, None)
         model = join_model(graphdef, arrays)
         out = explained(model, batch, methods=methods, wanted=wanted, seed=seed)
         rows = {
-            "label": labels,
             "prediction": out["intact"].decision,
             "confidence": out["intact"].confidence,
             "details": {
@@ -190,7 +187,6 @@ def test_program(
 def _flat(rows: Any, name: str, perturbed: Outcome, chunk: Chunk) -> Row:
     """Return a method's arrays of a chunk, one row an image, without padding."""
     found = {
-        "label": rows["label"],
         "prediction": rows["prediction"],
         "confidence": rows["confidence"],
         "masked_confidence": perturbed.confidence,
@@ -215,7 +211,6 @@ def _joined(parts: Mapping[str, list[Row]]) -> SplitOutcomes:
 
     first = rows[0]
     return SplitOutcomes(
-        first["label"],
         Outcome(first["confidence"], first["prediction"]),
         Outcome(stacked("masked_confidence"), stacked("masked_prediction")),
         {
