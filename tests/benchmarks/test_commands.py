@@ -15,10 +15,9 @@ def test_explain_eval(result_of):
     )
     # The explanations, and the masked images of each of two methods.
     assert (result["launches"], result["compilations"]) == (3, 2)
-    # Tiled convolutions save arithmetic: the same maps are 2.02 % of the passes, and
-    # making masks of ranks 0.21 %. Some versions of XLA count bfloat16's conversions
-    # among the passes, and say less. A real network's share is a thousandth of it.
-    assert 1 < result["flops_ratio"] <= 1.023
+    # Tiled convolutions save arithmetic: the same maps are 2.02 % of the passes. Some
+    # versions of XLA count bfloat16's conversions among the passes, and say less.
+    assert 1 < result["flops_ratio"] <= 1.021
     assert result["images_per_second"] > 0
     assert 100 < result["peak_memory_mb"] < 10_000
     assert not result["baseline_images_per_second"]
