@@ -4,7 +4,10 @@ import pytest
 from sdd_jax.runs import store
 
 KEY = {"method": "sdd", "images": [0, 3, "ab"], "options": {"scale": None}}
-ARRAYS = {"confidence": np.float32([0.5, 1]), "rivals": np.array([[1, 2], [3, 4]])}
+ARRAYS = {
+    "confidence": np.array([0.5, 1], np.float32),
+    "rivals": np.array([[1, 2], [3, 4]]),
+}
 
 
 def test_arrays_come_back_by_their_key_alone(tmp_path):
