@@ -45,7 +45,7 @@ def test_explain_eval(result_of):
         *("explain_eval", "--arch=ir_tiny", "--images=9", "--batch_size=4"),
         *("--repeats=1", "--identities=7"),
     )
-    names = {"PyTorch by hand"}
+    names = {"sdd_jax, not folded", "PyTorch by hand"}
     if importlib.util.find_spec("pytorch_grad_cam"):
         names |= {
             f"pytorch-grad-cam{form}" for form in ("", ", tuned", ", as documented")
