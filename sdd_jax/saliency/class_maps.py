@@ -16,13 +16,16 @@ def interpolation_weights(
 ) -> Float32[np.ndarray, "pixels cells"]:
     """Return each pixel's linear weights of the cells before and after it.
 
-    Beyond the outermost centres there is nothing to interpolate: there a pixel takes
-    the outermost cell's value.
+    Beyond the outermost centres there is nothing to interpolate: as far as its own
+    square reaches, a pixel takes the outermost cell's value. Where the image goes on,
+    the weights fall to 0 at the place where the next centre would be.
     """
     position = (np.arange(num_pixels) - cells.offset) / cells.stride
-    position = np.clip(position, 0, num_cells - 1)
-    distance = np.abs(position[:, None] - np.arange(num_cells))
-    return np.maximum(0, 1 - distance).astype(np.float32)
+    inside = np.clip(position, 0, num_cells - 1)
+    distance = np.abs(inside[:, None] - np.arange(num_cells))
+    beyond = np.abs(position - inside)[:, None]
+    left = np.clip(2 - 2 * beyond, 0, 1)  # 1 up to half a cell, 0 from a whole one on
+    return (np.maximum(0, 1 - distance) * left).astype(np.float32)
 
 
 def upsample(
@@ -30,10 +33,12 @@ def upsample(
     size: tuple[int, ...],
     cells: CellGrid,
 ) -> Float[Array, "batch height width"]:
-    """Return the maps at the picture's resolution, bilinearly.
+    """Return the maps at the image's resolution, bilinearly.
 
-    Each value stands where its cell's centre lies in the picture, and a network without
-    padding has its cells elsewhere than plain resizing would put them.
+    Each value stands where its cell's centre lies in the image, and a network without
+    padding has its cells elsewhere than plain resizing would put them. Where cells end
+    before the image does, a map fades to its own mean: nothing is known there, and the
+    outermost values, drawn out to the border, would be streaks.
 
     Args:
         maps: a value for each cell.
@@ -42,4 +47,8 @@ def upsample(
     """
     rows = interpolation_weights(size[0], maps.shape[1], cells)
     columns = interpolation_weights(size[1], maps.shape[2], cells)
-    return jnp.einsum("hr,brc,wc->bhw", rows, maps, columns, precision="highest")
+    mean = maps.mean((1, 2), keepdims=True)
+    above = jnp.einsum(
+        "hr,brc,wc->bhw", rows, maps - mean, columns, precision="highest"
+    )
+    return mean + above
