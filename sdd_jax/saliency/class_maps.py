@@ -30,9 +30,9 @@ def upsample(
     size: tuple[int, ...],
     cells: CellGrid,
 ) -> Float[Array, "batch height width"]:
-    """Return the maps at the picture's resolution, bilinearly.
+    """Return the maps at the image's resolution, bilinearly.
 
-    Each value stands where its cell's centre lies in the picture, and a network without
+    Each value stands where its cell's centre lies in the image, and a network without
     padding has its cells elsewhere than plain resizing would put them.
 
     Args:
