@@ -6,14 +6,14 @@
 
 Compiles the step that mode train runs (all parameters, without and with
 rematerialisation) and the program that mode eval runs (SDD and the random map, black
-fill: five forward passes a picture), with the batch divided among a slice's chips. Only
-shapes are needed, no TPU and no pictures; nothing is run, so no time here is measured.
+fill: five forward passes an image), with the batch divided among a slice's chips. Only
+shapes are needed, no TPU and no images; nothing is run, so no time here is measured.
 Last comes one JSON line.
 
     flops         XLA's count, a chip and batch. XLA counts a loop's body once. The body
                   of eval's loop over batches is one batch, as wanted. In it the network
-                  stands twice, on the intact pictures and in the loop over the masked
-                  ones, so the count is multiplied by (1 + masked pictures) / 2, here
+                  stands twice, on the intact images and in the loop over the masked
+                  ones, so the count is multiplied by (1 + masked images) / 2, here
                   5 / 2; the little that is no network is multiplied with it.
     bytes         what XLA's operations read and write, counted in the same way. Some of
                   it stays on the chip, which XLA does not tell: an upper bound.
@@ -25,8 +25,8 @@ Last comes one JSON line.
                   bfloat16 and "highest" precision takes six products of parts. Training
                   in float32 leaves the precision to XLA, one product: there the peak is
                   bfloat16's. Communication is not in it. A bound, not a prediction.
-    images/s      of the whole slice at the roofline; in eval, of `images` pictures, the
-                  ones that fill up the last batch not counted.
+    images/s      of the whole slice at the roofline; in eval, of the `images` asked
+                  for, the ones that fill up the last batch not counted.
 
 References:
     Williams, Waterman and Patterson, "Roofline: an insightful visual performance model
@@ -113,7 +113,7 @@ def describe(config: Mapping[str, Any], num_classes: int) -> dict[str, Any]:
 
 
 def batch_shapes(*leading: int) -> Batch:
-    """Return the shapes of pictures, with what else a batch has."""
+    """Return the shapes of images, with what else a batch has."""
     size = models.input_spec({"backbone": {"name": "ir_resnet"}}).size
     images = jax.ShapeDtypeStruct((*leading, size, size, 3), jnp.uint8)
     dtypes = (jnp.int32, jnp.int32, jnp.bool_)
@@ -132,7 +132,7 @@ def lowered_train(
     state = jax.eval_shape(lambda: init_state(models.build(description), tx, parts)[1])
     batch = batch_shapes(batch_size)
     with jax.set_mesh(mesh):
-        step = train.step_on_pictures(config, graphdef, tx)
+        step = train.step_on_images(config, graphdef, tx)
         return step.lower(shapes(state, mesh), shapes(batch, mesh, "data"))
 
 
@@ -236,7 +236,7 @@ def _first_size(message: str) -> str:
 def largest_that_fits(
     name: str, options: argparse.Namespace, mesh: Mesh
 ) -> dict[str, Any]:
-    """Return the row of the largest power of two of pictures a chip that fits.
+    """Return the row of the largest power of two of images a chip that fits.
 
     Raises:
         DoesNotFit: not even one does.

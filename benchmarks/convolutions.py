@@ -8,14 +8,14 @@ are GFLOP/s of the direct sum's operations, the best of the repeats, in turns; "
 need 4/9 of them, so they can exceed what products reach. Last comes one JSON line.
 
     XLA          jax.lax.conv_general_dilated
-    columns      one product with the nine shifted pictures side by side
-    rows         three products with three shifted pictures side by side
-    shifts       nine products with one shifted picture each
+    columns      one product with the nine shifted images side by side
+    rows         three products with three shifted images side by side
+    shifts       nine products with one shifted image each
     wide         one product with all nine taps, and the sum of nine shifted results
     tiles        sixteen products of transformed 4x4 tiles: convolution.tiled
     tiles, one product   the same as one batched product
     large tiles  thirty-six products of 6x6 tiles, F(4x4, 3x3)
-    ", one by one"       the same for one picture at a time
+    ", one by one"       the same for one image at a time
     product      of matrices as large as those of "columns"
 """
 
@@ -182,7 +182,7 @@ def _transformed(taps: Any, kernel: Any) -> Any:
 
 
 def one_by_one(form: Callable[[Any, Any], Any]) -> Callable[[Any, Any], Any]:
-    """Return the same formulation for one picture at a time."""
+    """Return the same formulation for one image at a time."""
     return lambda x, kernel: jax.lax.map(lambda one: form(one[None], kernel)[0], x)
 
 

@@ -1,8 +1,8 @@
-"""Networks and pictures of random numbers, which cost what real ones do.
+"""Networks and images of random numbers, which cost what real ones do.
 
 Speed depends on shapes and not on weights, but only numbers of the usual size can be
 compared: maps that stay near 1 however deep the network, scores that differ from
-picture to picture, and normalisation statistics that no two channels share.
+image to image, and normalisation statistics that no two channels share.
 """
 
 import jax
@@ -25,21 +25,21 @@ def images(
 ) -> UInt8[np.ndarray, "images size size 3"]:
     """Return coarse blocks under fine noise: noise alone all looks the same."""
     rng = np.random.default_rng(seed)
-    pictures = np.empty((num_images, size, size, 3), np.uint8)
-    for picture in pictures:  # one at a time: memory is measured afterwards
+    blank = np.empty((num_images, size, size, 3), np.uint8)
+    for image in blank:  # one at a time: memory is measured afterwards
         blocks = rng.uniform(0, 255, (4, 4, 3))
         width = -(-size // 4)
         blocks = blocks.repeat(width, axis=0).repeat(width, axis=1)[:size, :size]
         noisy = blocks + rng.normal(0, 12, blocks.shape)
-        picture[:] = np.clip(np.rint(noisy), 0, 255)
-    return pictures
+        image[:] = np.clip(np.rint(noisy), 0, 255)
+    return blank
 
 
-def image_set(pictures: UInt8[np.ndarray, "images size size 3"]) -> ImageSet:
-    """Return pictures in memory as a set of one identity."""
-    labels = np.zeros(len(pictures), np.int32)
-    files = tuple(map(str, range(len(pictures))))
-    return ImageSet(("drawn",), files, labels, lambda index: pictures[index])
+def image_set(pixels: UInt8[np.ndarray, "images size size 3"]) -> ImageSet:
+    """Return images in memory as a set of one identity."""
+    labels = np.zeros(len(pixels), np.int32)
+    files = tuple(map(str, range(len(pixels))))
+    return ImageSet(("drawn",), files, labels, lambda index: pixels[index])
 
 
 def classifier(
@@ -76,13 +76,13 @@ def classifier(
 
     backbone = nnx.map_state(draw, nnx.state(model.backbone))
     nnx.update(model.backbone, backbone)
-    # Enough pictures to tell the features' units; few, because it is a forward pass.
+    # Enough images to tell the features' units; few, because it is a forward pass.
     few = pipeline.cached(image_set(images(8, size=model.spec.size, seed=seed)))
     standardise(model, pooled_features(model, few, batch_size=8))
     # Logits of deviation 3: scores that are neither all alike nor all certain.
     shape = (model.backbone.num_features, num_classes)
     weights = jax.random.normal(jax.random.key(seed), shape)
-    # What all pictures share speaks for no class, or every class map would be flat.
+    # What all images share speaks for no class, or every class map would be flat.
     shared = model.head.feature_mean[...] / model.head.feature_deviation[...]
     shared = shared / jnp.linalg.norm(shared)
     weights = weights - jnp.outer(shared, shared @ weights)

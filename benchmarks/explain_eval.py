@@ -3,7 +3,7 @@
     python -m benchmarks.explain_eval [--arch=ir_101] [--images=64] [--dtype=float32]
         [--batch_size=32] [--identities=530] [--repeats=3] [--baseline=...]
 
-The job is the paper's: for every picture one clean pass, SDD and a random map, and the
+The job is the paper's: for every image one clean pass, SDD and a random map, and the
 most salient fifth of each removed and kept alone, in black: five forward passes. Here
 it is the program of `--mode=eval`, launched once; compiling is not in the time. Both
 sides have the same weights. dlib's network, `--arch=dlib`, is compared with PyTorch by
@@ -50,7 +50,7 @@ BASELINES = ("none", "by_hand", "all")
 
 
 class Job:
-    """The evaluation of a set of pictures, compiled when it first runs."""
+    """The evaluation of a set of images, compiled when it first runs."""
 
     def __init__(self, model: FaceClassifier, image_set: ImageSet, batch_size: int):
         """Prepare the program; nothing is computed."""
@@ -81,7 +81,7 @@ class Job:
 
 
 def num_passes(methods: tuple[str, ...]) -> int:
-    """Return how often every picture goes through the network: clean, and masked."""
+    """Return how often every image goes through the network: clean, and masked."""
     return 1 + len(methods) * len(WANTED)
 
 
@@ -120,7 +120,7 @@ def flops_ratio(
         return model.logits(model.feature_maps(images))
 
     def flops(f: Callable[..., Any], *operands: Any) -> float:
-        # Blocks of pictures are loops too: one block is the whole batch here.
+        # Blocks of images are loops too: one block is the whole batch here.
         with (
             mock.patch.object(jax.lax, "map", _written_out),
             mock.patch.object(parts, "_BYTES_A_BLOCK", 2**60),
@@ -160,16 +160,16 @@ def main(arguments: list[str] | None = None) -> int:
 def _run(options: argparse.Namespace) -> None:
     trained = drawn.classifier(options.arch, "float32", options.identities)
     model = inference.folded(trained, dtype=options.dtype)
-    pictures = drawn.images(options.images, size=trained.spec.size)
+    pixels = drawn.images(options.images, size=trained.spec.size)
     with launches() as launched, compilations() as compiled:
-        job = Job(model, drawn.image_set(pictures), options.batch_size)
+        job = Job(model, drawn.image_set(pixels), options.batch_size)
         effects = {"sdd_jax": job()}
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     jobs: dict[str, Callable[[], Any]] = {"sdd_jax": job}
     if options.baseline != "none" and options.dtype == "float32":
-        unfolded = Job(trained, drawn.image_set(pictures), options.batch_size)
+        unfolded = Job(trained, drawn.image_set(pixels), options.batch_size)
         jobs["sdd_jax, not folded"] = unfolded
-    jobs |= _baselines(options, trained, pictures)
+    jobs |= _baselines(options, trained, pixels)
     for name in list(jobs)[1:]:  # once without the clock
         effects[name] = jobs[name]()
     seconds = {name: math.inf for name in jobs}
@@ -205,7 +205,7 @@ def _run(options: argparse.Namespace) -> None:
 
 
 def _baselines(
-    options: argparse.Namespace, trained: FaceClassifier, pictures: np.ndarray
+    options: argparse.Namespace, trained: FaceClassifier, pixels: np.ndarray
 ) -> dict[str, Callable[[], Any]]:
     """Return PyTorch's jobs; a note is printed where one cannot be had."""
     if options.baseline == "none":
@@ -221,7 +221,7 @@ def _baselines(
     folded_dtype = getattr(torch, options.dtype)
 
     def job(explain_and_evaluate: Callable[..., Any], network: Any) -> Any:
-        images = torch.from_numpy(pictures)
+        images = torch.from_numpy(pixels)
         return functools.partial(
             explain_and_evaluate, network, images, batch_size=options.batch_size
         )
@@ -245,7 +245,7 @@ def _baselines(
     theirs = grad_cam_baseline.explain_and_evaluate
     jobs["pytorch-grad-cam, tuned"] = job(theirs, folded())
     if options.dtype == "float32":
-        # A network as it comes, without a memory format; and, beside it, one picture
+        # A network as it comes, without a memory format; and, beside it, one image
         # at a time and with the metrics' defaults, as in the package's documentation.
         plain = load(stages, options.identities, tensors_of(trained))
         plain.to(memory_format=torch.contiguous_format).requires_grad_(True)

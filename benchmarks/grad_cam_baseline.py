@@ -1,14 +1,14 @@
 """The same job with pytorch-grad-cam, as somebody who knows the package would do it.
 
 Everything that the package has is the package's: Grad-CAM, the scaling of maps, the
-thresholds, the perturbed pictures and their confidences. Everything is batched. Its
+thresholds, the perturbed images and their confidences. Everything is batched. Its
 masks are percentiles, so ties make them larger or smaller than a fifth.
 
 Given a `Folded`, it is tuned as the package allows: no batch norms, channels last, and
 a gradient that stops at the last unit's own bias. Given a `Network` it is as it was
 loaded, with gradients. The package's metrics return a difference of confidences unless
-they are told not to, and for it each call passes the intact pictures through the
-network once more: that, one picture at a time, is what its documentation shows.
+they are told not to, and for it each call passes the intact images through the
+network once more: that, one image at a time, is what its documentation shows.
 """
 
 import contextlib

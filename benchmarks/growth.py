@@ -1,11 +1,11 @@
-"""How time and memory grow with pictures and with identities, as a plot.
+"""How time and memory grow with images and with identities, as a plot.
 
     python -m benchmarks.growth [--arch=ir_tiny] [--dtype=float32]
         [--images=64,256,1024,4096] [--identities=530,10000,100000,1000000]
         [--batch_size=32] [--plot=docs/growth.png]
 
 Every point is a process of its own: `explain_eval` without a baseline for the numbers
-of pictures, `identities` for those of identities. A small network shows what grows:
+of images, `identities` for those of identities. A small network shows what grows:
 beside a large one all the rest disappears. Last comes one JSON line.
 """
 
@@ -67,12 +67,12 @@ def with_images(num_images: int, *network: str) -> dict[str, float]:
 
 
 def draw(images: list[dict[str, Any]], rows: list[dict[str, Any]], path: Path) -> None:
-    """Write the plot: pictures on the left, identities on the right."""
+    """Write the plot: images on the left, identities on the right."""
     figure, axes = pyplot.subplots(1, 2, figsize=(9, 3.2), layout="constrained")
     numbers = [point["images"] for point in images]
     axes[0].loglog(numbers, [p["seconds"] for p in images], "o-", label="seconds")
     axes[0].loglog(numbers, [p["peak_mb"] for p in images], "s--", label="peak MB")
-    axes[0].set_xlabel("pictures, one launch")
+    axes[0].set_xlabel("images, one launch")
     for way in WAYS:
         mine = [row for row in rows if row["way"] == way and "ms_per_image" in row]
         numbers = [row["identities"] for row in mine]
@@ -122,7 +122,7 @@ def _run(options: argparse.Namespace) -> None:
         "identities", *network, f"--images={size}", f"--identities={identities}"
     )
     draw(images, rows, plot)
-    for title, points in (("pictures", images), ("identities", rows)):
+    for title, points in (("images", images), ("identities", rows)):
         shown = Table(title=f"{options.arch}, {options.dtype}: {title}")
         for heading in points[0]:
             shown.add_column(heading, justify="right")

@@ -3,10 +3,10 @@
     python -m benchmarks.identities [--arch=ir_18] [--images=32] [--batch_size=32]
         [--identities=530,10000,100000,1000000] [--dtype=float32]
 
-Each row is a process of its own: a network of random numbers explains pictures of noise
+Each row is a process of its own: a network of random numbers explains images of noise
 and is asked again under two methods, two fills, and deletion and retention. "naive"
 holds all logits and all softmax scores of a batch, for every mask, and returns those of
-the intact pictures. Last comes one JSON line.
+the intact images. Last comes one JSON line.
 
     ms_per_image     without compiling
     compiled_mb      what the compiled program needs besides its arguments and results

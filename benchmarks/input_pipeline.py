@@ -1,10 +1,10 @@
-"""How fast pictures are read, and what it takes to keep a device busy.
+"""How fast images are read, and what it takes to keep a device busy.
 
     python -m benchmarks.input_pipeline [--images=512] [--threads 1 2 4] [--needed=5000]
 
 JPEG files as FaceScrub's crops are (300 pixels) and as aligned ones are (112), and both
-prepared (`sdd_jax.images.prepare`), go through the batches that training takes. What a
-picture costs is taken from the processor's own clock, which other work on the machine
+prepared (`sdd_jax.images.prepare`), go through the batches that training takes. What an
+image costs is taken from the processor's own clock, which other work on the machine
 moves little, and so are the cores that `--needed` images a second take. It is the least
 that can do: the threads of one process share Python's lock, and where another thread
 brings nothing, the rest takes other processes or a prepared set. Last comes one JSON
@@ -38,26 +38,26 @@ SIZES = (300, 112)  # of the files, in pixels
 
 
 def write_jpegs(root: Path, num_images: int, size: int) -> None:
-    """Write smooth pictures with a little noise, ten to an identity."""
+    """Write smooth images with a little noise, ten to an identity."""
     rng = np.random.default_rng(0)
     for number in range(num_images):
         coarse = rng.integers(0, 256, (8, 8, 3), np.uint8)
         smooth = Image.fromarray(coarse).resize((size, size), Image.Resampling.BICUBIC)
         noisy = np.asarray(smooth, np.float32) + rng.normal(0, 4, (size, size, 3))
-        picture = Image.fromarray(np.clip(noisy, 0, 255).astype(np.uint8))
+        image = Image.fromarray(np.clip(noisy, 0, 255).astype(np.uint8))
         path = root / f"person{number // 10}" / f"{number}.jpg"
         path.parent.mkdir(parents=True, exist_ok=True)
-        picture.save(path, quality=90)
+        image.save(path, quality=90)
 
 
 def training_set(source: Callable[..., dict[str, ImageSet]], root: Path) -> ImageSet:
-    """Return nearly all pictures, as training reads them."""
+    """Return nearly all images, as training reads them."""
     options = {"validation_fraction": 0.0, "test_fraction": 0.1}
     return source(image_size=SIZE, seed=0, root=str(root), **options)["train"]
 
 
 def image_sets(folder: Path, num_images: int) -> dict[str, ImageSet]:
-    """Return each kind of files, and the same pictures prepared."""
+    """Return each kind of files, and the same images prepared."""
     sets = {}
     for size in SIZES:
         root, prepared = folder / f"jpeg{size}", folder / f"prepared{size}"
@@ -136,7 +136,7 @@ def _run(options: argparse.Namespace) -> None:
             results[name] = {"threads": rates, "cores_needed": cores}
 
     shown = Table(
-        title=f"Pictures of {SIZE} pixels, by so many threads on {os.cpu_count()} cores"
+        title=f"Images of {SIZE} pixels, by so many threads on {os.cpu_count()} cores"
     )
     for heading in (
         "",

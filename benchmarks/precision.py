@@ -7,7 +7,7 @@ same. Last comes one JSON line.
 
     overlap        of the most salient fifths, intersection over union, mean
     smallest       of these overlaps
-    same           share of the pictures with the same prediction, per cent
+    same           share of the images with the same prediction, per cent
     drop, change   SDD's deletion and retention under both fills, per cent
 """
 
@@ -42,7 +42,7 @@ from sdd_jax.types import Batch, ImageSet
 def measured(
     config: dict[str, Any], folder: Path, image_set: ImageSet, dtype: str
 ) -> dict[str, np.ndarray]:
-    """Return masks, predictions and effects of SDD, [pictures, ...]."""
+    """Return masks, predictions and effects of SDD, [images, ...]."""
     model, _ = setup.load_model(folder, image_set.names, dtype)
     graphdef, arrays = split_model(model)
     options = config["eval"]
@@ -96,7 +96,7 @@ def _config(name: str) -> dict[str, Any]:
 
 def _run(options: argparse.Namespace) -> None:
     config, folder = _config(options.config), expanded(options.workdir)
-    checkpoints.best_step(folder)  # before all pictures are looked for
+    checkpoints.best_step(folder)  # before all images are looked for
     splits = setup.load_splits(config, folder)
     image_set = splits[config["eval"]["split"]]
     image_set = pipeline.subset(image_set, range(min(options.images, len(image_set))))
@@ -115,7 +115,7 @@ def _run(options: argparse.Namespace) -> None:
     }
     names = {"drop": "confidence_drop", "change": "prediction_change"}
     shown = Table(
-        title=f"{len(image_set)} pictures: {result['same']:.1f} % predicted alike, "
+        title=f"{len(image_set)} images: {result['same']:.1f} % predicted alike, "
         f"overlap {result['overlap']:.3f}, smallest {result['smallest']:.3f}"
     )
     for heading in ("SDD", *by_dtype):

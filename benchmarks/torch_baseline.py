@@ -2,7 +2,7 @@
 
     python -m benchmarks.torch_baseline [--arch=ir_101] [--images=32] [--dtype=float32]
 
-The job is the paper's: for every picture one clean pass, SDD and a random map, and the
+The job is the paper's: for every image one clean pass, SDD and a random map, and the
 most salient fifth of each removed and kept alone, in black: five forward passes. With
 pytorch-grad-cam it is Grad-CAM in SDD's place, which it does not have; for this head
 Grad-CAM is CAM. Last comes one JSON line.

@@ -1,6 +1,6 @@
 """Explaining and evaluating in PyTorch, written by hand to be fast.
 
-The job is the paper's: for every picture one clean pass, SDD and a random map, and the
+The job is the paper's: for every image one clean pass, SDD and a random map, and the
 most salient fifth of each removed and kept alone, in black: five forward passes.
 """
 
@@ -52,7 +52,7 @@ def upsample(maps: Tensor, size: int) -> Tensor:
 
 
 def most_salient(saliency: Tensor, fraction: float) -> Tensor:
-    """Return True at exactly the `fraction` largest values of every picture."""
+    """Return True at exactly the `fraction` largest values of every image."""
     flat = saliency.flatten(1)
     chosen = flat.topk(round(fraction * flat.shape[1]), 1, sorted=False).indices
     return (
@@ -79,7 +79,7 @@ def explain_and_evaluate(
     Args:
         network: the classifier.
         images: uint8 RGB, [images, height, width, 3].
-        batch_size: pictures a forward pass.
+        batch_size: images a forward pass.
         fraction: the share of pixels that is masked.
         seed: of the random maps.
     """
@@ -108,7 +108,7 @@ class Effects:
     """Sums of what masking does, over batches."""
 
     def __init__(self, methods: tuple[str, ...]):
-        """Start at no pictures."""
+        """Start at no images."""
         self.sums = {
             method: {
                 scheme: {"confidence_drop": 0.0, "prediction_change": 0.0}
@@ -132,7 +132,7 @@ class Effects:
             method: whose mask it was.
             scheme: which of SCHEMES.
             confidence: of the clean prediction, [batch].
-            prediction: the class predicted on the clean pictures, [batch].
+            prediction: the class predicted on the clean images, [batch].
             masked_scores: [batch, classes].
         """
         masked = masked_scores.gather(1, prediction[:, None])[:, 0]
@@ -144,7 +144,7 @@ class Effects:
         self.num_images[method] += len(drop) if scheme == SCHEMES[0] else 0
 
     def means(self) -> dict[str, Any]:
-        """Return the means over all pictures."""
+        """Return the means over all images."""
         return {
             method: {
                 scheme: {

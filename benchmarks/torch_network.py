@@ -5,7 +5,7 @@ statistics used as they are. `Folded` is what is evaluated: the same function wi
 batch norms in the convolutions. Neither imports JAX, so that a process can be asked for
 PyTorch's memory alone; `tensors_of` reads a JAX model's arrays.
 
-Pictures are uint8 RGB, [batch, height, width, 3], which in PyTorch is the channels-last
+Images are uint8 RGB, [batch, height, width, 3], which in PyTorch is the channels-last
 order; feature maps are [batch, channels, rows, columns].
 """
 
@@ -93,7 +93,7 @@ class Network(nn.Module):
         self.head = nn.Linear(channels, num_classes)
 
     def feature_maps(self, x: Tensor) -> Tensor:
-        """Return the last unit's maps of normalised pictures."""
+        """Return the last unit's maps of normalised images."""
         # The published weights' order is BGR.
         return self.body(self.input_layer(x.flip(1)))
 
@@ -106,7 +106,7 @@ class Network(nn.Module):
         return self.head((features - self.feature_mean) / self.feature_deviation)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Return the logits of normalised pictures."""
+        """Return the logits of normalised images."""
         return self.logits(self.feature_maps(x))
 
 
@@ -131,7 +131,7 @@ class Folded(nn.Module):
     """
 
     def __init__(self, network: Network, *, size: int, dtype: torch.dtype):
-        """Fold a network for square pictures of `size` pixels."""
+        """Fold a network for square images of `size` pixels."""
         super().__init__()
         self.dtype = dtype
         # A copy, because the dtype of what is folded is its own.
@@ -154,7 +154,7 @@ class Folded(nn.Module):
         return normalised(images, self.dtype)
 
     def feature_maps(self, x: Tensor) -> Tensor:
-        """Return the last unit's maps of normalised pictures, float32."""
+        """Return the last unit's maps of normalised images, float32."""
         x = x.contiguous(memory_format=torch.channels_last)
         return self.maps(self.body(self.prelu(self.stem(x))))
 

@@ -43,7 +43,7 @@ def make_optimizer(
 def logits_of_images(
     network: Network, images: Tensor, dtype: torch.dtype, *, remat: bool = False
 ) -> Tensor:
-    """Return the logits of uint8 pictures, with autocast where dtype is bfloat16."""
+    """Return the logits of uint8 images, with autocast where dtype is bfloat16."""
     with torch.autocast("cpu", torch.bfloat16, enabled=dtype == torch.bfloat16):
         # Autocast casts what goes into each convolution itself.
         x = normalised(images, torch.float32)
@@ -78,12 +78,12 @@ def train_step(
 
 @torch.inference_mode()
 def pooled_features(network: Folded, images: Tensor, *, batch_size: int) -> Tensor:
-    """Return the average features of pictures and mirror images, [2, images, f]."""
+    """Return the average features of images and mirror images, [2, images, f]."""
     rows = []
     for batch in images.split(batch_size):
         both = [
-            network.feature_maps(normalised(pictures, network.dtype)).mean((2, 3))
-            for pictures in (batch, batch.flip(2))
+            network.feature_maps(normalised(seen, network.dtype)).mean((2, 3))
+            for seen in (batch, batch.flip(2))
         ]
         rows.append(torch.stack(both))
     return torch.cat(rows, 1)

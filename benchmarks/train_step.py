@@ -3,7 +3,7 @@
     python -m benchmarks.train_step [--arch=ir_101] [--images=32] [--dtype=float32]
 
 All parameters, with and without rematerialisation, and the head alone on features that
-are computed once, which is timed apart, with compiling. Weights, pictures and labels
+are computed once, which is timed apart, with compiling. Weights, images and labels
 are the same on both sides, and so are loss, clipping and AdamW; batch norms keep their
 statistics, and nothing is augmented. Each variant has a process of its own, so that its
 peak memory is its own, and they take their steps in turns, one at a time: whatever else
@@ -92,7 +92,7 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
         write = [sys.executable, "-m", "benchmarks.train_step_worker", "files", folder]
         if status := subprocess.run(write).returncode:
             raise InputError(
-                f"the process that draws pictures and weights ended with status "
+                f"the process that draws images and weights ended with status "
                 f"{status}, and a line above says why: correct the options"
             )
         try:

@@ -29,7 +29,7 @@ Step = Callable[[int], float]
 
 
 def write_files(folder: Path, options: Mapping[str, Any]) -> None:
-    """Write the pictures, the labels and the weights that both sides use."""
+    """Write the images, the labels and the weights that both sides use."""
     from benchmarks import drawn
     from sdd_jax.models.ir_resnet import ARCHITECTURES
 
@@ -37,7 +37,7 @@ def write_files(folder: Path, options: Mapping[str, Any]) -> None:
     num_steps = -(-options["images"] // options["batch_size"])
     num_images = (num_steps + 1) * options["batch_size"]
     labels = np.random.default_rng(1).integers(0, NUM_CLASSES, num_images)
-    np.savez(folder / "pictures.npz", images=drawn.images(num_images), labels=labels)
+    np.savez(folder / "images.npz", images=drawn.images(num_images), labels=labels)
     model = drawn.classifier(options["arch"], "float32", NUM_CLASSES)
     with contextlib.suppress(ImportError):  # where only JAX is measured
         from benchmarks.torch_network import tensors_of
@@ -70,14 +70,14 @@ def jax_side(
     facts: dict[str, Any] = {"features_seconds": None}
     inputs = [images for images, _ in batches]
     if is_head:
-        pictures = drawn.image_set(np.concatenate(inputs))
+        image_set = drawn.image_set(np.concatenate(inputs))
         size = options["batch_size"]
         both, facts["features_seconds"] = _timed(
-            lambda: pooled_features(model, pictures, batch_size=size)
+            lambda: pooled_features(model, image_set, batch_size=size)
         )
         inputs = [x[:, None, None] for x in np.split(both[0], len(batches))]
 
-    def logits_of_pictures(model: FaceClassifier, images: jax.Array) -> jax.Array:
+    def logits_of_images(model: FaceClassifier, images: jax.Array) -> jax.Array:
         return model.logits(model.feature_maps(images))
 
     step = jax.jit(
@@ -85,7 +85,7 @@ def jax_side(
             training.train_step,
             graphdef=graphdef,
             tx=tx,
-            logits=FaceClassifier.logits if is_head else logits_of_pictures,
+            logits=FaceClassifier.logits if is_head else logits_of_images,
             label_smoothing=TRAIN["label_smoothing"],
             update_batch_stats=False,
             remat=variant["remat"],
@@ -132,10 +132,10 @@ def torch_side(
     if variant["parts"] == "head":
         size = batches[0][0].shape[1]
         folded = Folded(network, size=size, dtype=dtype)
-        pictures = torch.cat([images for images, _ in batches])
+        everything = torch.cat([images for images, _ in batches])
         features, facts["features_seconds"] = _timed(
             lambda: torch_training.pooled_features(
-                folded, pictures, batch_size=options["batch_size"]
+                folded, everything, batch_size=options["batch_size"]
             )
         )
         # Tensors of inference mode take no part in training.
@@ -165,7 +165,7 @@ def torch_side(
 def _batches(
     folder: Path, options: Mapping[str, Any]
 ) -> list[tuple[np.ndarray, np.ndarray]]:
-    with np.load(folder / "pictures.npz") as arrays:
+    with np.load(folder / "images.npz") as arrays:
         images, labels = arrays["images"], arrays["labels"].astype(np.int32)
     size = options["batch_size"]
     return [

@@ -21,17 +21,17 @@ import ml_collections
 def get_config() -> ml_collections.ConfigDict:
     """Return the paper's experiment."""
     config = ml_collections.ConfigDict()
-    config.seed = 0  # of the split, the order of the pictures and the augmentation
+    config.seed = 0  # of the split, the order of the images and the augmentation
     # What explain and eval convolve in: float32, bfloat16, or as trained where None.
     config.compute_dtype = ml_collections.config_dict.placeholder(str)
     config.data = dict(
         source="facescrub",
         # Aligned faces; photographs with the published lists do as well, unaligned.
         root="data/facescrub_aligned",
-        # Paper: 4,494 test pictures, which are 4.2 % of FaceScrub's 106,863.
+        # Paper: 4,494 test images, which are 4.2 % of FaceScrub's 106,863.
         test_fraction=0.042,
         validation_fraction=0.05,  # some 5,000: 0.3 points are a standard error
-        max_skipped=0.05,  # more damaged pictures than this stop the run
+        max_skipped=0.05,  # more damaged images than this stop the run
     )
     config.model = dict(
         # Paper: "ResNet-100", which is IR-101. Parameters, normalisation statistics,
@@ -46,14 +46,14 @@ def get_config() -> ml_collections.ConfigDict:
     config.train = dict(
         parts=".*",  # backbone and head; the paper says "fine-tuned", not which parts
         # The statistics of all batch norms stay the published ones, of 12 million
-        # pictures: a batch of 128 of 530 people would only make them worse.
+        # images: a batch of 128 of 530 people would only make them worse.
         update_batch_stats=False,
         batch_size=128,  # over all devices, each takes its share
         # True computes every residual unit twice and keeps only what goes into it: a
         # third more work for less than half of the activations' memory. No number
         # changes, so it is for a batch that does not fit.
         remat=False,
-        steps=12_000,  # 16 epochs of some 97,000 pictures
+        steps=12_000,  # 16 epochs of some 97,000 images
         warmup_fraction=0.05,  # Adam's second moments settle in some hundred steps
         # Then cosine decay to 0. A pretrained backbone must move less than a head
         # that starts at zero: a tenth.
@@ -65,17 +65,17 @@ def get_config() -> ml_collections.ConfigDict:
         clip_norm=1.0,  # of the whole gradient: one bad batch cannot undo the start
         label_smoothing=0.1,  # of scores at 1.0 everywhere, every drop is the same
         augmentation=dict(
-            mirror=0.5,  # share of the pictures; faces are nearly symmetric
+            mirror=0.5,  # share of the images; faces are nearly symmetric
             max_shift=4,  # pixels of 112: what landmarks are uncertain by
             max_gain=0.2,  # brightness and contrast
-            # A network that never saw a masked picture falls for any mask, and
-            # deletion would prove nothing: half the pictures lose up to half.
+            # A network that never saw a masked image falls for any mask, and
+            # deletion would prove nothing: half the images lose up to half.
             masking=0.5,
             max_masked=0.5,
         ),
         validate_every=1000,  # and save: twelve times in all
         log_every=50,
-        cache_images=False,  # 4 GB of aligned pictures; set it if the host has them
+        cache_images=False,  # 4 GB of aligned images; set it if the host has them
     )
     config.saliency = dict(
         sdd=dict(
@@ -88,7 +88,7 @@ def get_config() -> ml_collections.ConfigDict:
         cam=dict(centre=True),
     )
     config.explain = dict(
-        images="",  # files, folders or names of pictures; "" takes from the split
+        images="",  # files, folders or names of images; "" takes from the split
         output="",  # a folder of the workdir; "" names it after the images
         split="test",
         num_images=12,

@@ -21,7 +21,7 @@ def get_config() -> ml_collections.ConfigDict:
     config.compute_dtype = ml_collections.config_dict.placeholder(str)
     config.data = dict(
         source="orl",
-        num_train=5,  # pictures 1 to 5 of each person train, 6 to 10 test
+        num_train=5,  # images 1 to 5 of each person train, 6 to 10 test
         # The settings below were chosen with 1, which holds out the last of the five.
         num_validation=0,
     )
@@ -49,7 +49,7 @@ def get_config() -> ml_collections.ConfigDict:
             mirror=0.5,
             max_shift=8,
             max_gain=0.2,
-            # A network that never saw a masked picture falls for any mask.
+            # A network that never saw a masked image falls for any mask.
             masking=0.5,
             max_masked=0.5,
         ),

@@ -2,11 +2,11 @@
 
 The modules, in the order the data flow:
 
-    images        picture files -> Batch
-    models        pictures -> feature maps -> logits and class maps
+    images        image files -> Batch
+    models        images -> feature maps -> logits and class maps
     saliency      feature maps -> saliency: CAM, SDD and what they have to beat
     faithfulness  saliency -> masks -> scores -> sums: deletion and retention
-    reports       tables, pictures, pages
+    reports       tables, images, pages
     training      fine-tuning
     runs          the three modes of `main.py`
 

@@ -32,7 +32,7 @@ def make_mesh(num_devices: int | None = None) -> Mesh:
     if jax.process_count() > 1:
         raise InputError(
             f"{jax.process_count()} processes share the devices, but each would read "
-            f"all pictures: run it in one process, on one host's devices"
+            f"all images: run it in one process, on one host's devices"
         )
     devices = jax.devices()
     if num_devices is not None and not 1 <= num_devices <= len(devices):
@@ -65,7 +65,7 @@ def check_batch_size(batch_size: int, name: str) -> None:
     """Raise InputError where a batch cannot be divided among the devices.
 
     Args:
-        batch_size: pictures a batch, over all devices.
+        batch_size: images a batch, over all devices.
         name: what the user calls the setting, for the message.
     """
     if batch_size < 1 or batch_size % num_devices():
@@ -129,7 +129,7 @@ def replicated() -> NamedSharding:
 def on_each_device(f: Callable[..., Any]) -> Callable[..., Any]:
     """Return f, of trees of arrays, applied by every device to its part of a batch.
 
-    For programs whose steps depend on how many pictures a device has.
+    For programs whose steps depend on how many images a device has.
     """
     mesh = jax.sharding.get_abstract_mesh()
     if mesh.empty or mesh.size == 1:

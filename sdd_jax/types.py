@@ -19,11 +19,11 @@ from sdd_jax import checks
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
 class Batch:
-    """A fixed number of pictures; the last batch of a split is padded."""
+    """A fixed number of images; the last batch of a split is padded."""
 
     images: Any  # uint8 [batch, height, width, 3], RGB
     labels: Any  # int32 [batch]
-    indices: Any  # int32 [batch], the picture's place in its ImageSet
+    indices: Any  # int32 [batch], the image's place in its ImageSet
     valid: Any  # bool [batch], False for padding
 
 
@@ -96,25 +96,25 @@ class TrainState:
 
 @dataclasses.dataclass(frozen=True)
 class ImageSet:
-    """Pictures with identities, read one at a time."""
+    """Images with identities, read one at a time."""
 
     names: tuple[str, ...]  # names[label] is an identity
-    files: tuple[str, ...]  # what a person calls each picture, e.g. "s1/3.pgm"
+    files: tuple[str, ...]  # what a person calls each image, e.g. "s1/3.pgm"
     labels: np.ndarray  # int32 [num_images]
     read: Callable[[int], np.ndarray]  # index -> uint8 [size, size, 3], RGB
 
     def __post_init__(self) -> None:
-        """Let `read` refuse, with an InputError, the place of no picture."""
+        """Let `read` refuse, with an InputError, the place of no image."""
         inner, length = self.read, len(self.files)
 
         def read(index: int) -> np.ndarray:
-            checks.require_places([index], length, "picture")
+            checks.require_places([index], length, "image")
             return inner(index)
 
         object.__setattr__(self, "read", read)
 
     def __len__(self) -> int:
-        """Return the number of pictures."""
+        """Return the number of images."""
         return len(self.files)
 
 

@@ -96,6 +96,6 @@ def classifier():
 
 @pytest.fixture(scope="session")
 def images():
-    """Eight pictures of noise."""
+    """Eight images of noise."""
     rng = np.random.default_rng(1)
     return jnp.asarray(rng.integers(0, 256, (8, 17, 17, 3), np.uint8))

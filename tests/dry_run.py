@@ -55,7 +55,7 @@ def main() -> None:
         parser.error(f"{folder} exists already: choose another folder or remove it")
     folder.mkdir(parents=True)
     write_checkpoint(folder / "published.ckpt", options.arch)
-    write_pictures(folder / "facescrub", options.identities, options.images)
+    write_images(folder / "facescrub", options.identities, options.images)
     if options.files_only:
         return
 
@@ -100,11 +100,11 @@ def write_checkpoint(path: Path, arch: str) -> None:
     print(f"{path}: {path.stat().st_size / 1e6:.0f} MB", flush=True)
 
 
-def write_pictures(root: Path, num_identities: int, num_images: int) -> None:
+def write_images(root: Path, num_identities: int, num_images: int) -> None:
     from facescrub_tree import write_faces
 
     write_faces(root, num_identities=num_identities, num_images=num_images)
-    print(f"{root}: {num_identities} x {num_images} pictures", flush=True)
+    print(f"{root}: {num_identities} x {num_images} images", flush=True)
 
 
 def run(*command: object) -> None:

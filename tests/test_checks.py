@@ -100,6 +100,6 @@ def test_under_jit_only_type_and_shape_can_be_refused():
 
 @pytest.mark.parametrize("place", [-1, 2, 1.0, True])
 def test_a_place_that_is_not_there_is_refused(place):
-    checks.require_places([0, 1], 2, "picture")
+    checks.require_places([0, 1], 2, "image")
     with pytest.raises(InputError, match="was asked for, but there are 2: expected a"):
-        checks.require_places([0, place], 2, "picture")
+        checks.require_places([0, place], 2, "image")

@@ -21,11 +21,11 @@ def fail(*arguments, **options):
 
 
 def test_a_file_is_written_whole_and_readable_by_others(tmp_path):
-    path = tmp_path / "picture.png"
+    path = tmp_path / "image.png"
     for content in (b"old", b"new"):
         files.write_bytes(path, content)
         assert path.read_bytes() == content
-    assert os.listdir(tmp_path) == ["picture.png"]
+    assert os.listdir(tmp_path) == ["image.png"]
     assert stat.S_IMODE(path.stat().st_mode) == 0o644
 
 

@@ -106,12 +106,12 @@ def test_all_modes_run_and_tell_their_share_of_the_time(finished):
 def test_each_mode_runs_alone_from_another_folder(main, finished, tmp_path):
     workdir, _ = finished
     config = f"--config={ROOT / 'configs/smoke.py'}"
-    picture = tmp_path / "some.jpg"
-    Image.effect_noise((200, 300), 60).save(picture)
-    options = [f"--config.explain.images={picture}", config, f"--workdir={workdir}"]
+    photograph = tmp_path / "some.jpg"
+    Image.effect_noise((200, 300), 60).save(photograph)
+    options = [f"--config.explain.images={photograph}", config, f"--workdir={workdir}"]
     done = main("--mode=explain", *options, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
-    assert "pictures explained: 1" in done.stdout
+    assert "images explained: 1" in done.stdout
     done = main("--mode=eval", config, f"--workdir={workdir}", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
 
@@ -170,9 +170,7 @@ def test_ctrl_c_stops_with_one_line_and_keeps_what_was_finished(
         # Something no other test compiled, so that there is time to interrupt it.
         new = f"--config.{mode}.batch_size=1"
         process = start(SMOKE, f"--workdir={workdir}", f"--mode={mode}", new)
-        wait_for(
-            process, {"eval": "evaluating", "explain": "pictures to explain"}[mode]
-        )
+        wait_for(process, {"eval": "evaluating", "explain": "images to explain"}[mode])
     process.send_signal(signal.SIGINT)
     output = process.stdout.read()
     process.wait()
@@ -228,7 +226,7 @@ def test_a_workdir_that_cannot_be_written_is_one_line(main, tmp_path):
         (
             ["--config=configs/finetune.py"],
             [
-                "no pictures in data/facescrub_aligned (data.root): get FaceScrub at ",
+                "no images in data/facescrub_aligned (data.root): get FaceScrub at ",
                 "align YOUR_COPY data/facescrub_aligned; and no weights in weights/ada",
                 "get AdaFace's at https://github.com/mk-minchul/AdaFace",
                 "python -m weights_conversion FILE weights/adaface_ir101_webface12m",
@@ -317,7 +315,7 @@ def test_the_papers_config_runs_on_a_small_network_and_drawn_faces(main, tmp_pat
         "--config.explain.num_images=2",
     )
     assert done.returncode == 0, done.stderr
-    assert "pictures explained: 2" in done.stdout
+    assert "images explained: 2" in done.stdout
     result = json.loads((tmp_path / "workdir" / "eval" / "metrics.json").read_text())
     assert result["num_images"] == 3
 

@@ -138,4 +138,4 @@ def test_the_files_of_the_dry_run_are_what_the_commands_take(tmp_path):
     subprocess.run([*command, *options], check=True, timeout=300)
     converted = weights_conversion.convert(folder / "published.ckpt")
     assert converted.card["architecture"] == "ir_18"
-    assert len(facescrub.pictures(folder / "facescrub").pictures) == 6
+    assert len(facescrub.images(folder / "facescrub").images) == 6

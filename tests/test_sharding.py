@@ -65,12 +65,12 @@ def test_the_mesh_that_is_set_is_the_one_used():
 
 
 def test_a_batch_is_divided_among_the_devices():
-    pictures: Any = np.arange(16 * 3).reshape(16, 3)
+    images: Any = np.arange(16 * 3).reshape(16, 3)
     with jax.set_mesh(sharding.make_mesh()):
-        sharded = sharding.shard_batch({"images": pictures})["images"]
+        sharded = sharding.shard_batch({"images": images})["images"]
     for place, shard in enumerate(sharded.addressable_shards):
-        np.testing.assert_array_equal(shard.data, pictures[2 * place : 2 * place + 2])
-    np.testing.assert_array_equal(sharded, pictures)
+        np.testing.assert_array_equal(shard.data, images[2 * place : 2 * place + 2])
+    np.testing.assert_array_equal(sharded, images)
 
 
 def test_a_replica_is_whole_on_every_device():
@@ -122,7 +122,7 @@ def test_eight_devices_compute_what_one_does(classifier, images):
     one, eight = results(1), results(8)
     for a, b in zip(jax.tree.leaves(one), jax.tree.leaves(eight), strict=True):
         if jnp.issubdtype(a.dtype, jnp.floating):
-            # The compiler orders the sums of one picture and of eight differently.
+            # The compiler orders the sums of one image and of eight differently.
             np.testing.assert_allclose(a, b, rtol=0, atol=1e-6 * abs(a).max())
         else:
             np.testing.assert_array_equal(a, b)

@@ -85,8 +85,8 @@ def _read_network(stream: BufferedIOBase) -> dict[str, Any]:
     _expect_integers(stream, "the layers' versions", *_layer_versions())
     _read_input(stream)
     stem = _read_convolution(stream, 3, STEM_FEATURES, window=7, stride=2, padding=0)
-    # Only the first layer of a network says how many samples a picture becomes.
-    _expect_integers(stream, "the samples a picture", 1)
+    # Only the first layer of a network says how many samples an image becomes.
+    _expect_integers(stream, "the samples an image", 1)
     stem = _fold_affine(stream, *stem)
     _read_plain_layer(stream, "relu_")
     _read_plain_layer(stream, "max_pool_2", 3, 3, 2, 2, 0, 0)
@@ -118,7 +118,7 @@ def _layer_versions() -> list[int]:
 
 
 def _read_input(stream: BufferedIOBase) -> None:
-    """Check that the network was trained on the pictures that `INPUT` describes."""
+    """Check that the network was trained on the images that `INPUT` describes."""
     _expect_text(stream, "input_rgb_image_sized")
     offset = stream.tell()
     means = [read_float(stream) for _ in range(3)]
@@ -126,7 +126,7 @@ def _read_input(stream: BufferedIOBase) -> None:
         raise InputError(
             f"at byte {offset} found the colour means {means}, expected {INPUT.mean}"
         )
-    _expect_integers(stream, "the picture's size", INPUT.size, INPUT.size)
+    _expect_integers(stream, "the image's size", INPUT.size, INPUT.size)
 
 
 def _read_block(

@@ -1,9 +1,9 @@
-"""1. Picture files -> batches of uint8 RGB, [batch, height, width, 3].
+"""1. Image files -> batches of uint8 RGB, [batch, height, width, 3].
 
 A source is a module with two functions. `splits(*, image_size, seed, record, ...)`
 returns the sets "train", "validation" (which may be empty) and "test", all three with
 the same `names`; its other options are keywords of its own. A source of the user's own
-files lists its pictures and leaves the rest to `splitting.splits.splits_of`, which
+files lists its images and leaves the rest to `splitting.splits.splits_of`, which
 keeps the split in the folder `record`. `maker(...)` takes the same options, those that
 it has no use for as well, and returns how the source makes an image of any file.
 """

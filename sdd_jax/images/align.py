@@ -1,27 +1,27 @@
 """Align faces: python -m sdd_jax.images.align SOURCE OUTPUT.
 
-Every picture below SOURCE, whatever the nesting, becomes a square PNG with its largest
+Every image below SOURCE, whatever the nesting, becomes a square PNG with its largest
 face, or with --boxes the face at its box, where AdaFace and ArcFace expect it, in the
 same folder below OUTPUT:
 
     <folder>/<name>.png   uint8 RGB; black where the photograph ends
     alignment.jsonl       path, output, box, landmarks, score, num_faces and residual
-    skipped.jsonl         path and reason of every picture without a crop, and of
-                          every file that is no picture, with "looked_at": false
+    skipped.jsonl         path and reason of every image without a crop, and of
+                          every file that is no image, with "looked_at": false
     options.json          what the crops were made from, and with
 
 The residual is how far the landmarks are from the expected ones, root mean square, in
-pixels of a 112 x 112 crop; a picture where it is above 10 is skipped. Where two
-pictures of a folder differ in nothing but their suffix, the second keeps it: a.jpg
+pixels of a 112 x 112 crop; an image where it is above 10 is skipped. Where two
+images of a folder differ in nothing but their suffix, the second keeps it: a.jpg
 gives a.png, and a.png then gives a.png.png.
 
-With --boxes a picture that has none is skipped, unless --largest-face is given. The
-paths in a file of boxes may differ from the pictures' in Unicode form, case and
-slashes, and may begin with ./ or SOURCE. A line that fits no picture is counted.
+With --boxes an image that has none is skipped, unless --largest-face is given. The
+paths in a file of boxes may differ from the images' in Unicode form, case and
+slashes, and may begin with ./ or SOURCE. A line that fits no image is counted.
 
 A run that was stopped goes on: what alignment.jsonl and skipped.jsonl name is not
-looked at again, even if the picture has changed since. Remove a line to have its
-picture done again. Hidden files and folders are left out, and each folder is entered
+looked at again, even if the image has changed since. Remove a line to have its
+image done again. Hidden files and folders are left out, and each folder is entered
 once, however many links lead to it.
 """
 
@@ -56,7 +56,7 @@ def main(arguments: list[str] | None = None) -> int:
 
     def work() -> None:
         stop = threading.Event()
-        # Pictures in the works are finished; `cli.run` puts its own handler back.
+        # Images in the works are finished; `cli.run` puts its own handler back.
         signal.signal(signal.SIGINT, lambda *_: stop.set())
         align(
             expanded(options.source),
@@ -85,19 +85,19 @@ def align(
     largest_face: bool = False,
     stop: threading.Event | None = None,
 ) -> None:
-    """Write the aligned face of every picture below a folder.
+    """Write the aligned face of every image below a folder.
 
     Args:
-        source: Where the pictures are.
+        source: Where the images are.
         output: An empty folder, a new one, or that of a run to go on with.
         size: Height and width of the crops, in pixels.
         min_score: Faces that are less certain, from 0 to 1, do not count.
         boxes: JSON lines with path and box, x1, y1, x2 and y2, or a folder with
-            FaceScrub's lists: of several faces the one that overlaps its picture's box
+            FaceScrub's lists: of several faces the one that overlaps its image's box
             most is taken, not the largest.
-        largest_face: Of a picture without a box among these, take the largest face;
+        largest_face: Of an image without a box among these, take the largest face;
             else it is left out.
-        stop: Once set, the pictures being worked on are the last.
+        stop: Once set, the images being worked on are the last.
 
     Raises:
         InputError: The folders or the options do not fit, or no face was found at all.
@@ -108,7 +108,7 @@ def align(
             f"--size={size} --min-score={min_score:g}: expected a size from 16 to 2048 "
             "pixels, and a score from 0 to 1"
         )
-    listed = aligned_folder.pictures(source, output)
+    listed = aligned_folder.images(source, output)
     wanted = wanted_faces(source, listed.images, boxes, largest_face=largest_face)
     others: list[Row] = [
         {"path": path, "reason": OTHER_KIND}
@@ -125,7 +125,7 @@ def align(
     with lock(output / ".lock", of=output):
         good, bad = output / "alignment.jsonl", output / "skipped.jsonl"
         done, skipped = aligned_folder.resume(good), aligned_folder.resume(bad)
-        # What was no picture may be one now.
+        # What was no image may be one now.
         skipped = [row for row in skipped if row.get("looked_at", True)]
         write_rows(bad, others + skipped)
         say_others(others, f", see {bad}")
@@ -163,12 +163,12 @@ def align(
     total = len(done) + len(skipped)
     if not done:
         raise InputError(
-            f"none of the {total} pictures in {source} could be aligned, see "
+            f"none of the {total} images in {source} could be aligned, see "
             f"{bad}; the first: {skipped[0]['reason']}"
         )
     where = f", see {bad}" if skipped else ""
     say(
-        f"faces aligned: {len(done)} of {total} pictures "
+        f"faces aligned: {len(done)} of {total} images "
         f"({len(todo)} looked at in this run){where}"
     )
     # People, as a rule: who has no crop is nobody for whatever comes next.
@@ -190,7 +190,7 @@ def _folder(path: str) -> str:
 def _results(
     work: Callable[[int, str], Row], todo: list[str], stop: threading.Event
 ) -> Generator[Row]:
-    """Yield what becomes of each picture, in order."""
+    """Yield what becomes of each image, in order."""
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         try:
             rows = pool.map(work, range(len(todo)), todo)
@@ -229,7 +229,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--largest-face",
         action="store_true",
-        help="take the largest face of a picture without a box; else it is left out",
+        help="take the largest face of an image without a box; else it is left out",
     )
     return parser
 

@@ -1,7 +1,7 @@
-"""Random changes to training pictures, uint8 RGB in and out; called under `jax.jit`.
+"""Random changes to training images, uint8 RGB in and out; called under `jax.jit`.
 
-What happens to a picture follows from its own key alone, whatever it is batched with.
-With every setting at zero the pictures come back as they were. Masking is what makes
+What happens to an image follows from its own key alone, whatever it is batched with.
+With every setting at zero the images come back as they were. Masking is what makes
 deletion and retention mean something: a network that never saw a hidden region falls
 for any.
 """
@@ -16,7 +16,7 @@ from jaxtyping import Bool, Float, Int, Key, UInt8
 # Settings may be traced, so that one program serves all of them.
 _Number = float | Float[Array, ""]
 _Integer = int | Int[Array, ""]
-_NUM_CELLS = 8  # Blobs are about an eighth of the picture wide.
+_NUM_CELLS = 8  # Blobs are about an eighth of the image wide.
 
 
 def augment(
@@ -29,17 +29,17 @@ def augment(
     masking: _Number,
     max_masked: _Number = 0.5,
 ) -> UInt8[Array, "batch height width 3"]:
-    """Return each picture mirrored, shifted, re-lit and partly hidden at random.
+    """Return each image mirrored, shifted, re-lit and partly hidden at random.
 
     Args:
-        images: The pictures.
+        images: The images.
         keys: One random key for each.
-        mirror: The share of pictures that swap left and right.
+        mirror: The share of images that swap left and right.
         max_shift: Up to so many pixels each way; the edge is repeated.
         max_gain: Brightness and contrast are each multiplied by 1 - this to 1 + this.
-        masking: The share of pictures of which a part is hidden, as blobs or single
-            pixels, under black, the picture's mean colour or noise (equally often).
-        max_masked: The largest hidden part of a picture; each lesser one is as likely.
+        masking: The share of images of which a part is hidden, as blobs or single
+            pixels, under black, the image's mean colour or noise (equally often).
+        max_masked: The largest hidden part of an image; each lesser one is as likely.
     """
     change = functools.partial(
         _augment_one,
@@ -62,7 +62,7 @@ def _augment_one(
     masking: _Number,
     max_masked: _Number,
 ) -> UInt8[Array, "height width 3"]:
-    """Return one picture changed."""
+    """Return one image changed."""
     # Three draws for everything, because drawing is what takes long, to compile and to
     # run: the choices, the blobs' grid, and a word a pixel, used as four bytes.
     choices_key, grid_key, words_key = jax.random.split(key, 3)
@@ -92,7 +92,7 @@ def _move(
     choices: Float[Array, "2"],
     max_shift: _Integer,
 ) -> UInt8[Array, "height width 3"]:
-    """Return the picture mirrored or not, then shifted, with its edge repeated."""
+    """Return the image mirrored or not, then shifted, with its edge repeated."""
     height, width, _ = image.shape
     shift = jnp.floor(choices * (2 * max_shift + 1)).astype(jnp.int32) - max_shift
     rows = jnp.clip(jnp.arange(height) - shift[0], 0, height - 1)
@@ -104,7 +104,7 @@ def _move(
 def _relight(
     pixels: Float[Array, "height width 3"], gains: Float[Array, "2"]
 ) -> Float[Array, "height width 3"]:
-    """Return the picture with its brightness and its contrast multiplied."""
+    """Return the image with its brightness and its contrast multiplied."""
     brightness, contrast = gains
     pixels = pixels * brightness
     mean = pixels.mean()

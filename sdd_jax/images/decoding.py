@@ -1,7 +1,7 @@
 """Image files -> uint8 RGB, [height, width, 3], values 0 to 255; on the host.
 
 Whatever a file holds (grey, palette, CMYK, 16 bits, transparency, a rotation left to
-the viewer), what comes out is the picture as a person would see it. Colour profiles
+the viewer), what comes out is the image as a person would see it. Colour profiles
 are not applied, and only the first frame of an animation is read.
 """
 
@@ -32,14 +32,14 @@ _TURNS = {
 
 
 def decode(source: Path | bytes, name: str = "") -> UInt8[np.ndarray, "height width 3"]:
-    """Return the picture in a file, or in the bytes of one.
+    """Return the image in a file, or in the bytes of one.
 
     Args:
         source: A path, or a whole file already in memory.
-        name: What errors call the picture; its path unless given.
+        name: What errors call the image; its path unless given.
 
     Raises:
-        InputError: The file is missing, empty, cut short, too large or no picture.
+        InputError: The file is missing, empty, cut short, too large or no image.
     """
     return _decode(source, name)[0]
 
@@ -47,15 +47,15 @@ def decode(source: Path | bytes, name: str = "") -> UInt8[np.ndarray, "height wi
 def decode_with_box(
     contents: bytes, box: Box, name: str
 ) -> tuple[UInt8[np.ndarray, "height width 3"], Box]:
-    """Return the picture in a file's bytes, and where in it a box is.
+    """Return the image in a file's bytes, and where in it a box is.
 
     Who drew the box on the stored pixels, as most programs do, did not see how the
     file asks to be turned.
 
     Args:
         contents: A whole file.
-        box: In the stored picture.
-        name: What errors call the picture.
+        box: In the stored image.
+        name: What errors call the image.
 
     Raises:
         InputError: As for `decode`.
@@ -77,14 +77,14 @@ def decode_with_box(
 def _decode(
     source: Path | bytes, name: str
 ) -> tuple[UInt8[np.ndarray, "height width 3"], int]:
-    """Return an upright picture, and the EXIF number of how its pixels are stored."""
+    """Return an upright image, and the EXIF number of how its pixels are stored."""
     if isinstance(source, Path):
         name = name or str(source)
         source = read_file(source)
-    name = name or "the picture"
+    name = name or "the image"
     if not source:
         raise InputError(
-            f"{name}: the file is empty; expected a picture, replace or remove it"
+            f"{name}: the file is empty; expected an image, replace or remove it"
         )
     formats.check(name, source)
     try:
@@ -99,7 +99,7 @@ def _decode(
             return np.array(_to_rgb(upright, *_scale(image))), orientation
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
         raise InputError(
-            f"{name}: the picture unpacks to too many pixels; expected at most "
+            f"{name}: the image unpacks to too many pixels; expected at most "
             f"{_MAX_PIXELS}, make it smaller first"
         ) from error
     except Exception as error:  # Pillow's readers answer damage with any exception.
@@ -124,12 +124,12 @@ def read_file(path: Path) -> bytes:
         return path.read_bytes()
     except OSError as error:
         raise InputError(
-            f"{path}: {error.strerror or error}; expected a readable picture file"
+            f"{path}: {error.strerror or error}; expected a readable image file"
         ) from error
 
 
 def _upright(image: Image.Image) -> tuple[Image.Image, int]:
-    """Return a picture turned as it asks to be, and the EXIF number of that."""
+    """Return an image turned as it asks to be, and the EXIF number of that."""
     if image.format == "TIFF":
         # Pillow itself turns these, on loading, and forgets that it did.
         orientation = _orientation(image)
@@ -146,7 +146,7 @@ def _orientation(image: Image.Image) -> int:
     """Return how the pixels are stored, 1 to 8; 1 is upright."""
     try:
         orientation = image.getexif().get(ExifTags.Base.Orientation, 1)
-    except Exception:  # Unreadable remarks beside a readable picture: keep the picture.
+    except Exception:  # Unreadable remarks beside a readable image: keep the image.
         return 1
     return orientation if orientation in _TURNS else 1
 
@@ -175,10 +175,10 @@ def _scale(image: Image.Image) -> tuple[int, int]:
 
 
 def _to_rgb(image: Image.Image, black: int, white: int) -> Image.Image:
-    """Return a picture of any Pillow mode as RGB.
+    """Return an image of any Pillow mode as RGB.
 
     Args:
-        image: The picture.
+        image: The image.
         black: The value that is black, where there are more than 8 bits of grey.
         white: The value that is white there.
     """

@@ -3,7 +3,7 @@
 A batch is a function of the set, the seed and its number, so an interrupted run is
 continued by asking for the batches that are left. Batches are cut before they are
 shared out: the batches of all processes, one after another, are the batch of a single
-process that is as large. Pictures come out as they are read; nothing is augmented and
+process that is as large. Images come out as they are read; nothing is augmented and
 nothing is put on a device.
 """
 
@@ -37,11 +37,11 @@ def train_batches(
     """Return the batches of steps `start_step` to `num_steps` - 1, shuffled.
 
     Each epoch has an order of its own. Epochs follow each other without a gap: a batch
-    may hold the end of one and the beginning of the next, and no picture is left out.
+    may hold the end of one and the beginning of the next, and no image is left out.
 
     Args:
-        image_set: The pictures.
-        batch_size: Pictures a step and process.
+        image_set: The images.
+        batch_size: Images a step and process.
         seed: What decides the orders.
         start_step: How many steps were already taken; a fresh run has 0.
         num_steps: How many steps the whole run has, those taken included.
@@ -50,8 +50,8 @@ def train_batches(
         num_threads: How many batches are read at once.
 
     Raises:
-        InputError: There are no pictures, a number makes no sense, or (while iterating)
-            a picture cannot be read.
+        InputError: There are no images, a number makes no sense, or (while iterating)
+            an image cannot be read.
     """
     for name, value, allowed in (
         ("batch_size", batch_size, checks.whole(1)),
@@ -61,7 +61,7 @@ def train_batches(
     ):
         checks.require(value, allowed, name)
     if not len(image_set):
-        raise InputError("no pictures to train on; expected at least one")
+        raise InputError("no images to train on; expected at least one")
     numbers = grain.MapDataset.range(len(image_set)).seed(seed).shuffle().repeat()
     batches = numbers.batch(batch_size)[process_index::process_count]
     return _read_ahead(image_set, batches[start_step:num_steps], num_threads)
@@ -74,13 +74,13 @@ def eval_batches(
     process_index: int = 0,
     process_count: int = 1,
 ) -> Generator[Batch]:
-    """Return every picture once over all processes, in order.
+    """Return every image once over all processes, in order.
 
     All processes get the same number of full batches. What is missing at the end is
-    black pictures of label 0 that are not valid; their indices go on counting.
+    black images of label 0 that are not valid; their indices go on counting.
 
     Raises:
-        InputError: The batch has no picture, or (while iterating) one cannot be read.
+        InputError: The batch has no image, or (while iterating) one cannot be read.
     """
     checks.require(batch_size, checks.whole(1), "batch_size")
     num_steps = -(-len(image_set) // (batch_size * process_count))
@@ -90,31 +90,31 @@ def eval_batches(
 
 
 def cached(image_set: ImageSet) -> ImageSet:
-    """Return the same set, which reads and decodes each picture once and keeps it.
+    """Return the same set, which reads and decodes each image once and keeps it.
 
-    The cost is size * size * 3 bytes of memory for each picture that was asked for:
-    68 kB at 150 x 150, so 100,000 pictures fill 7 GB. The arrays are shared between
-    callers and therefore read-only. A picture that fails is tried again next time.
+    The cost is size * size * 3 bytes of memory for each image that was asked for:
+    68 kB at 150 x 150, so 100,000 images fill 7 GB. The arrays are shared between
+    callers and therefore read-only. An image that fails is tried again next time.
     """
-    pictures: dict[int, np.ndarray] = {}
-    # One lock a picture: with a single one the threads would read in turn.
+    images: dict[int, np.ndarray] = {}
+    # One lock an image: with a single one the threads would read in turn.
     locks = [threading.Lock() for _ in range(len(image_set))]
 
     def read(index: int) -> UInt8[np.ndarray, "size size 3"]:
         with locks[index]:
-            if index not in pictures:
-                picture = image_set.read(index)
-                picture.flags.writeable = False
-                pictures[index] = picture
-            return pictures[index]
+            if index not in images:
+                image = image_set.read(index)
+                image.flags.writeable = False
+                images[index] = image
+            return images[index]
 
     return dataclasses.replace(image_set, read=read)
 
 
 def subset(image_set: ImageSet, indices: Sequence[int]) -> ImageSet:
-    """Return only the pictures at these places, in this order."""
+    """Return only the images at these places, in this order."""
     chosen = list(indices)
-    checks.require_places(chosen, len(image_set), "picture")
+    checks.require_places(chosen, len(image_set), "image")
     return dataclasses.replace(
         image_set,
         files=tuple(image_set.files[index] for index in chosen),
@@ -123,8 +123,8 @@ def subset(image_set: ImageSet, indices: Sequence[int]) -> ImageSet:
     )
 
 
-def without_pictures(image_set: ImageSet) -> ImageSet:
-    """Return the same labels with a single black pixel in place of every picture."""
+def without_images(image_set: ImageSet) -> ImageSet:
+    """Return the same labels with a single black pixel in place of every image."""
     return dataclasses.replace(
         image_set, read=lambda index: np.zeros((1, 1, 3), np.uint8)
     )
@@ -133,7 +133,7 @@ def without_pictures(image_set: ImageSet) -> ImageSet:
 def _read_ahead(
     image_set: ImageSet, batches: grain.MapDataset, num_threads: int
 ) -> Generator[Batch]:
-    """Yield a batch for each array of picture numbers, in order."""
+    """Yield a batch for each array of image numbers, in order."""
     options = grain.ReadOptions(
         num_threads=num_threads, prefetch_buffer_size=num_threads
     )
@@ -143,12 +143,12 @@ def _read_ahead(
     try:
         yield from iterator
     finally:
-        # Whoever stops half-way must not wait for pictures nobody will look at.
+        # Whoever stops half-way must not wait for images nobody will look at.
         iterator.close()
 
 
 def _batch(image_set: ImageSet, indices: Integer[np.ndarray, " batch"]) -> Batch:
-    """Return the pictures at `indices`; those past the end are padding."""
+    """Return the images at `indices`; those past the end are padding."""
     valid = indices < len(image_set)
     first = image_set.read(int(indices[0]) if valid[0] else 0)
     images = np.zeros((len(indices), *first.shape), np.uint8)

@@ -1,6 +1,6 @@
-"""Pictures -> squares that show a face: cut, checked and resized; on the host.
+"""Images -> squares that show a face: cut, checked and resized; on the host.
 
-Pictures are uint8 RGB, [height, width, 3], as `decoding` reads them from files. A
+Images are uint8 RGB, [height, width, 3], as `decoding` reads them from files. A
 square that is too small for a face, or of one colour, is refused. Faces are not
 detected or aligned.
 """
@@ -31,7 +31,7 @@ def square_crop(
 
 
 def middle(name: str, contents: bytes) -> UInt8[np.ndarray, "side side 3"]:
-    """Return the middle square of the picture in a file, as `face_in` does."""
+    """Return the middle square of the image in a file, as `face_in` does."""
     return face_in(contents, name, square_crop)
 
 
@@ -42,11 +42,11 @@ def face_in(
         [UInt8[np.ndarray, "height width 3"]], UInt8[np.ndarray, "rows columns 3"]
     ],
 ) -> UInt8[np.ndarray, "rows columns 3"]:
-    """Return what is cut out of the picture in a file.
+    """Return what is cut out of the image in a file.
 
     Args:
         contents: A whole file.
-        name: What errors call the picture.
+        name: What errors call the image.
         cut: What cuts.
 
     Raises:
@@ -62,12 +62,12 @@ def checked(
     *,
     of: UInt8[np.ndarray, "height width 3"],
 ) -> UInt8[np.ndarray, "rows columns 3"]:
-    """Return what was cut out of a picture, if it can show a face.
+    """Return what was cut out of an image, if it can show a face.
 
     Args:
         cut: What is to be looked at.
-        name: What errors call the picture.
-        of: The whole picture.
+        name: What errors call the image.
+        of: The whole image.
 
     Raises:
         InputError: A side of it is smaller than `MIN_SIDE`, or it is of one colour.
@@ -86,8 +86,8 @@ def checked(
 def not_flat(
     image: UInt8[np.ndarray, "height width 3"], name: str
 ) -> UInt8[np.ndarray, "height width 3"]:
-    """Return a picture; InputError where all of it is of one colour."""
-    # A few pixels decide about all pictures but the flat ones.
+    """Return an image; InputError where all of it is of one colour."""
+    # A few pixels decide about all images but the flat ones.
     for step in (max(1, min(image.shape[:2]) // 8), 1):
         pixels = image[::step, ::step].reshape(-1, 3)
         if np.ptp(pixels, axis=0).max() >= _MIN_SPAN:
@@ -107,16 +107,16 @@ def square_box(
     margin: float,
     name: str,
 ) -> UInt8[np.ndarray, "side side 3"]:
-    """Return the square around a box, black where the picture ends.
+    """Return the square around a box, black where the image ends.
 
     Args:
         image: Of any size.
         box: Left, top, right, bottom, in pixels; the last two are not inside.
         margin: What is added on each side, as a share of the box's longer side.
-        name: What the error calls the picture.
+        name: What the error calls the image.
 
     Raises:
-        InputError: The box is empty or outside of the picture.
+        InputError: The box is empty or outside of the image.
     """
     left, top, right, bottom = box
     height, width, _ = image.shape
@@ -145,7 +145,7 @@ def square_box(
 def resize(
     image: UInt8[np.ndarray, "height width 3"], size: int
 ) -> UInt8[np.ndarray, "{size} {size} 3"]:
-    """Return the picture at `size` x `size`, antialiased when it shrinks.
+    """Return the image at `size` x `size`, antialiased when it shrinks.
 
     The filter is Pillow's bilinear, a triangle as wide as the reduction. It has no
     negative weights, so it draws no bright seams beside hair and glasses, which a

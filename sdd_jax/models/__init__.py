@@ -1,4 +1,4 @@
-"""2. Pictures -> feature maps -> logits, class maps or embeddings."""
+"""2. Images -> feature maps -> logits, class maps or embeddings."""
 
 from sdd_jax.models.classifier import (
     FaceClassifier,

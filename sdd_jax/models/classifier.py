@@ -1,4 +1,4 @@
-"""FaceClassifier: uint8 RGB pictures -> feature maps -> logits and class maps.
+"""FaceClassifier: uint8 RGB images -> feature maps -> logits and class maps.
 
 Only the input spec knows what a backbone was trained on (size, colour order, mean,
 scale); here is the one place where channels could be mixed up.
@@ -50,13 +50,13 @@ class FaceClassifier(nnx.Module):
 
     @property
     def cells(self) -> CellGrid:
-        """Return where the feature maps' cells lie in the picture."""
+        """Return where the feature maps' cells lie in the image."""
         return self.backbone.cells
 
     def feature_maps(
         self, images: UInt8[Array, "batch height width 3"]
     ) -> Float[Array, "batch rows columns features"]:
-        """Return the last convolution's output for RGB pictures of the spec's size."""
+        """Return the last convolution's output for RGB images of the spec's size."""
         return self.backbone(self.normalised(images))
 
     @property
@@ -85,17 +85,17 @@ class FaceClassifier(nnx.Module):
         """Return the numbers the backbone takes, in its own colour order.
 
         `backbone(normalised(images))` are the feature maps; a method that needs the
-        gradient by the picture differentiates between the two.
+        gradient by the image differentiates between the two.
         """
         size = self.spec.size
         if images.shape[1:3] != (size, size):
             raise InputError(
-                f"pictures of {images.shape[1]}x{images.shape[2]} pixels were given, "
+                f"images of {images.shape[1]}x{images.shape[2]} pixels were given, "
                 f"but the network takes {size}x{size}: resize them first"
             )
         if images.dtype != jnp.uint8:
             raise InputError(
-                f"pictures of {images.dtype} were given, but the network takes uint8, "
+                f"images of {images.dtype} were given, but the network takes uint8, "
                 f"0 to 255: convert them first"
             )
         pixels = images.astype(jnp.float32)
@@ -191,7 +191,7 @@ def backbone_options(name: str) -> set[str]:
 
 
 def input_spec(description: Mapping[str, Any]) -> InputSpec:
-    """Return what the described backbone expects of its pictures."""
+    """Return what the described backbone expects of its images."""
     name = description["backbone"]["name"]
     if name not in BACKBONES:
         raise InputError(
@@ -280,7 +280,7 @@ def load(
     Args:
         directory: what `main.py` was given as workdir, or `weights_conversion` as
             output.
-        step: which checkpoint; by default the best on the validation pictures.
+        step: which checkpoint; by default the best on the validation images.
         divide_head: see `placed`.
 
     Raises:

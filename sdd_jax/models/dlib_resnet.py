@@ -1,4 +1,4 @@
-"""dlib's face recognition network: normalised pictures -> feature maps.
+"""dlib's face recognition network: normalised images -> feature maps.
 
 Input is float32, [batch, height, width, 3], RGB, already (pixel - mean) / scale as in
 `INPUT`; output is the maps after the last residual block, after its ReLU. What follows
@@ -66,7 +66,7 @@ class ResidualBlock(nnx.Module):
 class DlibResNet(nnx.Module):
     """The stem and the first `num_blocks` of the 14 residual blocks.
 
-    For pictures of 150 pixels, 10 blocks give 8x8 cells, all 14 give 2x2.
+    For images of 150 pixels, 10 blocks give 8x8 cells, all 14 give 2x2.
     """
 
     def __init__(self, *, num_blocks: int = len(BLOCKS), rngs: nnx.Rngs):
@@ -108,7 +108,7 @@ class DlibResNet(nnx.Module):
     def __call__(
         self, x: Float[Array, "batch height width 3"]
     ) -> Float[Array, "batch h w features"]:
-        """Return the feature maps of normalised pictures."""
+        """Return the feature maps of normalised images."""
         return self.with_taps(x, {})[0]
 
     def with_taps(

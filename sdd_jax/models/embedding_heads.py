@@ -19,7 +19,7 @@ class FlatEmbedding(nnx.Module):
 
     References:
         Kim, Jain, Liu. AdaFace: Quality Adaptive Margin for Face Recognition. CVPR
-        2022, "Norm and Image quality": the norm stands for the picture's quality.
+        2022, "Norm and Image quality": the norm stands for the image's quality.
     """
 
     def __init__(

@@ -19,7 +19,7 @@ from sdd_jax.types import Ranking, Scores
 
 
 class FeatureStatistic(nnx.Variable):
-    """A number measured once on the training pictures; never trained."""
+    """A number measured once on the training images; never trained."""
 
 
 class PooledHead(nnx.Module):
@@ -105,7 +105,7 @@ class PooledHead(nnx.Module):
 
         Args:
             feature_maps: as for `logits`.
-            targets: for each picture, a class whose logit is asked for as well. Under
+            targets: for each image, a class whose logit is asked for as well. Under
                 `jax.jit`, where nothing can be refused, that of no class is NaN.
             num_top: how many of the likeliest classes; all where there are fewer.
             block: the number of classes whose logits exist at a time.
@@ -201,7 +201,7 @@ class PooledHead(nnx.Module):
 
         Args:
             feature_maps: the maps f_k.
-            classes: for each picture, the classes to map.
+            classes: for each image, the classes to map.
             centre: subtract the mean class weight first. What all classes share
                 changes no prediction, and then changes no map either.
 

@@ -119,7 +119,7 @@ class Unit(nnx.Module):
 class IRResNet(nnx.Module):
     """Stem and units of a network of ARCHITECTURES."""
 
-    # The half-pixel rule: the maps divide the picture into equal squares. The window
+    # The half-pixel rule: the maps divide the image into equal squares. The window
     # of the last maps' cell i is centred 7.5 pixels nearer to the top left, at 16 i:
     # every strided convolution starts at its input's first cell.
     stages = tuple(
@@ -165,7 +165,7 @@ class IRResNet(nnx.Module):
     def __call__(
         self, x: Float[Array, "batch height width 3"]
     ) -> Float[Array, "batch h w channels"]:
-        """Return the feature maps of normalised pictures."""
+        """Return the feature maps of normalised images."""
         return self.with_taps(x, {})[0]
 
     def with_taps(

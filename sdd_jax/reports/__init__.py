@@ -1,4 +1,4 @@
-"""Arrays and plain dicts -> pictures, tables, pages.
+"""Arrays and plain dicts -> images, tables, pages.
 
 overlay: saliency over an image, masked images, PNG bytes.
 table: Table 1 and other figures for the terminal, with rich.

@@ -1,4 +1,4 @@
-"""Pictures of saliency: one image in, one image out, uint8 RGB, [height, width, 3].
+"""Saliency over an image: one image in, one image out, uint8 RGB, [height, width, 3].
 
 Saliency is a float map of the image's own height and width, larger = more important.
 It is stretched to [0, 1] here and only here, each map by its own smallest and largest

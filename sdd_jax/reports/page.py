@@ -1,17 +1,17 @@
 """One self-contained HTML page that explains decisions to people who do not program.
 
-Styles and pictures stand inside the page: it loads nothing, runs no script, and can be
-mailed as one file, which grows by all pictures of every record. Each record is a line
-of `records.jsonl` and its pictures:
+Styles and images stand inside the page: it loads nothing, runs no script, and can be
+mailed as one file, which grows by all images of every record. Each record is a line
+of `records.jsonl` and its images:
 
-    index, picture (a file's name), label (None: not known), predicted, probability,
+    index, image (a file's name), label (None: not known), predicted, probability,
     correct (None: not known), rivals [{name, probability}], scale (F),
     amplification (alpha), fraction, files {KEY: path},
     outcomes {FILL: {SCHEME: {predicted, probability, confidence_drop,
     prediction_changed}}} with SCHEME deletion or retention,
-    pictures {KEY: PNG bytes} with KEY picture, cam, sdd, and, for each FILL of the
+    images {KEY: PNG bytes} with KEY image, cam, sdd, and, for each FILL of the
     outcomes, removed and kept (black) or removed_FILL and kept_FILL,
-    rival_pictures {name: PNG bytes}, which may lack any name.
+    rival_images {name: PNG bytes}, which may lack any name.
 
 Probabilities and the fraction lie in [0, 1], confidence drops are in percent. Names are
 shown as they are and escaped, whatever they hold.
@@ -31,7 +31,7 @@ def render(title: str, records: list[dict[str, Any]], summary: dict[str, Any]) -
 
     Args:
         title: the page's heading.
-        records: one for each picture, in the order of the page.
+        records: one for each image, in the order of the page.
         summary: num_identities, fraction and versions {name: version}; these and
             all other items are listed at the end of the page.
     """

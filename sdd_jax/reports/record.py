@@ -1,6 +1,6 @@
-"""One explained picture as plain values, for `records.jsonl`, and as pictures.
+"""One explained image as plain values, for `records.jsonl`, and drawn.
 
-An explained picture is a dict of its part of a batch:
+An explained image is a dict of its part of a batch:
 
     index, label (negative: not known), prediction, rivals [num_rivals]
     confidence, rival_probabilities [num_rivals]: their softmax probabilities
@@ -29,10 +29,10 @@ def record(
     fills: Sequence[str],
     schemes: Sequence[str],
 ) -> dict[str, Any]:
-    """Return an explained picture in words and numbers that JSON can hold.
+    """Return an explained image in words and numbers that JSON can hold.
 
     Args:
-        one: the explained picture.
+        one: the explained image.
         file: what a person calls it.
         names: the identities.
         fraction: the share of pixels that is removed or kept.
@@ -52,7 +52,7 @@ def record(
 
     return {
         "index": one["index"],
-        "picture": file,
+        "image": file,
         "label": names[label] if is_known else None,
         "predicted": names[prediction],
         "probability": one["confidence"],
@@ -76,21 +76,21 @@ def record(
 def drawn(
     one: Mapping[str, Any], filled: Mapping[str, np.ndarray]
 ) -> dict[str, np.ndarray]:
-    """Return the pictures that show an explanation, uint8 RGB.
+    """Return the images that show an explanation, uint8 RGB.
 
-    The keys are those the page knows: picture, the methods' names, removed and kept
+    The keys are those the page knows: image, the methods' names, removed and kept
     under black, removed_FILL and kept_FILL under every other fill.
 
     Args:
-        one: the explained picture.
+        one: the explained image.
         filled: the image with every pixel filled, by fill.
     """
     image, salient = one["image"], one["salient"]
-    pictures = {"picture": image}
+    images = {"image": image}
     for name, saliency in one["maps"].items():
-        pictures[name] = overlay.overlay(image, saliency)
+        images[name] = overlay.overlay(image, saliency)
     for fill, whole in filled.items():
         ending = "" if fill == "black" else f"_{fill}"
-        pictures[f"removed{ending}"] = overlay.masked(image, ~salient, whole)
-        pictures[f"kept{ending}"] = overlay.masked(image, salient, whole)
-    return pictures
+        images[f"removed{ending}"] = overlay.masked(image, ~salient, whole)
+        images[f"kept{ending}"] = overlay.masked(image, salient, whole)
+    return images

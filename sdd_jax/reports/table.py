@@ -9,7 +9,7 @@
 
 Any of the metrics may be a column, whatever number of words its name has. `low` and
 `high` bound a 95 % interval. `table_1(metrics |
-metrics["correctly_classified"])` is the same table over those pictures alone.
+metrics["correctly_classified"])` is the same table over those images alone.
 Numbers are never cut off: a narrow terminal wraps them.
 """
 
@@ -65,7 +65,7 @@ def table_1(
         (2025), Table 1.
     """
     methods = metrics["methods"]
-    table = _scores_table(f"Table 1. {metrics['num_images']:,} test pictures", columns)
+    table = _scores_table(f"Table 1. {metrics['num_images']:,} test images", columns)
     for fill in _fills(methods):
         table.add_row(Text(f"{fill} fill", style="bold cyan"))
         for method, scores in methods.items():
@@ -83,7 +83,7 @@ def table_1(
             "Deletion removes the most salient pixels: larger is better. Retention "
             "keeps only them: smaller is better.",
             f"In the paper: its figures (arXiv:2505.03837; {PAPER['num_images']:,} "
-            f"pictures, accuracy {PAPER['accuracy']} %). Its data and network differ "
+            f"images, accuracy {PAPER['accuracy']} %). Its data and network differ "
             "from these, so only the order of the methods can be compared. "
             "-: not known here.",
             "Confidence drops depend on the temperature of the network's head and "
@@ -95,7 +95,7 @@ def table_1(
 def differences(
     metrics: Mapping[str, Any], columns: Sequence[tuple[str, str]] = COLUMNS
 ) -> Group:
-    """Return SDD minus every other method, picture by picture; see `table_1`."""
+    """Return SDD minus every other method, image by image; see `table_1`."""
     methods = metrics["difference_to_sdd"]
     title = "SDD-CAM minus each method, paired, in percentage points"
     table = _scores_table(title, columns)

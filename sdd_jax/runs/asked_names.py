@@ -1,4 +1,4 @@
-"""What the names in `explain.images` are of: files, folders, pictures of the data."""
+"""What the names in `explain.images` are of: files, folders, images of the data."""
 
 from collections.abc import Container, Iterator
 from pathlib import Path
@@ -15,12 +15,12 @@ def names_in(wanted: str, named: Container[str], example: str) -> Iterator[str]:
     A piece that is nothing by itself is joined with those after it until it is.
 
     Args:
-        wanted: files, folders and names of pictures in the data.
-        named: the pictures in the data.
+        wanted: files, folders and names of images in the data.
+        named: the images in the data.
         example: one of their names, for the error.
 
     Raises:
-        InputError: There is no such picture.
+        InputError: There is no such image.
     """
 
     def found(name: str) -> str | None:
@@ -57,8 +57,8 @@ def _refuse(name: str, example: str) -> None:
         expanded(name)  # which says what is wrong with ~somebody
     shown = name if len(name) <= 200 else f"{name[:200]}... ({len(name)} characters)"
     raise InputError(
-        f"no picture {shown}: expected a file, a folder or the name of a "
-        f"picture in the data, such as {example}"
+        f"no image {shown}: expected a file, a folder or the name of an "
+        f"image in the data, such as {example}"
     )
 
 

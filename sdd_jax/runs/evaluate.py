@@ -16,7 +16,7 @@ from sdd_jax.faithfulness import METRICS, ORDERS, fills, grid
 from sdd_jax.faithfulness.summary import summarise
 from sdd_jax.models import inference
 from sdd_jax.reports import table
-from sdd_jax.runs import pictures, settings, setup, store, workdir
+from sdd_jax.runs import chosen_images, settings, setup, store, workdir
 from sdd_jax.runs.split_outcomes import Programs, SplitOutcomes, split_outcomes
 from sdd_jax.saliency import bind_methods
 from sdd_jax.types import ImageSet
@@ -35,7 +35,7 @@ def run(config: Mapping[str, Any], folder: Path) -> dict[str, Any]:
     checkpoints.latest_step(folder)  # raises where nothing was trained
     workdir.check(folder, config, SECTIONS)
     splits = setup.load_splits(config, folder)
-    image_set = pictures.named_split(splits, options["split"], "eval.split")
+    image_set = chosen_images.named_split(splits, options["split"], "eval.split")
     model, provenance = setup.load_model(
         folder, image_set.names, config["compute_dtype"]
     )

@@ -1,7 +1,7 @@
-"""Mode explain: why the network answers as it does, picture by picture.
+"""Mode explain: why the network answers as it does, image by image.
 
 Writes `explain/`, or a folder named after the images that were asked for: a page for
-people, `index.html`; the pictures on it as PNG files; `records.jsonl` and
+people, `index.html`; the images on it as PNG files; `records.jsonl` and
 `explanations.npz` for programs; `skipped.jsonl`, the files that were left out and why;
 `manifest.json`, last, with what all of it was made from and each file's hash.
 """
@@ -23,7 +23,7 @@ from sdd_jax.models import FaceClassifier, inference
 from sdd_jax.models.functional import join_model, split_model
 from sdd_jax.reports import overlay, page
 from sdd_jax.reports.record import drawn, record
-from sdd_jax.runs import explain_folder, pictures, settings, setup, workdir
+from sdd_jax.runs import chosen_images, explain_folder, settings, setup, workdir
 from sdd_jax.saliency import bind_methods
 from sdd_jax.types import Batch, ImageSet
 
@@ -33,7 +33,7 @@ SHOWN = ("black", "mean")  # the fills
 
 
 def run(config: Mapping[str, Any], folder: Path) -> dict[str, Any]:
-    """Explain the chosen pictures; return the manifest."""
+    """Explain the chosen images; return the manifest."""
     settings.check(config)
     options = config["explain"]
     inference.check_dtype(config["compute_dtype"])
@@ -46,8 +46,8 @@ def run(config: Mapping[str, Any], folder: Path) -> dict[str, Any]:
         folder, splits["train"].names, config["compute_dtype"]
     )
     workdir.claim(folder, config, SECTIONS)
-    image_set, skipped = pictures.chosen(options, splits, config["data"])
-    screen.say(f"pictures to explain: {len(image_set)}")
+    image_set, skipped = chosen_images.chosen(options, splits, config["data"])
+    screen.say(f"images to explain: {len(image_set)}")
     explained = _explain(config, model, image_set)
     for name in ("confidence", "masked_confidence"):
         values = np.stack([one[name] for one in explained], axis=-1)
@@ -62,7 +62,7 @@ def run(config: Mapping[str, Any], folder: Path) -> dict[str, Any]:
                 fills=SHOWN,
                 schemes=ORDERS,
             )
-            | {"files": _write_pictures(fresh, one)}
+            | {"files": _write_images(fresh, one)}
             for one in explained
         ]
         files.write_rows(fresh / "records.jsonl", records)
@@ -83,14 +83,14 @@ def run(config: Mapping[str, Any], folder: Path) -> dict[str, Any]:
         listed = output / "skipped.jsonl"
         named = screen.first_of([row["path"] for row in skipped])
         screen.say(f"files left out: {len(skipped)} ({named}), see {listed}")
-    screen.say(f"pictures explained: {len(records)}, {output / 'index.html'}")
+    screen.say(f"images explained: {len(records)}, {output / 'index.html'}")
     return manifest
 
 
 def _explain(
     config: Mapping[str, Any], model: FaceClassifier, image_set: ImageSet
 ) -> list[dict[str, Any]]:
-    """Return every picture's explanation, in the form `reports.record` takes."""
+    """Return every image's explanation, in the form `reports.record` takes."""
     options = config["explain"]
     graphdef, arrays = split_model(model)
     methods = bind_methods(METHODS, config["saliency"])
@@ -144,23 +144,23 @@ def _one_of(
     }
 
 
-def _write_pictures(folder: Path, one: Mapping[str, Any]) -> dict[str, str]:
-    """Write a picture's PNG files and return their names."""
+def _write_images(folder: Path, one: Mapping[str, Any]) -> dict[str, str]:
+    """Write an image's PNG files and return their names."""
     image = jnp.asarray(one["image"])[None]
     nothing = jnp.zeros(image.shape[:3], bool)
     key = jax.random.key(0)[None]  # these fills draw nothing
     filled = {fill: np.asarray(FILLS[fill](image, nothing, key))[0] for fill in SHOWN}
     names = {}
-    for key, picture in drawn(one, filled).items():
+    for key, shown in drawn(one, filled).items():
         names[key] = f"{one['index']:04d}_{key}.png"
-        files.write_bytes(folder / names[key], overlay.png(picture))
+        files.write_bytes(folder / names[key], overlay.png(shown))
     return names
 
 
 def _arrays(
     explained: list[dict[str, Any]], image_set: ImageSet
 ) -> dict[str, np.ndarray]:
-    """Return what the pictures were drawn from, one row a picture."""
+    """Return what the images were drawn from, one row an image."""
     rows = {
         name: np.stack([one[name] for one in explained])
         for name in explained[0]
@@ -183,20 +183,20 @@ def _page(
     fraction: float,
     provenance: Mapping[str, Any],
 ) -> str:
-    """Return the page, which shows each rival's first training picture."""
+    """Return the page, which shows each rival's first training image."""
     labels = known.labels.tolist()
     shown = {rival["name"] for line in records for rival in line["rivals"]}
     portraits = {
         name: overlay.png(known.read(labels.index(known.names.index(name))))
         for name in sorted(shown)
     }
-    with_pictures = [
+    with_images = [
         line
         | {
-            "pictures": {
+            "images": {
                 key: (folder / file).read_bytes() for key, file in line["files"].items()
             },
-            "rival_pictures": {
+            "rival_images": {
                 rival["name"]: portraits[rival["name"]] for rival in line["rivals"]
             },
         }
@@ -209,7 +209,7 @@ def _page(
         **provenance,
         "versions": workdir.versions(),
     }
-    return page.render("Why the network answered so", with_pictures, summary)
+    return page.render("Why the network answered so", with_images, summary)
 
 
 def _hashes(folder: Path) -> dict[str, str]:

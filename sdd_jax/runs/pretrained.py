@@ -112,10 +112,10 @@ def sample(image_set: ImageSet, size: int = NUM_SAMPLED, *, seed: int) -> ImageS
 def pooled_features(
     model: FaceClassifier, image_set: ImageSet, *, batch_size: int
 ) -> np.ndarray:
-    """Return the average features of every picture and of its mirror image.
+    """Return the average features of every image and of its mirror image.
 
     The result is float32, [2, num_images, features]. It takes two passes through the
-    network for each picture, so it says what it does.
+    network for each image, so it says what it does.
     """
     graphdef, arrays = split_model(inference.folded(model))
 
@@ -123,8 +123,8 @@ def pooled_features(
     def program(arrays: Any, images: jax.Array) -> jax.Array:
         model = join_model(graphdef, arrays)
         both = [
-            model.head.pool(model.feature_maps(pictures))[:, 0, 0]
-            for pictures in (images, images[:, :, ::-1])
+            model.head.pool(model.feature_maps(seen))[:, 0, 0]
+            for seen in (images, images[:, :, ::-1])
         ]
         return jnp.stack(both, axis=1)
 
@@ -145,7 +145,7 @@ def standardise(model: FaceClassifier, features: np.ndarray) -> None:
 
     Args:
         model: changed in place.
-        features: [..., features], of training pictures.
+        features: [..., features], of training images.
     """
     flat = features.reshape(-1, features.shape[-1]).astype(np.float64)
     deviation = flat.std(0)

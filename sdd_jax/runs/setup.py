@@ -1,4 +1,4 @@
-"""What every mode starts from: the pictures, and the model that answers for them."""
+"""What every mode starts from: the images, and the model that answers for them."""
 
 import inspect
 from collections.abc import Mapping, Sequence
@@ -19,7 +19,7 @@ from weights_conversion import adaface
 
 
 def image_size(config: Mapping[str, Any]) -> int:
-    """Return the size of the pictures the config's network takes."""
+    """Return the size of the images the config's network takes."""
     return models.input_spec(config["model"]).size
 
 
@@ -29,13 +29,11 @@ def require_files(config: Mapping[str, Any]) -> None:
     weights = config["model"]["pretrained"]
     if root and expanded(root).is_file():
         raise InputError(
-            f"data.root is {root}, a file; expected the folder that the pictures are in"
+            f"data.root is {root}, a file; expected the folder that the images are in"
         )
     missing = []
     if root and not expanded(root).is_dir():
-        missing.append(
-            f"pictures in {root} (data.root): {_how_to_get_pictures(config)}"
-        )
+        missing.append(f"images in {root} (data.root): {_how_to_get_images(config)}")
     if weights and not weights_conversion.exists(weights):
         missing.append(
             f"weights in {weights} (model.pretrained): {_how_to_get_weights(config)}"
@@ -47,7 +45,7 @@ def require_files(config: Mapping[str, Any]) -> None:
         )
 
 
-def _how_to_get_pictures(config: Mapping[str, Any]) -> str:
+def _how_to_get_images(config: Mapping[str, Any]) -> str:
     root = config["data"]["root"]
     if config["data"]["source"] == "facescrub":
         return (
@@ -55,7 +53,7 @@ def _how_to_get_pictures(config: Mapping[str, Any]) -> str:
             f"YOUR_COPY {root}"
         )
     if config["data"]["source"] == "prepared":
-        return f"make them with python -m sdd_jax.images.prepare YOUR_PICTURES {root}"
+        return f"make them with python -m sdd_jax.images.prepare YOUR_IMAGES {root}"
     return f"put them into {root}/<identity>/<file>"
 
 
@@ -72,7 +70,7 @@ def _how_to_get_weights(config: Mapping[str, Any]) -> str:
 def load_splits(
     config: Mapping[str, Any], folder: Path | None = None
 ) -> dict[str, ImageSet]:
-    """Return the config's pictures: train, validation and test.
+    """Return the config's images: train, validation and test.
 
     Args:
         config: plain dict; its seed and data decide.

@@ -1,6 +1,6 @@
 """Mode train: fine-tune a pretrained network on the config's identities.
 
-Leaves `checkpoints/` (the last and the best on the validation pictures), the lines of
+Leaves `checkpoints/` (the last and the best on the validation images), the lines of
 `metrics.jsonl` and TensorBoard's events. A step is a function of the config and its
 number alone, so a run that was interrupted, however rudely, goes on from its last
 checkpoint and ends in the same parameters.
@@ -103,9 +103,9 @@ def _make_step(
     train_set: ImageSet,
     features: np.ndarray | None,
 ) -> Step:
-    """Return the jitted step, on pictures or, for the head alone, on features."""
+    """Return the jitted step, on images or, for the head alone, on features."""
     if "backbone" in state.params:
-        return step_on_pictures(config, graphdef, tx)
+        return step_on_images(config, graphdef, tx)
     options = config["train"]
     step = _bound_step(options, graphdef, tx)
     key = jax.random.key(config["seed"])
@@ -124,10 +124,10 @@ def _make_step(
     return functools.partial(on_features, features=sharding.replicate(features))
 
 
-def step_on_pictures(
+def step_on_images(
     config: Mapping[str, Any], graphdef: nnx.GraphDef, tx: optax.GradientTransformation
 ) -> Any:
-    """Return the jitted step that augments a batch of pictures and learns from it.
+    """Return the jitted step that augments a batch of images and learns from it.
 
     Args:
         config: plain dict; its seed and train decide.
@@ -140,15 +140,15 @@ def step_on_pictures(
     options = config["train"]
     step = _bound_step(options, graphdef, tx)
 
-    def on_pictures(state: TrainState, batch: Batch) -> Any:
+    def on_images(state: TrainState, batch: Batch) -> Any:
         key = jax.random.key(config["seed"])
         keys = step_keys(key, state.step, len(batch.images))
         images = augment(batch.images, keys, **options["augmentation"])
-        return step(state, images, batch.labels, logits=_logits_of_pictures)
+        return step(state, images, batch.labels, logits=_logits_of_images)
 
     # The state's memory is the next one's: Adam's moments are twice the parameters'.
     return jax.jit(
-        on_pictures,
+        on_images,
         donate_argnums=0,
         compiler_options=compiler_options(remat=options["remat"]),
     )
@@ -167,7 +167,7 @@ def _bound_step(
     )
 
 
-def _logits_of_pictures(model: FaceClassifier, images: jax.Array) -> jax.Array:
+def _logits_of_images(model: FaceClassifier, images: jax.Array) -> jax.Array:
     return model.logits(model.feature_maps(images))
 
 
@@ -186,8 +186,8 @@ def _train(
     start, end = int(state.step), options["steps"]
     train_set = splits["train"]
     if "backbone" not in state.params:
-        # The features are cached: there is no picture to read.
-        train_set = pipeline.without_pictures(train_set)
+        # The features are cached: there is no image to read.
+        train_set = pipeline.without_images(train_set)
     batches = pipeline.train_batches(
         train_set,
         batch_size=options["batch_size"],
@@ -210,7 +210,7 @@ def _train(
                 _log_finite(unchecked, log, folder)
                 unchecked = {}
             if is_stop:
-                # Without validation pictures the later checkpoint is the better one.
+                # Without validation images the later checkpoint is the better one.
                 numbers, score = {}, float(number)
                 if len(splits["validation"]):
                     numbers, score = _validate(

@@ -1,6 +1,6 @@
 """Scaled directed divergence: the equation and its two adaptive parameters.
 
-Maps enter raw, on the feature grid, float32: no ReLU, no per-picture normalisation
+Maps enter raw, on the feature grid, float32: no ReLU, no per-image normalisation
 before the subtraction.
 
 References:
@@ -21,7 +21,7 @@ def adaptive_scale(
     *,
     largest: float = 50.0,
 ) -> Float[Array, " batch"]:
-    """Return F = clip(mean|sum_k x_k| / mean|x_t|, |S|, largest), a picture each.
+    """Return F = clip(mean|sum_k x_k| / mean|x_t|, |S|, largest), an image each.
 
     A target map that is zero everywhere gives the largest F, unless the rivals' sum is
     zero too: then F = |S|.
@@ -39,7 +39,7 @@ def adaptive_amplification(
     smallest: float = 0.2,
     largest: float = 0.4,
 ) -> Float[Array, " batch"]:
-    """Return alpha = clip(2 / (max d - min d), smallest, largest), a picture each."""
+    """Return alpha = clip(2 / (max d - min d), smallest, largest), an image each."""
     span = divergence.max((1, 2)) - divergence.min((1, 2))
     return jnp.clip(2.0 / span, smallest, largest)
 
@@ -55,10 +55,10 @@ def scaled_directed_divergence(
 ]:
     """Return exp(alpha (F x_t - sum_k x_k)), F and alpha.
 
-    All maps of a picture are first divided by their common largest absolute value, so
+    All maps of an image are first divided by their common largest absolute value, so
     that alpha means the same for every network. The result's own maximum is taken out
     of the exponent, which changes no order and keeps float32 from overflowing: the
-    largest value of every picture is 1.
+    largest value of every image is 1.
 
     Args:
         target_map: x_t.

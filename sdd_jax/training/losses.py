@@ -16,7 +16,7 @@ def cross_entropy(
     *,
     label_smoothing: float = 0.0,
 ) -> Float[Array, " batch"]:
-    """Return each picture's cross-entropy in nats, float32.
+    """Return each image's cross-entropy in nats, float32.
 
     Args:
         logits: one a class.

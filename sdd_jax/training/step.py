@@ -80,13 +80,13 @@ def train_step(
 
     Args:
         state: before the step.
-        inputs: whatever `logits` takes: pictures, or their cached features.
+        inputs: whatever `logits` takes: images, or their cached features.
         labels: int, [batch].
         graphdef: the model's structure.
         tx: the optimiser.
         logits: (model, inputs) -> [batch, classes].
         label_smoothing: see `cross_entropy`.
-        update_batch_stats: whether batch norm learns the new pictures' statistics.
+        update_batch_stats: whether batch norm learns the new images' statistics.
         remat: see `merge`.
     """
 
@@ -135,7 +135,7 @@ def compiler_options(*, remat: bool) -> dict[str, str]:
 def validation_step(
     state: TrainState, batch: Batch, *, graphdef: nnx.GraphDef
 ) -> dict[str, Array]:
-    """Return sums over the valid pictures: loss, correct, and their number."""
+    """Return sums over the valid images: loss, correct, and their number."""
     model = merge(graphdef, state)
     outputs = model.logits(model.feature_maps(batch.images))
     losses = cross_entropy(outputs, batch.labels)
@@ -148,5 +148,5 @@ def validation_step(
 
 
 def step_keys(key: Key[Array, ""], step: Array, batch_size: int) -> Array:
-    """Return the keys of one step's pictures, a function of the step alone."""
+    """Return the keys of one step's images, a function of the step alone."""
     return jax.random.split(jax.random.fold_in(key, step), batch_size)

@@ -105,7 +105,7 @@ def test_without_pytorch_the_other_side_is_measured(capsys, monkeypatch):
 def test_a_worker_that_ends_is_one_line(capsys, monkeypatch, tmp_path):
     monkeypatch.setattr(train_step.sys, "executable", shutil.which("false"))
     message = error_of(capsys, "train_step", "--sides", "JAX")
-    assert "draws pictures and weights ended with status 1" in message
+    assert "draws images and weights ended with status 1" in message
     worker = train_step.Worker("JAX, head only", tmp_path)
     with pytest.raises(InputError, match="'JAX, head only' ended with status 1"):
         worker.ask("ready")

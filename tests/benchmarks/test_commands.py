@@ -34,7 +34,7 @@ def test_every_method_adds_its_masked_passes_and_nothing_else():
 @pytest.mark.slow
 def test_growth_runs_identities_in_both_ways(result_of, tmp_path):
     plot = tmp_path / "growth.png"
-    # Its pictures are the program that `test_explain_eval` has had compiled.
+    # Its images are the program that `test_explain_eval` has had compiled.
     result = result_of(
         *("growth", "--images=3", "--batch_size=2", "--identities=20000"),
         *("--dtype=bfloat16", f"--plot={plot}"),

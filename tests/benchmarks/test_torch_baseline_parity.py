@@ -41,7 +41,7 @@ def folded(network):
 
 @pytest.fixture(scope="module")
 def ours(model, images):
-    """What this project computes for all pictures in one batch."""
+    """What this project computes for all images in one batch."""
     indices = jnp.arange(NUM_IMAGES)
     batch = Batch(jnp.asarray(images), indices, indices, indices >= 0)
     methods = bind_methods(("sdd",), {})
@@ -70,11 +70,11 @@ def test_the_networks_compute_the_same(model, network, folded, images, is_folded
     their_maps = their_maps.permute(0, 2, 3, 1).numpy()
     assert np.abs(maps - their_maps).max() < 2e-5 * their_maps.std()
     expected = model.logits(maps)
-    assert np.asarray(expected).std(0).min() > 0.5  # pictures are told apart
+    assert np.asarray(expected).std(0).min() > 0.5  # images are told apart
     np.testing.assert_allclose(logits, expected, atol=2e-4)
 
 
-def test_a_picture_of_another_size_has_its_border_elsewhere(network):
+def test_an_image_of_another_size_has_its_border_elsewhere(network):
     x = torch.randn(1, 3, 48, 48, generator=torch.Generator().manual_seed(0))
     folded = torch_network.Folded(network, size=48, dtype=torch.float32)
     with torch.inference_mode():
@@ -85,12 +85,12 @@ def test_a_picture_of_another_size_has_its_border_elsewhere(network):
 def test_bfloat16_is_the_same_network_with_fewer_digits(network, folded, images):
     rough = torch_network.Folded(network, size=drawn.SIZE, dtype=torch.bfloat16)
     with torch.inference_mode():
-        pictures = torch.from_numpy(images)
-        exact = folded(torch_network.normalised(pictures, torch.float32))
-        found = rough(torch_network.normalised(pictures, torch.bfloat16))
+        tensor = torch.from_numpy(images)
+        exact = folded(torch_network.normalised(tensor, torch.float32))
+        found = rough(torch_network.normalised(tensor, torch.bfloat16))
     assert found.dtype == torch.float32
     error = (found - exact).std() / exact.std()
-    # Features that hardly differ between pictures, standardised, show rounding.
+    # Features that hardly differ between images, standardised, show rounding.
     assert 1e-4 < error < 0.2
 
 
@@ -135,10 +135,10 @@ def test_grad_cam_is_cam_and_its_effects_are_those_of_its_masks(folded, model, i
         pytest.skip(grad_cam_baseline.HOW_TO_GET_IT)
     from pytorch_grad_cam import GradCAM
 
-    pictures = torch.from_numpy(images)
+    tensor = torch.from_numpy(images)
     folded.body[-1].conv2.bias.requires_grad_(True)
     with GradCAM(model=folded, target_layers=[folded.maps]) as grad_cam:
-        x = torch_network.normalised(pictures, torch.float32)
+        x = torch_network.normalised(tensor, torch.float32)
         cams = grad_cam(input_tensor=x, targets=None)
     maps = model.feature_maps(jnp.asarray(images))
     classes = model.logits(maps).argmax(1)[:, None]
@@ -147,13 +147,13 @@ def test_grad_cam_is_cam_and_its_effects_are_those_of_its_masks(folded, model, i
     for ours, theirs in zip(cam, cams, strict=True):
         assert np.corrcoef(ours.ravel(), theirs.ravel())[0, 1] > 0.999
 
-    found = grad_cam_baseline.explain_and_evaluate(folded, pictures, batch_size=4)
+    found = grad_cam_baseline.explain_and_evaluate(folded, tensor, batch_size=4)
     with torch.inference_mode():
         clean = folded(x).softmax(1)
         confidence, prediction = clean.max(1)
         thresholds = np.percentile(cams, 80, axis=(1, 2), keepdims=True)
         kept = torch.from_numpy(cams < thresholds)
-        masked = torch_network.normalised(pictures * kept[..., None], torch.float32)
+        masked = torch_network.normalised(tensor * kept[..., None], torch.float32)
         scores = folded(masked).softmax(1)
         left = scores.gather(1, prediction[:, None])[:, 0]
         drops = (100 * (1 - left / confidence)).clamp(min=0)
@@ -162,6 +162,6 @@ def test_grad_cam_is_cam_and_its_effects_are_those_of_its_masks(folded, model, i
     np.testing.assert_allclose(deletion["confidence_drop"], drops.mean(), rtol=1e-3)
     np.testing.assert_allclose(deletion["prediction_change"], changes.mean())
     again = grad_cam_baseline.explain_and_evaluate(
-        folded, pictures, batch_size=4, return_diff=True
+        folded, tensor, batch_size=4, return_diff=True
     )
     assert again == found

@@ -119,17 +119,17 @@ def test_a_mask_does_not_depend_on_the_rest_of_the_batch():
 def by_sorting(saliency, lots, count):
     """Choose by the whole order: value, then lot, then place."""
     chosen = np.zeros(saliency.shape, bool)
-    for picture, values in enumerate(saliency):
+    for image, values in enumerate(saliency):
         order = sorted(
             range(values.size),
             key=lambda i: (
                 np.isnan(values.flat[i]),
                 -values.flat[i] if not np.isnan(values.flat[i]) else 0,
-                lots[picture].flat[i],
+                lots[image].flat[i],
                 i,
             ),
         )
-        chosen[picture].flat[order[:count]] = True
+        chosen[image].flat[order[:count]] = True
     return chosen
 
 

@@ -78,14 +78,14 @@ def test_the_masks_are_applied_in_the_order_of_the_names(classifier, images, res
             classifier.logits(classifier.feature_maps(images))
         )
     )
-    pictures = np.arange(8)
+    places = np.arange(8)
     for method, fill, scheme in np.ndindex(len(METHODS), 2, 2):
         kept = keep[scheme](result["ranks"][method] == 0)[..., None]
         masked = np.where(kept, images, colours[fill]).astype(np.uint8)
         scores = np.asarray(score(masked))
         np.testing.assert_allclose(
             result["perturbed"].confidence[method, 2 * fill + scheme],
-            scores[pictures, result["intact"].decision],
+            scores[places, result["intact"].decision],
             atol=1e-5,
         )
         np.testing.assert_array_equal(
@@ -93,7 +93,7 @@ def test_the_masks_are_applied_in_the_order_of_the_names(classifier, images, res
         )
 
 
-def test_a_pictures_numbers_depend_neither_on_its_place_nor_on_padding(
+def test_an_images_numbers_depend_neither_on_its_place_nor_on_padding(
     program, images, result
 ):
     order = jnp.array([6, 1, 3, 0, 0, 0, 0, 0])
@@ -113,9 +113,7 @@ def test_a_pictures_numbers_depend_neither_on_its_place_nor_on_padding(
         np.testing.assert_array_equal(a[..., real], b[..., order[real]])
 
 
-def test_a_picture_keeps_its_random_map_and_another_has_its_own(
-    program, images, result
-):
+def test_an_image_keeps_its_random_map_and_another_has_its_own(program, images, result):
     other = program(batch_of(images, range(100, 108)))
     for name in METHODS:
         a, b = (each["explanations"][name].saliency for each in (other, result))
@@ -135,7 +133,7 @@ def test_ties_are_broken_independently_of_the_random_maps(classifier, images, re
 
 
 def test_all_methods_share_one_clean_forward_pass(program):
-    # The tiny network has one convolution: one on the intact pictures and one in the
+    # The tiny network has one convolution: one on the intact images and one in the
     # loop over the masks is all there is to compute.
     assert program.as_text().count(" convolution(") == 2
 

@@ -28,7 +28,7 @@ def jpeg(image: np.ndarray) -> bytes:
 
 
 def face(label: int, index: int, size: int) -> np.ndarray:
-    # Every person's drawings are other ones: equal but for a mark, small pictures of
+    # Every person's drawings are other ones: equal but for a mark, small images of
     # two people could come out as the same bytes.
     drawn, _ = synthetic.draw(label % 8, index, image_size=size, seed=label)
     return drawn

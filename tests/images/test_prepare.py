@@ -17,7 +17,7 @@ from PIL import Image
 from sdd_jax.errors import InputError
 from sdd_jax.images import decoding, prepare, preprocess
 from sdd_jax.images.sources import facescrub, folder, lfw, prepared
-from sdd_jax.images.splitting.collection import Collection, Picture
+from sdd_jax.images.splitting.collection import Collection, SourceImage
 
 ROOT = Path(__file__).parents[2]
 
@@ -50,12 +50,12 @@ def listing(tmp_path) -> list[str]:
     return sorted(path.name for path in tmp_path.iterdir())
 
 
-def test_each_record_is_the_resized_picture_its_index_line_names(root, output):
+def test_each_record_is_the_resized_image_its_index_line_names(root, output):
     prepare.prepare(root, output, source="folder", size=16)
     index = rows(output / "index.jsonl")
     names = [f"{name}/{number}.png" for name in ("ann", "bea") for number in range(3)]
     assert [row["file"] for row in index] == names
-    records = ArrayRecordDataSource(str(output / "pictures.array_record"))
+    records = ArrayRecordDataSource(str(output / "images.array_record"))
     for place, row in enumerate(index):
         path = root / row["file"]
         assert row["identity"] == path.parent.name
@@ -64,14 +64,12 @@ def test_each_record_is_the_resized_picture_its_index_line_names(root, output):
         assert records[place] == preprocess.resize(square, 16).tobytes()
 
 
-def test_more_pictures_than_are_decoded_at_once_stay_in_order(
-    root, output, monkeypatch
-):
+def test_more_images_than_are_decoded_at_once_stay_in_order(root, output, monkeypatch):
     monkeypatch.setattr(prepare, "_AT_ONCE", 4)
     prepare.prepare(root, output, source="folder", size=2)
     index = rows(output / "index.jsonl")
     assert len(index) == 6
-    records = ArrayRecordDataSource(str(output / "pictures.array_record"))
+    records = ArrayRecordDataSource(str(output / "images.array_record"))
     for place, row in enumerate(index):
         square = preprocess.square_crop(decoding.decode(root / row["file"]))
         assert records[place] == preprocess.resize(square, 2).tobytes()
@@ -83,7 +81,7 @@ def test_the_manifest_says_what_the_set_is_and_what_it_was_made_from(root, outpu
     index = (output / "index.jsonl").read_bytes()
     assert manifest == {
         "size": 16,
-        "num_pictures": 6,
+        "num_images": 6,
         "num_identities": 2,
         "num_skipped": 0,
         "source": "folder",
@@ -96,48 +94,48 @@ def test_the_manifest_says_what_the_set_is_and_what_it_was_made_from(root, outpu
 
 
 def test_a_source_plugs_in_by_one_line(root, output, monkeypatch):
-    def pictures(root: Path) -> Collection:
+    def images(root: Path) -> Collection:
         drawn = [
-            Picture("ann", f"{n}", lambda n=n: bytes([n]), image, detail=f"box {n}")
+            SourceImage(
+                "ann", f"{n}", lambda n=n: bytes([n]), pixels, detail=f"box {n}"
+            )
             for n in range(3)
         ]
         return Collection(drawn)
 
-    def image(contents: bytes) -> np.ndarray:
+    def pixels(contents: bytes) -> np.ndarray:
         return np.full((5, 5, 3), contents[0], np.uint8)
 
-    monkeypatch.setitem(
-        prepare.SOURCES, "drawn", types.SimpleNamespace(pictures=pictures)
-    )
+    monkeypatch.setitem(prepare.SOURCES, "drawn", types.SimpleNamespace(images=images))
     prepare.prepare(root, output, source="drawn", size=2)
-    records = ArrayRecordDataSource(str(output / "pictures.array_record"))
+    records = ArrayRecordDataSource(str(output / "images.array_record"))
     assert [record for record in records] == [bytes([n] * 12) for n in range(3)]
     expected = hashlib.sha256(b"\x02box 2").hexdigest()
     assert rows(output / "index.jsonl")[2]["sha256"] == expected
 
 
-def test_a_damaged_picture_is_left_out_by_name(root, output):
+def test_a_damaged_image_is_left_out_by_name(root, output):
     (root / "ann" / "1.png").write_bytes(b"nothing")
     manifest = prepare.prepare(
         root, output, source="folder", size=16, max_skipped=1 / 6
     )
-    assert (manifest["num_pictures"], manifest["num_skipped"]) == (5, 1)
+    assert (manifest["num_images"], manifest["num_skipped"]) == (5, 1)
     [skipped] = rows(output / "skipped.jsonl")
     assert skipped["path"] == "ann/1.png" and "cannot be read" in skipped["reason"]
     files = [row["file"] for row in rows(output / "index.jsonl")]
     assert len(files) == 5 and "ann/1.png" not in files
 
 
-def test_what_is_no_picture_is_named_and_is_no_damage(root, output, capsys):
+def test_what_is_no_image_is_named_and_is_no_damage(root, output, capsys):
     for file in ("README.md", "ann/a.txt", "ann/b.mov", "bea/c.csv"):
         (root / file).write_text("no image")
     (root / "cid").mkdir()
     (root / "ann" / "deep").mkdir()
     (root / "ann" / "0.png").rename(root / "ann" / "deep" / "0")
     manifest = prepare.prepare(root, output, source="folder", size=8, max_skipped=0.0)
-    assert (manifest["num_pictures"], manifest["num_skipped"]) == (6, 0)
+    assert (manifest["num_images"], manifest["num_skipped"]) == (6, 0)
     reasons = {row["path"]: row["reason"] for row in rows(output / "skipped.jsonl")}
-    assert reasons.pop("cid") == "no picture in this folder"
+    assert reasons.pop("cid") == "no image in this folder"
     no_image = "no image, by its suffix and its first bytes"
     assert reasons == dict.fromkeys(
         ("README.md", "ann/a.txt", "ann/b.mov", "bea/c.csv"), no_image
@@ -145,7 +143,7 @@ def test_what_is_no_picture_is_named_and_is_no_damage(root, output, capsys):
     out = capsys.readouterr().out
     listed = f"see {output / 'skipped.jsonl'}\n"
     assert f"README.md, ann/a.txt, ann/b.mov and 1 more): {no_image}, {listed}" in out
-    assert f"people left out, without a good picture: 1 of 3: cid, {listed}" in out
+    assert f"people left out, without a good image: 1 of 3: cid, {listed}" in out
 
 
 ODD = "a\nb", "a\u2028b", "a\x85b", "caf\udce9", "[red]", "[0:1]", "Zoe\u0308"
@@ -157,8 +155,8 @@ def test_any_name_goes_through(root, tmp_path, name):
     output = tmp_path / name / f"set {name}"
     prepare.prepare(root, output, source="folder", size=8)
     person = unicodedata.normalize("NFC", name)
-    found = prepared.pictures(output).pictures
-    assert [picture.identity for picture in found].count(person) == 3
+    found = prepared.images(output).images
+    assert [image.identity for image in found].count(person) == 3
     sets = prepared.splits(
         image_size=8, seed=0, root=str(output), record=tmp_path / "record"
     )
@@ -172,10 +170,10 @@ def test_any_name_goes_through(root, tmp_path, name):
     assert again["test"].files == sets["test"].files
 
 
-def test_too_many_damaged_pictures_are_an_error_and_nothing_is_left(root, output):
+def test_too_many_damaged_images_are_an_error_and_nothing_is_left(root, output):
     (root / "ann" / "1.png").write_bytes(b"")
     message = (
-        r"1 of 6 pictures or more cannot be read, more than --max-skipped=0.05 allows; "
+        r"1 of 6 images or more cannot be read, more than --max-skipped=0.05 allows; "
         r"the first: .*1.png: the file is empty.*; mend or remove them, or raise --max"
     )
     with pytest.raises(InputError, match=message):
@@ -193,7 +191,7 @@ def test_what_is_there_already_is_never_written_over(root, output):
 def test_what_a_killed_run_left_is_in_nobodys_way(root, output):
     left = output.with_name(".prepared-new")
     left.mkdir()
-    (left / "pictures.array_record").write_bytes(b"half")
+    (left / "images.array_record").write_bytes(b"half")
     prepare.prepare(root, output, source="folder", size=16)
     assert listing(output.parent) == ["faces", "prepared"]
 
@@ -219,7 +217,7 @@ def test_a_full_disk_is_an_error_and_nothing_is_left(root, output):
 def test_the_command_prepares_and_says_how_many(root, output, capsys):
     assert prepare.main([str(root), str(output), "--size=8"]) == 0
     assert capsys.readouterr().out == (
-        f"pictures prepared: 6 of 2 identities, left out: 0, {output}\n"
+        f"images prepared: 6 of 2 identities, left out: 0, {output}\n"
     )
 
 
@@ -236,16 +234,16 @@ def test_bad_input_is_one_line_and_a_status(tmp_path, root, output, capsys):
 
 def test_ctrl_c_is_one_line_and_nothing_is_left(root, output, monkeypatch, capsys):
     def interrupted(root: Path) -> Collection:
-        first, second, *rest = folder.pictures(root).pictures
+        first, second, *rest = folder.images(root).images
 
         def interrupt(contents: bytes) -> np.ndarray:
             raise KeyboardInterrupt
 
-        broken = Picture(second.identity, second.file, second.contents, interrupt)
+        broken = SourceImage(second.identity, second.file, second.contents, interrupt)
         return Collection([first, broken, *rest])
 
     monkeypatch.setitem(
-        prepare.SOURCES, "folder", types.SimpleNamespace(pictures=interrupted)
+        prepare.SOURCES, "folder", types.SimpleNamespace(images=interrupted)
     )
     assert prepare.main([str(root), str(output)]) == 130
     message = f"error: stopped; {output} was not made, run the same command again\n"
@@ -292,7 +290,7 @@ def test_the_sources_options_are_flags_and_stay_in_the_manifest(tmp_path, output
     assert prepare.main([*arguments, "--crop=0.8"]) == 0
     manifest = json.loads((output / "manifest.json").read_text())
     assert manifest["options"] == {"crop": 0.8}
-    records = ArrayRecordDataSource(str(output / "pictures.array_record"))
+    records = ArrayRecordDataSource(str(output / "images.array_record"))
     path = root / rows(output / "index.jsonl")[0]["file"]
     face = lfw.middle(decoding.decode(path), 0.8)
     assert records[0] == preprocess.resize(face, 24).tobytes()
@@ -310,11 +308,11 @@ def test_the_listed_boxes_margin_is_a_flag(tmp_path, output):
     assert prepare.main([*arguments, "--margin=0.4"]) == 0
     manifest = json.loads((output / "manifest.json").read_text())
     assert manifest["options"] == {"margin": 0.4}
-    records = ArrayRecordDataSource(str(output / "pictures.array_record"))
+    records = ArrayRecordDataSource(str(output / "images.array_record"))
     first, *_ = sorted(
-        facescrub.pictures(root, margin=0.4).pictures, key=lambda it: it.file
+        facescrub.images(root, margin=0.4).images, key=lambda it: it.file
     )
-    face = preprocess.resize(first.image(first.contents()), 24)
+    face = preprocess.resize(first.pixels(first.contents()), 24)
     assert records[0] == face.tobytes()
 
 

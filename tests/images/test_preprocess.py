@@ -67,7 +67,7 @@ def test_the_margin_is_added_on_each_side():
     np.testing.assert_array_equal(square_box((2, 1, 4, 3), 0.5), COUNTED[0:4, 1:5])
 
 
-def test_outside_of_the_picture_is_black():
+def test_outside_of_the_image_is_black():
     square = square_box((4, -1, 8, 3))
     np.testing.assert_array_equal(square[1:, :2], COUNTED[0:3, 4:6])
     assert not square[0].any() and not square[:, 2:].any()
@@ -131,7 +131,7 @@ def test_a_saved_flat_jpeg_is_of_one_colour():
         preprocess.middle("x", contents)
 
 
-def test_a_cut_of_one_colour_in_a_picture_of_many_is_refused():
+def test_a_cut_of_one_colour_in_an_image_of_many_is_refused():
     image = noise(40, 40)
     image[:20] = 7
     with pytest.raises(InputError, match="x: 20x40 pixels of one colour, red 7, green"):

@@ -7,7 +7,7 @@ import numpy as np
 from PIL import Image
 
 
-def picture(seed: int, size: int = 24) -> bytes:
+def image_file(seed: int, size: int = 24) -> bytes:
     """Return a PNG file of noise."""
     pixels = np.random.default_rng(seed).bytes(size * size * 3)
     file = io.BytesIO()
@@ -22,7 +22,7 @@ def write(folder, name: str, features: dict[str, Any], examples: dict[str, Any])
         folder: where sets lie.
         name: of the set.
         features: name -> TFDS feature.
-        examples: split -> dicts of feature values; pictures are encoded bytes.
+        examples: split -> dicts of feature values; images are encoded bytes.
     """
     import tensorflow_datasets as tfds  # pyrefly: ignore[missing-import]
 

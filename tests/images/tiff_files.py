@@ -27,7 +27,7 @@ def tiff(
         is_tiled: Whether the pixels lie in tiles.
         is_deflated: Whether they are compressed.
         sample_format: 1 without and 2 with a sign, 3 with fractions.
-        orientation: How the picture is to be turned, as in EXIF.
+        orientation: How the image is to be turned, as in EXIF.
     """
     height, width = values.shape
     blocks = [values]

@@ -59,7 +59,7 @@ def test_pixels_are_normalised_in_the_order_of_the_spec():
         np.testing.assert_array_equal(model.feature_maps(image).ravel(), values)
 
 
-def test_a_bgr_network_sees_the_channels_of_rgb_pictures_flipped(classifier, images):
+def test_a_bgr_network_sees_the_channels_of_rgb_images_flipped(classifier, images):
     bgr = dataclasses.replace(classifier.spec, colour_order="BGR")
     model = FaceClassifier(bgr, classifier.backbone, classifier.head)
 
@@ -68,9 +68,9 @@ def test_a_bgr_network_sees_the_channels_of_rgb_pictures_flipped(classifier, ima
     assert (maps != classifier.feature_maps(images)).any()
 
 
-def test_pictures_of_another_size_are_refused(classifier):
+def test_images_of_another_size_are_refused(classifier):
     with pytest.raises(
-        InputError, match="^pictures of 16x17 pixels .* takes 17x17: resize them first$"
+        InputError, match="^images of 16x17 pixels .* takes 17x17: resize them first$"
     ):
         classifier.feature_maps(jnp.zeros((1, 16, 17, 3), jnp.uint8))
 
@@ -131,7 +131,7 @@ def test_what_variables_returns_makes_the_same_model(arrays):
 
 
 def test_a_model_with_variables_evaluates(arrays, faces):
-    # With a batch's own statistics a picture alone would come out otherwise.
+    # With a batch's own statistics an image alone would come out otherwise.
     model = with_variables(TINY, arrays)
     feature_maps = jax.jit(model.feature_maps)
     both = feature_maps(faces)
@@ -192,14 +192,14 @@ def test_a_colour_order_that_is_none_is_refused():
         models.input_spec({**TINY, "input": {"colour_order": "bgr"}})
 
 
-def test_pictures_of_another_type_are_refused(classifier):
+def test_images_of_another_type_are_refused(classifier):
     # Unwrapped: the annotation, which only tests check, would refuse them first.
     normalised = inspect.unwrap(type(classifier).normalised)
-    with pytest.raises(InputError, match="^pictures of float32 were given, .* uint8"):
+    with pytest.raises(InputError, match="^images of float32 were given, .* uint8"):
         normalised(classifier, jnp.zeros((1, 17, 17, 3)))
 
 
-def test_the_gradient_by_the_picture_is_taken_after_normalising(classifier, images):
+def test_the_gradient_by_the_image_is_taken_after_normalising(classifier, images):
     pixels = classifier.normalised(images)
     np.testing.assert_array_equal(
         classifier.backbone(pixels), classifier.feature_maps(images)

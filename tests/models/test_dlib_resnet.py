@@ -32,8 +32,8 @@ def filled(make, fill):
 def test_every_depth_has_the_published_shape(num_blocks):
     model = nnx.eval_shape(lambda: DlibResNet(num_blocks=num_blocks, rngs=nnx.Rngs(0)))
     graphdef, state = nnx.split(model)
-    pictures = jax.ShapeDtypeStruct((2, 150, 150, 3), jnp.float32)
-    maps = jax.eval_shape(lambda s, x: nnx.merge(graphdef, s)(x), state, pictures)
+    images = jax.ShapeDtypeStruct((2, 150, 150, 3), jnp.float32)
+    maps = jax.eval_shape(lambda s, x: nnx.merge(graphdef, s)(x), state, images)
     size, features = SIZES[num_blocks - 1], FEATURES[num_blocks - 1]
     assert maps.shape == (2, size, size, features)
     assert model.num_features == features
@@ -108,7 +108,7 @@ def test_a_truncated_network_is_the_beginning_of_the_whole_one():
 def test_a_cell_lies_in_the_middle_of_the_rows_that_it_sees(num_blocks):
     # With positive filters and no bias a cell is positive exactly if it sees any
     # pixel of the one row that is not black. All layers here treat both axes alike,
-    # so a narrow picture will do; it is long enough for cells that see no border.
+    # so a narrow image will do; it is long enough for cells that see no border.
     graphdef, positive = filled(
         lambda: DlibResNet(num_blocks=num_blocks, rngs=nnx.Rngs(0)),
         lambda shape: jnp.full(shape, 0.0 if len(shape) == 1 else 1 / shape[-2]),
@@ -118,8 +118,8 @@ def test_a_cell_lies_in_the_middle_of_the_rows_that_it_sees(num_blocks):
 
     @jax.jit
     def respond(params, row):
-        picture = jnp.zeros((1, height, 35, 3)).at[:, row].set(1)
-        return nnx.merge(graphdef, params)(picture).max((0, 2, 3))
+        image = jnp.zeros((1, height, 35, 3)).at[:, row].set(1)
+        return nnx.merge(graphdef, params)(image).max((0, 2, 3))
 
     def sees(cell, row):
         return bool(respond(positive, row)[cell] > 0)

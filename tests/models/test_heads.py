@@ -89,17 +89,15 @@ def test_what_all_classes_share_changes_no_centred_map(head, feature_maps):
 
 
 @pytest.mark.parametrize("centre", [False, True])
-def test_each_picture_has_the_maps_of_the_classes_it_asks_for(
-    head, feature_maps, centre
-):
+def test_each_image_has_the_maps_of_the_classes_it_asks_for(head, feature_maps, centre):
     every = head.class_maps(feature_maps, ALL, centre=centre)
     classes = jnp.array([[6, 0, 6], [2, 5, 1]])
     maps = head.class_maps(feature_maps, classes, centre=centre)
 
     assert maps.shape == (2, 3, 3, 4)
-    for picture, places in enumerate(classes):
+    for image, places in enumerate(classes):
         np.testing.assert_allclose(
-            maps[picture], every[picture, places], rtol=1e-6, atol=1e-6
+            maps[image], every[image, places], rtol=1e-6, atol=1e-6
         )
 
 

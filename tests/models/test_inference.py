@@ -204,7 +204,7 @@ def test_the_clean_pass_is_shared_in_blocks_too(model, images, monkeypatch):
         str(jax.jit(f).lower(x).compile().as_text()).count(" dot(")
         for f, x in ((folded.feature_maps, images), (program, batch))
     ]
-    # One pass on the intact pictures, and one in the loop over the masks.
+    # One pass on the intact images, and one in the loop over the masks.
     assert products[0] > 50
     assert 2 * products[0] <= products[1] < 2.5 * products[0]
 

@@ -53,7 +53,7 @@ def tiny():
 
 
 @pytest.fixture(scope="module")
-def pictures():
+def inputs():
     return jax.random.uniform(jax.random.key(1), (2, 32, 32, 3), minval=-1.0)
 
 
@@ -91,7 +91,7 @@ def test_the_first_unit_of_each_stage_strides_and_all_but_the_very_first_project
 
 
 @pytest.mark.parametrize("arch", ARCHITECTURES)
-def test_a_picture_of_112_pixels_becomes_7_by_7_cells(arch):
+def test_an_image_of_112_pixels_becomes_7_by_7_cells(arch):
     model = nnx.view(shapes(arch), use_running_average=True)
     graphdef, state = nnx.split(model)
     x = jnp.zeros((1, ir_resnet.INPUT.size, ir_resnet.INPUT.size, 3))
@@ -108,7 +108,7 @@ def test_normalised_pixels_lie_between_minus_one_and_one():
         assert [(pixel - mean) / spec.scale for mean in spec.mean] == [normalised] * 3
 
 
-def test_the_cells_divide_the_picture_into_equal_squares():
+def test_the_cells_divide_the_image_into_equal_squares():
     centres = [IRResNet.cells.offset + IRResNet.cells.stride * i for i in range(7)]
     assert centres[0] - -0.5 == 111.5 - centres[-1] == IRResNet.cells.stride / 2
 
@@ -154,7 +154,7 @@ def test_the_projection_is_a_strided_1x1_convolution_and_a_norm():
     np.testing.assert_allclose(jax.jit(unit)(x), expected, atol=1e-5)
 
 
-def test_training_updates_all_running_statistics_and_evaluation_none(tiny, pictures):
+def test_training_updates_all_running_statistics_and_evaluation_none(tiny, inputs):
     graphdef, before = tiny
 
     @jax.jit
@@ -164,7 +164,7 @@ def test_training_updates_all_running_statistics_and_evaluation_none(tiny, pictu
             nnx.merge(graphdef, state, copy=True), use_running_average=True
         )
         for model in (training, evaluation):
-            model(pictures)
+            model(inputs)
         return nnx.state(training, nnx.BatchStat), nnx.state(evaluation, nnx.BatchStat)
 
     trained, evaluated = map(jax.tree.leaves, statistics_after(before))
@@ -174,11 +174,11 @@ def test_training_updates_all_running_statistics_and_evaluation_none(tiny, pictu
         np.testing.assert_array_equal(a, c)
 
 
-def test_every_parameter_learns(tiny, pictures):
+def test_every_parameter_learns(tiny, inputs):
     graphdef, params, rest = nnx.split(nnx.merge(*tiny), nnx.Param, ...)
 
     def loss(params):
-        maps = nnx.merge(graphdef, params, rest, copy=True)(pictures)
+        maps = nnx.merge(graphdef, params, rest, copy=True)(inputs)
         return jnp.vdot(jnp.linspace(-1, 1, maps.size), maps**2)
 
     gradients = jax.jit(jax.grad(loss))(params)

@@ -31,8 +31,8 @@ def networks(request):
 
 
 @pytest.fixture(scope="module")
-def pictures():
-    # Coarse blocks under fine noise: pictures of noise alone all look the same.
+def inputs():
+    # Coarse blocks under fine noise: images of noise alone all look the same.
     rng = np.random.default_rng(0)
     blocks = rng.uniform(-1, 1, (2, 4, 4, 3)).repeat(28, axis=1).repeat(28, axis=2)
     return (blocks + rng.normal(0, 0.1, blocks.shape)).astype(np.float32)
@@ -53,7 +53,7 @@ def assert_equal_within_scale(ours, theirs, name):
     assert error < 2e-5, f"{name}: {error}"
 
 
-def test_every_unit_agrees_with_pytorch(networks, pictures):
+def test_every_unit_agrees_with_pytorch(networks, inputs):
     net, backbone, _ = networks
 
     @jax.jit
@@ -64,29 +64,29 @@ def test_every_unit_agrees_with_pytorch(networks, pictures):
             outputs.append(x := unit(x))
         return outputs
 
-    ours = activations(backbone, jnp.asarray(pictures))
+    ours = activations(backbone, jnp.asarray(inputs))
 
     with torch.inference_mode():
-        x = net.input_layer(nchw(pictures))
+        x = net.input_layer(nchw(inputs))
         assert_equal_within_scale(ours[0], x, "stem")
         for index, (unit, output) in enumerate(zip(net.body, ours[1:], strict=True)):
             x = unit(x)
             assert_equal_within_scale(output, x, f"unit {index}")
 
 
-def test_embeddings_and_norms_agree_with_pytorch(networks, pictures):
+def test_embeddings_and_norms_agree_with_pytorch(networks, inputs):
     net, backbone, head = networks
 
     @jax.jit
     def run(backbone, head, x):
         return head.embeddings_and_norms(backbone(x))
 
-    embeddings, norms = run(backbone, head, jnp.asarray(pictures))
+    embeddings, norms = run(backbone, head, jnp.asarray(inputs))
 
     with torch.inference_mode():
-        their_embeddings, their_norms = net(nchw(pictures))
+        their_embeddings, their_norms = net(nchw(inputs))
     their_embeddings = their_embeddings.numpy()
-    # Drawn weights make embeddings alike: what tells two pictures apart must agree too.
+    # Drawn weights make embeddings alike: what tells two images apart must agree too.
     for ours, theirs in (
         (embeddings[0], their_embeddings[0]),
         (embeddings[0] - embeddings[1], their_embeddings[0] - their_embeddings[1]),

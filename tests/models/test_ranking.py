@@ -104,7 +104,7 @@ def test_a_target_that_is_not_there_has_no_probability():
 
 
 def test_neither_all_logits_nor_a_second_kernel_are_held():
-    # 64 pictures' logits would take 51 MB; the kernel takes 13.
+    # 64 images' logits would take 51 MB; the kernel takes 13.
     shapes = ((64, 16), jnp.float32), ((16, 200_000), jnp.float32)
     arguments = [jax.ShapeDtypeStruct(*shape) for shape in shapes]
     arguments += [jax.ShapeDtypeStruct((200_000,), jnp.float32)]

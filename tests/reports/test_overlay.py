@@ -84,6 +84,6 @@ def test_masked_takes_whole_numbers_as_they_are():
 
 def test_png_keeps_every_pixel():
     file = io.BytesIO(overlay.png(IMAGE))
-    with Image.open(file) as picture:
-        assert (picture.format, picture.mode) == ("PNG", "RGB")
-        np.testing.assert_array_equal(np.asarray(picture), IMAGE)
+    with Image.open(file) as image:
+        assert (image.format, image.mode) == ("PNG", "RGB")
+        np.testing.assert_array_equal(np.asarray(image), IMAGE)

@@ -16,11 +16,11 @@ SUMMARY = {
     "versions": {"jax": "0.10.2", "flax": "0.12.8"},
     "fraction": 0.2,
 }
-KEYS = ("picture", "cam", "sdd", "removed", "kept", "removed_mean", "kept_mean")
+KEYS = ("image", "cam", "sdd", "removed", "kept", "removed_mean", "kept_mean")
 VOID = {"meta", "link", "img"}
 
 
-def picture(shade):
+def png_of(shade):
     return png(np.full((2, 2, 3), shade, np.uint8))
 
 
@@ -36,7 +36,7 @@ def outcome(probability, predicted="Ann", changed=False):
 def a_record(**changes):
     record = {
         "index": 7,
-        "picture": "ann/3.png",
+        "image": "ann/3.png",
         "label": "Ann",
         "predicted": "Ann",
         "probability": 0.973,
@@ -55,9 +55,9 @@ def a_record(**changes):
             },
             "mean": {"deletion": outcome(0.973), "retention": outcome(0.99)},
         },
-        "files": {key: f"pictures/7_{key}.png" for key in KEYS},
-        "pictures": {key: picture(i) for i, key in enumerate(KEYS)},
-        "rival_pictures": {"Bea": picture(100)},
+        "files": {key: f"images/7_{key}.png" for key in KEYS},
+        "images": {key: png_of(i) for i, key in enumerate(KEYS)},
+        "rival_images": {"Bea": png_of(100)},
     }
     return record | changes
 
@@ -98,12 +98,12 @@ def text(*records):
     return re.sub(r" ([.:,])", r"\1", parsed(list(records)).text.replace("\xa0", " "))
 
 
-def test_every_picture_is_inside_the_page_and_has_a_text():
+def test_every_image_is_inside_the_page_and_has_a_text():
     images = parsed([a_record()]).named("img")
     files = [base64.b64decode(image["src"].partition(",")[2]) for image in images]
-    assert set(a_record()["pictures"].values()) < set(files)
-    assert picture(100) in files
-    assert len(images) == len(KEYS) + 2  # a rival's picture and the scale of colours
+    assert set(a_record()["images"].values()) < set(files)
+    assert png_of(100) in files
+    assert len(images) == len(KEYS) + 2  # a rival's image and the scale of colours
     assert all(image["src"].startswith("data:image/png;base64,") for image in images)
     assert all(image["alt"].strip() for image in images)
 
@@ -123,12 +123,12 @@ def test_the_page_asks_for_nothing_and_runs_nothing():
 def test_names_are_data_wherever_they_stand():
     evil = '<script>alert("1")</script><img src=x onerror="y">\'&amp;'
     record = a_record(
-        picture=evil,
+        image=evil,
         label=evil,
         predicted=evil,
         rivals=[{"name": evil + "2", "probability": 0.1}],
-        rival_pictures={evil + "2": picture(9)},
-        files={"picture": evil},
+        rival_images={evil + "2": png_of(9)},
+        files={"image": evil},
         outcomes={
             "black": {"deletion": outcome(0.1, evil), "retention": outcome(0.1, evil)}
         },
@@ -146,7 +146,7 @@ def test_names_are_data_wherever_they_stand():
 
 @pytest.mark.parametrize("name", ["محمد بن موسى", "李小龍", "Ж" * 200])
 def test_names_of_any_script_keep_their_own_direction(name):
-    right = a_record(predicted=name, label=name, picture=name)
+    right = a_record(predicted=name, label=name, image=name)
     rivals = [{"name": name, "probability": 0.1}]
     wrong = a_record(label=name, correct=False, rivals=rivals)
     unknown = a_record(label=name, correct=None)
@@ -158,7 +158,7 @@ def test_names_of_any_script_keep_their_own_direction(name):
 
 
 def test_a_file_name_that_is_no_text_does_not_stop_the_page():
-    page = render("Faces", [a_record(picture="a\udcff.png")], SUMMARY)
+    page = render("Faces", [a_record(image="a\udcff.png")], SUMMARY)
     assert "a?.png" in page.encode("utf-8").decode("utf-8")
 
 
@@ -214,7 +214,7 @@ def test_what_happens_under_the_masks_is_told_in_sentences():
     assert "the probability of Ann rises from 97.3 % to 99.0 %." in words
 
 
-def test_each_mask_is_shown_with_its_own_picture():
+def test_each_mask_is_shown_with_its_own_image():
     page = parsed([a_record()])
     texts = {image["src"]: image["alt"] for image in page.named("img")}
     for key, end in {
@@ -223,7 +223,7 @@ def test_each_mask_is_shown_with_its_own_picture():
         "kept": "kept. Covered in black.",
         "kept_mean": "kept. Covered in the average colour.",
     }.items():
-        file = base64.b64encode(a_record()["pictures"][key]).decode()
+        file = base64.b64encode(a_record()["images"][key]).decode()
         assert texts["data:image/png;base64," + file].endswith(end)
 
 
@@ -238,8 +238,8 @@ def test_rivals_are_named_with_their_probabilities():
     assert "Bea 2.0 % Cleo 0.4 %" in text(a_record())
 
 
-def test_a_page_without_rivals_and_their_pictures_is_whole():
-    page = parsed([a_record(rivals=[], rival_pictures={})])
+def test_a_page_without_rivals_and_their_images_is_whole():
+    page = parsed([a_record(rivals=[], rival_images={})])
     assert len(page.named("img")) == len(KEYS) + 1
 
 
@@ -250,7 +250,7 @@ def test_researchers_find_every_figure():
     for figure in ("Checkpoint best-123", "jax 0.10.2, flax 0.12.8", "Model tiny"):
         assert figure in words
     assert "deletion black Bea 0.12 12.3 %" in words
-    assert "pictures/7_kept_mean.png" in words
+    assert "images/7_kept_mean.png" in words
 
 
 def test_the_share_in_the_text_is_the_share_that_was_masked():
@@ -260,5 +260,5 @@ def test_the_share_in_the_text_is_the_share_that_was_masked():
     assert words.count("20 %") == 1  # in "How to read this page", from the summary
 
 
-def test_a_page_of_no_pictures_is_whole():
+def test_a_page_of_no_images_is_whole():
     assert "in 0 photographs." in parsed([]).text

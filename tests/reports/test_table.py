@@ -94,7 +94,7 @@ def test_table_1_says_what_cannot_be_compared():
 
 def test_table_1_of_the_correctly_classified_counts_them():
     page = text(table.table_1(METRICS_JSON | METRICS_JSON["correctly_classified"]))
-    assert "197 test pictures" in page
+    assert "197 test images" in page
 
 
 def test_a_method_without_a_display_name_goes_by_its_own():

@@ -52,7 +52,7 @@ def test_metrics_have_a_value_and_an_interval_everywhere(result):
     assert set(result["accuracy"]) == {"value", "low", "high"}
 
 
-def test_metrics_equal_a_loop_over_the_pictures(result, rows):
+def test_metrics_equal_a_loop_over_the_images(result, rows):
     places = [(m, f, s) for m in range(5) for f in range(2) for s in range(2)]
     for m, f, s in places:
         drops, changes = [], []
@@ -103,7 +103,7 @@ def test_a_result_tells_its_protocol(result, config):
         assert name in protocol
 
 
-def test_rivals_scale_and_amplification_of_every_picture_are_kept(rows):
+def test_rivals_scale_and_amplification_of_every_image_are_kept(rows):
     assert rows["sdd_rivals"].shape == (12, 4)
     assert not (rows["sdd_rivals"] == rows["prediction"][:, None]).any()
     assert (rows["sdd_scale"] >= 4).all() and (rows["sdd_scale"] <= 50).all()
@@ -115,7 +115,7 @@ def test_rivals_scale_and_amplification_of_every_picture_are_kept(rows):
 def test_a_split_is_one_launch_and_one_for_each_method(
     workdir_copy, make_config, caplog
 ):
-    # 12 pictures in batches of 7: the second is padded.
+    # 12 images in batches of 7: the second is padded.
     config = make_config({"eval.batch_size": 7, "eval.methods": ("sdd", "random_map")})
     with launches() as launched, jax.log_compiles(), caplog.at_level(logging.WARNING):
         evaluate.run(config, workdir_copy)

@@ -12,7 +12,7 @@ from sdd_jax.errors import InputError
 from sdd_jax.runs import explain
 
 DRAWN = {
-    *("picture", "sdd", "cam", "removed", "kept", "removed_mean", "kept_mean"),
+    *("image", "sdd", "cam", "removed", "kept", "removed_mean", "kept_mean"),
 }
 
 
@@ -70,9 +70,7 @@ def test_outcomes_are_what_masking_did(records, arrays):
                 assert outcome["prediction_changed"] == changed
 
 
-def test_the_pictures_show_what_was_removed_and_what_was_kept(
-    explained, records, arrays
-):
+def test_the_images_show_what_was_removed_and_what_was_kept(explained, records, arrays):
     size = arrays["salient"].shape[1]
     for i, record in enumerate(records):
         assert set(record["files"]) == DRAWN
@@ -98,12 +96,12 @@ def test_the_page_names_everybody_and_loads_nothing(explained, records):
     html = (explained / "index.html").read_text()
     for record in records:
         assert record["predicted"] in html
-        assert record["picture"] in html
+        assert record["image"] in html
     assert "data:image/png;base64," in html
     assert 'src="http' not in html and "<script" not in html
 
 
-def test_any_picture_file_is_explained_without_a_truth(
+def test_any_image_file_is_explained_without_a_truth(
     workdir_copy, make_config, tmp_path
 ):
     path = tmp_path / "some.jpg"
@@ -113,13 +111,13 @@ def test_any_picture_file_is_explained_without_a_truth(
     lines = (workdir_copy / "own" / "records.jsonl").read_text().splitlines()
     record = json.loads(lines[0])
     assert len(lines) == 1
-    assert record["picture"] == str(path)
+    assert record["image"] == str(path)
     assert record["label"] is None and record["correct"] is None
     html = (workdir_copy / "own" / "index.html").read_text()
     assert "can only answer with one of the 6 people it knows" in html
 
 
-def test_explaining_again_replaces_the_old_pictures(workdir_copy, make_config):
+def test_explaining_again_replaces_the_old_images(workdir_copy, make_config):
     explain.run(make_config({"explain.num_images": 2}), workdir_copy)
     explain.run(make_config({"explain.num_images": 1}), workdir_copy)
     numbers = {path.name[:4] for path in (workdir_copy / "explain").glob("*.png")}
@@ -161,7 +159,7 @@ def test_a_failure_leaves_the_old_explanation_whole(
     ("override", "message"),
     [
         ({"explain.fraction": 1.5}, r"fraction is 1\.5, expected a number between"),
-        ({"explain.images": "nobody.jpg"}, "no picture nobody.jpg: expected a file"),
+        ({"explain.images": "nobody.jpg"}, "no image nobody.jpg: expected a file"),
         ({"explain.split": "holdout"}, r"explain\.split is 'holdout'"),
         ({"explain.batch_size": -8}, r"explain\.batch_size is -8"),
         ({"explain.output": "a/b"}, r"explain\.output is 'a/b', expected the name of"),
@@ -181,7 +179,7 @@ def test_a_workdir_without_a_checkpoint_says_what_to_do(config, tmp_path):
         explain.run(config, tmp_path)
 
 
-def test_a_damaged_picture_is_named(workdir_copy, make_config, tmp_path):
+def test_a_damaged_image_is_named(workdir_copy, make_config, tmp_path):
     path = tmp_path / "torn.png"
     Image.effect_noise((300, 200), 80).save(path)
     path.write_bytes(path.read_bytes()[:2000])
@@ -190,7 +188,7 @@ def test_a_damaged_picture_is_named(workdir_copy, make_config, tmp_path):
     assert not (workdir_copy / "explain").exists()
 
 
-def test_a_damaged_picture_in_a_folder_is_left_out_named_and_listed(
+def test_a_damaged_image_in_a_folder_is_left_out_named_and_listed(
     workdir_copy, make_config, tmp_path, capsys
 ):
     folder = tmp_path / "photos"

@@ -78,7 +78,7 @@ def test_what_the_config_needs_is_named_at_once(tmp_path, monkeypatch):
     with pytest.raises(InputError) as caught:
         setup.require_files(lfw.get_config().to_dict())
     message = str(caught.value)
-    assert "no pictures in data/lfw (data.root): put them into data/lfw/" in message
+    assert "no images in data/lfw (data.root): put them into data/lfw/" in message
     assert "no weights in runs/finetune (model.pretrained): " in message
     assert "or train with --workdir=runs/finetune; configs/orl.py" in message
 

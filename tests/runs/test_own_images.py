@@ -15,7 +15,7 @@ from sdd_jax.errors import InputError
 from sdd_jax.images import SOURCES, prepare
 from sdd_jax.images.sources import orl, prepared
 from sdd_jax.images.sources.synthetic import draw
-from sdd_jax.runs import pictures
+from sdd_jax.runs import chosen_images
 
 SIZE = 20
 
@@ -56,7 +56,7 @@ def load(data: dict) -> dict:
 
 def explained(wanted, splits, data):
     options = {"images": str(wanted), "split": "test", "num_images": 0}
-    return pictures.chosen(options, splits, data)[0]
+    return chosen_images.chosen(options, splits, data)[0]
 
 
 def assert_as_trained(root: Path, data: dict, elsewhere: Path | None) -> None:
@@ -72,7 +72,7 @@ def assert_as_trained(root: Path, data: dict, elsewhere: Path | None) -> None:
                 shutil.copy(root / file, elsewhere)
                 found = explained(elsewhere, splits, data)
                 np.testing.assert_array_equal(found.read(0), images.read(index))
-                assert found.labels.tolist() == [pictures.UNKNOWN]
+                assert found.labels.tolist() == [chosen_images.UNKNOWN]
 
 
 LFW = {"source": "lfw", "min_images": 2}
@@ -146,20 +146,20 @@ def test_so_it_is_with_tfdss_lfw(tmp_path, monkeypatch, crop):
     root = write_lfw(tmp_path / "data", 112, 250)
     listed = [path for path in sorted(root.glob("*/*"))]
 
-    def of_tfds(name, *, data_dir, image):
+    def of_tfds(name, *, data_dir, pixels):
         return prepared.Collection(
             [
-                prepared.Picture(
+                prepared.SourceImage(
                     path.parent.name,
                     f"{path.parent.name}/{place}",
                     path.read_bytes,
-                    lambda contents, path=path: image(str(path), contents),
+                    lambda contents, path=path: pixels(str(path), contents),
                 )
                 for place, path in enumerate(listed)
             ]
         )
 
-    monkeypatch.setattr("sdd_jax.images.sources.tfds.pictures", of_tfds)
+    monkeypatch.setattr("sdd_jax.images.sources.tfds.images", of_tfds)
     data = LFW | {"data_dir": str(tmp_path), "crop": crop}
     splits = load(data)
     for images in splits.values():
@@ -177,7 +177,7 @@ def test_so_it_is_with_a_set_of_tfds(tmp_path):
         "label": library.features.ClassLabel(names=["ann", "bea"]),
         "image": library.features.Image(shape=(24, 24, 3)),
     }
-    contents = [tfds_sets.picture(seed) for seed in range(6)]
+    contents = [tfds_sets.image_file(seed) for seed in range(6)]
     examples = [{"label": n % 2, "image": x} for n, x in enumerate(contents)]
     tfds_sets.write(tmp_path, "faces", features, {"train": examples})
     data = {"source": "tfds", "name": "faces", "data_dir": str(tmp_path)}
@@ -212,7 +212,7 @@ def test_a_listed_photograph_in_no_split_is_cut_by_its_box(published, capsys):
     capsys.readouterr()
     found = explained(root / file, without | {}, published.data)
     np.testing.assert_array_equal(found.read(0), expected)
-    assert found.labels.tolist() == [pictures.UNKNOWN]
+    assert found.labels.tolist() == [chosen_images.UNKNOWN]
     assert capsys.readouterr().out == ""
 
 
@@ -276,7 +276,7 @@ def test_a_file_that_has_changed_since_is_refused(tmp_path):
     splits = load(data)
     file = splits["train"].files[0]
     noise(root / file, 99, (30, 30))
-    with pytest.raises(InputError, match=f"{file} has changed since the pictures were"):
+    with pytest.raises(InputError, match=f"{file} has changed since the images were"):
         explained(root / file, splits, data)
 
 

@@ -28,7 +28,7 @@ needs_dlib = pytest.mark.skipif(
 
 
 class SmallBackbone(nnx.Module):
-    """One convolution and batch norm; 2x2 cells of pictures of 32 pixels."""
+    """One convolution and batch norm; 2x2 cells of images of 32 pixels."""
 
     cells = CellGrid(7.5, 16.0)
 
@@ -90,12 +90,12 @@ def started(converted):
 @pytest.fixture(scope="module")
 def image_set():
     draws = np.random.default_rng(0).integers(0, 256, (5, 32, 32, 3))
-    pictures = draws.astype(np.uint8)
+    images = draws.astype(np.uint8)
     return ImageSet(
         names=("ann", "bob", "cat"),
         files=tuple(f"{i}.png" for i in range(5)),
         labels=np.array([0, 1, 2, 0, 1], np.int32),
-        read=lambda index: pictures[index],
+        read=lambda index: images[index],
     )
 
 
@@ -199,15 +199,15 @@ def test_weights_that_are_not_there_are_refused(tmp_path):
     assert refusal_of(options).startswith(f"no checkpoint in {tmp_path}")
 
 
-def test_pooled_features_are_each_pictures_and_its_mirror_images(
+def test_pooled_features_are_each_images_and_its_mirror_images(
     converted, started, image_set
 ):
     _, model = started
     features = pretrained.pooled_features(model, image_set, batch_size=5)
-    pictures = np.stack([image_set.read(i) for i in range(5)])
+    images = np.stack([image_set.read(i) for i in range(5)])
     # The published network's own maps, by the running statistics it came with.
     maps = jax.jit(models.load(converted[0]).feature_maps)
-    for row, seen in zip(features, (pictures, pictures[:, :, ::-1]), strict=True):
+    for row, seen in zip(features, (images, images[:, :, ::-1]), strict=True):
         expected = np.asarray(maps(jnp.array(seen))).mean((1, 2))
         np.testing.assert_allclose(row, expected, rtol=1e-4, atol=1e-5)
     assert features.shape == (2, 5, WIDTH) and features.dtype == np.float32
@@ -255,7 +255,7 @@ def test_a_feature_that_never_changes_is_no_feature_and_harms_no_other(value):
     cells = jnp.array([[[[0.5, value]]], [[[0.5, value * 1.01 + 0.01]]]], jnp.float32)
     logits = np.asarray(model.logits(cells))
     np.testing.assert_allclose(logits[0, 1], 0, atol=1e-6)
-    # A picture that does not agree must not be thrown far off by it.
+    # An image that does not agree must not be thrown far off by it.
     assert np.abs(logits[1, 1]) <= 0.01 * value + 0.011
     np.testing.assert_array_equal(logits[0, 0], logits[1, 0])
 

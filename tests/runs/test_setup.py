@@ -52,11 +52,10 @@ def test_a_root_that_is_a_file_is_refused(make_config, tmp_path):
     with pytest.raises(InputError) as caught:
         setup.require_files(config)
     assert str(caught.value) == (
-        f"data.root is {path}, a file; expected the folder that the pictures are in"
+        f"data.root is {path}, a file; expected the folder that the images are in"
     )
     with pytest.raises(InputError) as caught:
         setup.load_splits(config)
     assert str(caught.value) == (
-        f"{path} is a file; expected pictures in ROOT/<identity>/<file>, correct the "
-        f"root"
+        f"{path} is a file; expected images in ROOT/<identity>/<file>, correct the root"
     )

@@ -86,7 +86,7 @@ def test_training_the_head_leaves_the_backbone_as_it_was(make_config, tmp_path):
     assert np.abs(end["head"]["kernel"]).max() > 0
 
 
-def test_training_the_head_reads_each_picture_once(make_config, tmp_path, monkeypatch):
+def test_training_the_head_reads_each_image_once(make_config, tmp_path, monkeypatch):
     config = make_config({"train.parts": "head", "train.cache_images": False})
     splits = setup.load_splits(config)
     read = []
@@ -98,7 +98,7 @@ def test_training_the_head_reads_each_picture_once(make_config, tmp_path, monkey
     train_set = dataclasses.replace(splits["train"], read=recorded)
     monkeypatch.setattr(setup, "load_splits", lambda *_: splits | {"train": train_set})
     train.run(config, tmp_path)
-    # For the features; the steps that follow take no pictures.
+    # For the features; the steps that follow take no images.
     assert config["train"]["steps"] * config["train"]["batch_size"] > len(train_set)
     assert sorted(set(read)) == list(range(len(train_set)))
     num_padded = -len(train_set) % config["train"]["batch_size"]
@@ -185,7 +185,7 @@ def test_a_workdir_of_another_config_is_refused_by_name(workdir_copy, make_confi
         train.run(other, workdir_copy)
 
 
-def test_without_validation_pictures_the_last_checkpoint_is_the_best(
+def test_without_validation_images_the_last_checkpoint_is_the_best(
     make_config, tmp_path
 ):
     faces = SOURCES["synthetic"](image_size=32, seed=0, num_identities=2, num_images=6)
@@ -247,7 +247,7 @@ def test_a_run_does_not_go_on_with_other_people(make_config, tmp_path):
     config["data"] = {"source": "folder", "root": str(tmp_path / "faces")}
     train.run(config, tmp_path / "run")
     shutil.rmtree(tmp_path / "faces" / "person2")
-    with pytest.raises(InputError, match="pictures that are not there any more"):
+    with pytest.raises(InputError, match="images that are not there any more"):
         train.run(config, tmp_path / "run")
     (tmp_path / "run/split.jsonl").unlink()
     with pytest.raises(InputError, match="knows 3 identities, but the data have 2"):

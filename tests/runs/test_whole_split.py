@@ -10,7 +10,7 @@ from sdd_jax.runs.whole_split import batches_a_chunk, over_split
 
 
 @pytest.fixture(scope="module")
-def pictures():
+def image_set():
     return synthetic.splits(image_size=16, num_identities=5, num_images=10, seed=0)[
         "train"
     ]
@@ -50,40 +50,40 @@ def check(out, image_set, batch_size):
 
 
 @pytest.mark.parametrize("batch_size", [1, 7, 8, 64])
-def test_every_batch_is_computed_whatever_the_last_one_lacks(pictures, batch_size):
-    check(run(pictures, batch_size=batch_size), pictures, batch_size)
+def test_every_batch_is_computed_whatever_the_last_one_lacks(image_set, batch_size):
+    check(run(image_set, batch_size=batch_size), image_set, batch_size)
 
 
 @pytest.mark.parametrize("batches_that_fit", [0, 1, 2, 3, 100])
-def test_a_split_that_does_not_fit_goes_in_chunks(pictures, batches_that_fit):
+def test_a_split_that_does_not_fit_goes_in_chunks(image_set, batches_that_fit):
     chunk_bytes = batches_that_fit * 4 * 16 * 16 * 3 + 5
     with launches() as launched, compilations() as compiled:
-        out = run(pictures, batch_size=4, chunk_bytes=chunk_bytes)
-    check(out, pictures, 4)
-    num_batches = -(-len(pictures) // 4)
+        out = run(image_set, batch_size=4, chunk_bytes=chunk_bytes)
+    check(out, image_set, 4)
+    num_batches = -(-len(image_set) // 4)
     chunks = -(-num_batches // max(1, min(batches_that_fit, num_batches)))
     assert len(launched) == chunks
     assert len(compiled) == 1
 
 
-def test_eight_devices_give_what_one_gives(pictures):
+def test_eight_devices_give_what_one_gives(image_set):
     if jax.device_count() < 8:
         pytest.skip("needs eight (virtual) devices")
     with jax.set_mesh(sharding.make_mesh(8)):
         with launches() as launched, compilations() as compiled:
-            out = run(pictures, batch_size=8)
-    check(out, pictures, 8)
+            out = run(image_set, batch_size=8)
+    check(out, image_set, 8)
     assert len(launched) == len(compiled) == 1
 
 
-def test_what_fits_is_an_eighth_of_the_devices_memory(pictures, monkeypatch):
-    assert batches_a_chunk(pictures, 8) == -(-len(pictures) // 8)
+def test_what_fits_is_an_eighth_of_the_devices_memory(image_set, monkeypatch):
+    assert batches_a_chunk(image_set, 8) == -(-len(image_set) // 8)
     batch = 8 * 16 * 16 * 3  # bytes
     monkeypatch.setattr(sharding, "device_memory", lambda: 8 * 2 * batch + 7)
-    assert batches_a_chunk(pictures, 8) == 2
+    assert batches_a_chunk(image_set, 8) == 2
     with jax.set_mesh(sharding.make_mesh(2)):
-        assert batches_a_chunk(pictures, 8) == 4
+        assert batches_a_chunk(image_set, 8) == 4
     # A CPU does not tell its memory: the host's is its.
     monkeypatch.setattr(sharding, "device_memory", lambda: None)
     monkeypatch.setattr(sharding, "host_memory", lambda: 8 * 3 * batch)
-    assert batches_a_chunk(pictures, 8) == 2  # of four at most three: two and two
+    assert batches_a_chunk(image_set, 8) == 2  # of four at most three: two and two

@@ -16,12 +16,10 @@ def test_cam_is_the_sum_of_the_targets_weights_times_the_feature_maps(
     kernel = np.asarray(classifier.head.kernel[...], np.float64)
     weights = kernel / np.asarray(classifier.head.feature_deviation[...])[:, None]
     expected = np.zeros((8, 4, 4))
-    for picture, target in enumerate(targets):
+    for image, target in enumerate(targets):
         for k in range(5):
             shared = weights[k].mean() if centre else 0.0
-            expected[picture] += (weights[k, target] - shared) * features[
-                picture, ..., k
-            ]
+            expected[image] += (weights[k, target] - shared) * features[image, ..., k]
 
     clean = clean_pass(classifier, images, jnp.asarray(targets))
     saliency = cam(classifier, clean, jax.random.key(0), centre=centre).saliency

@@ -14,7 +14,7 @@ from sdd_jax.saliency.divergence import (
 
 @pytest.fixture
 def maps():
-    """Three pictures, a target and four rivals, 3x4 cells, none of F or alpha clipped.
+    """Three images, a target and four rivals, 3x4 cells, none of F or alpha clipped.
 
     Their units differ as much as those of networks do.
     """
@@ -77,12 +77,12 @@ def test_scale_stays_between_the_number_of_rivals_and_fifty(
     np.testing.assert_allclose(scale, [expected or num_rivals], rtol=1e-6)
 
 
-def test_each_picture_has_its_own_scale_and_amplification(maps):
+def test_each_image_has_its_own_scale_and_amplification(maps):
     _, scale, amplification = sdd(maps)
-    for picture in range(3):
-        alone = sdd(maps[picture : picture + 1])
-        np.testing.assert_array_equal(alone[1], scale[picture : picture + 1])
-        np.testing.assert_array_equal(alone[2], amplification[picture : picture + 1])
+    for image in range(3):
+        alone = sdd(maps[image : image + 1])
+        np.testing.assert_array_equal(alone[1], scale[image : image + 1])
+        np.testing.assert_array_equal(alone[2], amplification[image : image + 1])
     assert len(set(scale.tolist())) == len(set(amplification.tolist())) == 3
 
 

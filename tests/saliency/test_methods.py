@@ -17,10 +17,10 @@ from sdd_jax.types import Batch, Explanation
 
 TARGETS = jnp.arange(8) % 7
 KEYS = jax.random.split(jax.random.key(0), 8)
-# What a method's maps have to do with, besides the size of the pictures.
+# What a method's maps have to do with, besides the size of the images.
 DEPENDS_ON = {
-    "sdd": {"pictures", "targets"},
-    "cam": {"pictures", "targets"},
+    "sdd": {"images", "targets"},
+    "cam": {"images", "targets"},
     "random_map": {"key"},
     "random_pixels": {"key"},
     "centre": set(),
@@ -43,7 +43,7 @@ def saliency_of(classifier):
 
 @methods
 @pytest.mark.parametrize("key", [KEYS[0], KEYS], ids=["one key", "a key each"])
-def test_saliency_is_a_finite_float32_map_a_picture(saliency_of, images, name, key):
+def test_saliency_is_a_finite_float32_map_an_image(saliency_of, images, name, key):
     saliency = saliency_of(name, images, TARGETS, key)
     assert saliency.shape == images.shape[:3]
     assert saliency.dtype == jnp.float32
@@ -53,27 +53,27 @@ def test_saliency_is_a_finite_float32_map_a_picture(saliency_of, images, name, k
 
 @methods
 @pytest.mark.parametrize(
-    ("changed", "pictures", "targets", "keys"),
+    ("changed", "inverted", "targets", "keys"),
     [
         (None, False, 0, KEYS),
-        ("pictures", True, 0, KEYS),
+        ("images", True, 0, KEYS),
         ("targets", False, 1, KEYS),
         ("key", False, 0, jax.random.split(jax.random.key(1), 8)),
     ],
 )
 def test_every_map_depends_on_what_it_should_and_on_nothing_else(
-    saliency_of, images, name, changed, pictures, targets, keys
+    saliency_of, images, name, changed, inverted, targets, keys
 ):
     before = saliency_of(name, images, TARGETS, KEYS)
     after = saliency_of(
-        name, 255 - images if pictures else images, (TARGETS + targets) % 7, keys
+        name, 255 - images if inverted else images, (TARGETS + targets) % 7, keys
     )
     differs = (before != after).any((1, 2))
     np.testing.assert_array_equal(differs, [changed in DEPENDS_ON[name]] * 8)
 
 
 @methods
-def test_a_pictures_map_depends_neither_on_the_others_nor_on_its_place(
+def test_an_images_map_depends_neither_on_the_others_nor_on_its_place(
     saliency_of, images, name
 ):
     places = jnp.array([0, 5, 2, 0, 0, 0, 0, 7])

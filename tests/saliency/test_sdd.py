@@ -24,7 +24,7 @@ def explain(model, images, targets, **options):
 
 
 class Pixels(nnx.Module):
-    """A backbone whose feature maps are the picture."""
+    """A backbone whose feature maps are the image."""
 
     cells = CellGrid(offset=0.0, stride=1.0)
 
@@ -32,7 +32,7 @@ class Pixels(nnx.Module):
         return x
 
 
-PICTURE = [[(4, 0, 2), (1, 3, 0)], [(0, 2, 5), (6, 1, 1)]]
+IMAGE = [[(4, 0, 2), (1, 3, 0)], [(0, 2, 5), (6, 1, 1)]]
 WEIGHTS = [(3.0, -2.0, -3.0), (-2.0, -1.0, 3.0), (3.0, -2.0, 0.5)]  # of each class
 BIAS = [0.0, 0.5, -0.25]
 
@@ -43,7 +43,7 @@ def by_hand(target, *, centre):
     if centre:
         mean = [sum(w[k] for w in WEIGHTS) / 3 for k in range(3)]
         weights = [[w[k] - mean[k] for k in range(3)] for w in WEIGHTS]
-    cells = [pixel for row in PICTURE for pixel in row]
+    cells = [pixel for row in IMAGE for pixel in row]
 
     def class_map(w):
         return [sum(a * f for a, f in zip(w, cell, strict=True)) for cell in cells]
@@ -72,9 +72,9 @@ def pixels():
 
 @pytest.mark.parametrize("centre", [False, True])
 def test_three_classes_worked_by_hand(pixels, centre):
-    picture = jnp.array([PICTURE] * 3, jnp.uint8)
+    image = jnp.array([IMAGE] * 3, jnp.uint8)
     program = jax.jit(functools.partial(explain, pixels, centre=centre))
-    explanation = program(picture, jnp.arange(3))
+    explanation = program(image, jnp.arange(3))
     details = explanation.details
 
     for target in range(3):
@@ -111,7 +111,7 @@ def test_the_divergence_of_the_cells_is_placed_as_their_maps_are(classifier, ima
     )
 
 
-def test_given_scale_and_amplification_hold_for_every_picture(classifier, images):
+def test_given_scale_and_amplification_hold_for_every_image(classifier, images):
     program = functools.partial(explain, classifier, scale=6.0, amplification=0.7)
     details = jax.jit(program)(images, jnp.arange(8) % 7).details
     np.testing.assert_array_equal(details["scale"], [6.0] * 8)

@@ -115,7 +115,7 @@ def test_going_on_tells_tensorboard_which_steps_are_taken_again(tmp_path):
 
 
 def test_lines_are_on_disk_when_they_are_shown_and_not_only_at_the_end(tmp_path):
-    # With no validation pictures nothing else would come before a checkpoint.
+    # With no validation images nothing else would come before a checkpoint.
     with open_log(
         tmp_path, plain_console(), num_steps=4, start_step=0, batch_size=8
     ) as log:

@@ -13,7 +13,7 @@ from sdd_jax.training.losses import cross_entropy
 LOGITS = np.log(np.array([[1, 3], [1, 3]], np.float32))
 
 
-def test_the_loss_of_each_picture_is_minus_the_log_of_its_class_probability():
+def test_the_loss_of_each_image_is_minus_the_log_of_its_class_probability():
     losses = cross_entropy(jnp.array(LOGITS), jnp.array([0, 1]))
     np.testing.assert_allclose(losses, [math.log(4), math.log(4 / 3)], rtol=1e-6)
 

@@ -17,7 +17,7 @@ SIZE, NUM_CLASSES = 32, 5
 
 
 def logits_of(model, pixels):
-    """Small pictures: the size is the model's to check, not the backbone's."""
+    """Small images: the size is the model's to check, not the backbone's."""
     return model.logits(model.backbone(pixels))
 
 

@@ -191,23 +191,23 @@ def test_the_loss_of_a_label_that_is_no_class_is_nan(images, labels, wrong):
 
 
 def test_training_tells_dark_from_bright():
-    pictures = np.full((6, 8, 8, 3), 40, np.uint8)
-    pictures[3:] = 210
-    pictures += np.random.default_rng(0).integers(0, 20, pictures.shape, np.uint8)
+    images = np.full((6, 8, 8, 3), 40, np.uint8)
+    images[3:] = 210
+    images += np.random.default_rng(0).integers(0, 20, images.shape, np.uint8)
     tx = optax.adam(0.05)
     graphdef, state = training.init_state(tiny_classifier(), tx, ".*")
     step = make_step(graphdef, tx)
     labels = jnp.array([0, 0, 0, 2, 2, 2])
     history = []
     for _ in range(40):
-        state, metrics = step(state, jnp.array(pictures), labels)
+        state, metrics = step(state, jnp.array(images), labels)
         history.append(float(metrics["loss"]))
     assert history[0] > 0.5
     assert history[-1] < 0.05
     assert float(metrics["accuracy"]) == 1.0
 
 
-def test_validation_sums_over_valid_pictures_whatever_the_padding_holds(images):
+def test_validation_sums_over_valid_images_whatever_the_padding_holds(images):
     model = tiny_classifier()
     graphdef, state = training.init_state(model, optax.sgd(1.0), "head")
     view = nnx.view(model, use_running_average=True)
@@ -218,12 +218,12 @@ def test_validation_sums_over_valid_pictures_whatever_the_padding_holds(images):
     loss = -log_scores[np.arange(3), labels[:3]].sum()
     validate = jax.jit(functools.partial(training.validation_step, graphdef=graphdef))
     for padding in (0, 255):
-        pictures = np.array(images)
-        pictures[3:] = padding
+        padded = np.array(images)
+        padded[3:] = padding
         # Padding that happens to be right must not count either.
-        labels[3:] = logits_of(view, jnp.array(pictures))[3:].argmax(1)
+        labels[3:] = logits_of(view, jnp.array(padded))[3:].argmax(1)
         batch = Batch(
-            jnp.array(pictures),
+            jnp.array(padded),
             jnp.array(labels),
             jnp.arange(BATCH_SIZE),
             jnp.array([True] * 3 + [False] * 2),

@@ -1,4 +1,4 @@
-"""A classifier of 8x8 pictures: one convolution with batch norm, two cells square."""
+"""A classifier of 8x8 images: one convolution with batch norm, two cells square."""
 
 import jax
 import jax.numpy as jnp

@@ -15,8 +15,8 @@ from torch_containers import (  # noqa: E402
     CONTAINERS,
     UNITS_PER_STAGE,
     activations,
+    coarse_images,
     make,
-    pictures,
 )
 
 CASES = [("ir_18", container) for container in CONTAINERS]
@@ -25,7 +25,7 @@ CASES += [
     ("ir_50", "cvlface_safetensors"),
     ("ir_101", "lightning"),
 ]
-IMAGES = pictures(2)
+IMAGES = coarse_images(2)
 
 
 @pytest.fixture(scope="module")
@@ -80,7 +80,7 @@ def test_a_converted_network_agrees_with_pytorch_after_every_unit(
     assert len(found) == len(expected) == 1 + sum(UNITS_PER_STAGE[arch])
     errors = [error_of(a, b) for a, b in zip(found, expected, strict=True)]
     our_embeddings = np.asarray(our_embeddings)
-    # Drawn weights make embeddings alike: what tells two pictures apart must agree too.
+    # Drawn weights make embeddings alike: what tells two images apart must agree too.
     cosines = [
         *map(cosine, our_embeddings, embeddings),
         cosine(our_embeddings[0] - our_embeddings[1], embeddings[0] - embeddings[1]),

@@ -1,4 +1,4 @@
-"""One network in containers for BGR and RGB: same picture, same embedding."""
+"""One network in containers for BGR and RGB: same image, same embedding."""
 
 import jax.numpy as jnp
 import numpy as np
@@ -12,14 +12,14 @@ FIRST = "input_layer.0.weight"
 
 
 @pytest.fixture(scope="module")
-def picture():
+def image():
     blocks = np.random.default_rng(0).integers(0, 256, (1, 4, 4, 3), np.uint8)
     return jnp.asarray(blocks.repeat(28, axis=1).repeat(28, axis=2))
 
 
 @pytest.fixture(scope="module")
-def embedding_of(published, picture, tmp_path_factory):
-    """Return the picture's embedding through a container that was converted."""
+def embedding_of(published, image, tmp_path_factory):
+    """Return the image's embedding through a container that was converted."""
 
     def embedding_of(suffix, prefix, *, swapped):
         tensors = dict(published)
@@ -29,7 +29,7 @@ def embedding_of(published, picture, tmp_path_factory):
         source = write(folder / f"x{suffix}", tensors, prefix)
         weights_conversion.save(weights_conversion.convert(source), folder / "out")
         model = models.load(folder / "out")
-        return np.asarray(model.embeddings(model.feature_maps(picture)))[0]
+        return np.asarray(model.embeddings(model.feature_maps(image)))[0]
 
     return embedding_of
 

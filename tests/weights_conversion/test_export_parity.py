@@ -18,11 +18,11 @@ from torch_containers import (  # noqa: E402
     CONTAINERS,
     UNITS_PER_STAGE,
     activations,
+    coarse_images,
     make,
-    pictures,
 )
 
-IMAGES = pictures(2)
+IMAGES = coarse_images(2)
 
 
 @pytest.fixture(scope="module")

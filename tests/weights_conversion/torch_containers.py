@@ -42,8 +42,8 @@ def make(container, net, folder):
     return path
 
 
-def pictures(number):
-    """Return uint8 RGB pictures: coarse blocks, as noise alone all looks the same."""
+def coarse_images(number):
+    """Return uint8 RGB images: coarse blocks, as noise alone all looks the same."""
     rng = np.random.default_rng(0)
     shape = (number, 4, 4, 3)
     blocks = rng.integers(0, 256, shape).repeat(28, axis=1).repeat(28, axis=2)

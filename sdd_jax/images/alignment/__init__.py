@@ -1,6 +1,6 @@
 """Photographs -> aligned faces; the command is `python -m sdd_jax.images.align`.
 
-wanted_faces  which face of each picture is meant
+wanted_faces  which face of each image is meant
 detectors     where faces and their five points are
 similarity    the turn, scale and shift that bring the points into place
 crops         one photograph -> one aligned face

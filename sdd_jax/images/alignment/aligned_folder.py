@@ -23,8 +23,8 @@ from sdd_jax.images.splitting.identities import exact
 Row = dict[str, Any]
 
 
-def pictures(source: Path, output: Path) -> Files:
-    """Return every picture below a folder, and what else lies there.
+def images(source: Path, output: Path) -> Files:
+    """Return every image below a folder, and what else lies there.
 
     Raises:
         InputError: There is none, or one folder lies in the other.
@@ -34,7 +34,7 @@ def pictures(source: Path, output: Path) -> Files:
             f"{source} is a file; expected a folder, give the one that it lies in"
         )
     if not source.is_dir():
-        raise InputError(f"{source}: no such folder; expected pictures in it")
+        raise InputError(f"{source}: no such folder; expected images in it")
     here, there = source.resolve(), output.resolve()
     if here.is_relative_to(there) or there.is_relative_to(here):
         raise InputError(
@@ -43,19 +43,19 @@ def pictures(source: Path, output: Path) -> Files:
         )
     files = files_in(source)
     if not files.images:
-        raise InputError(f"{source}: no pictures found; expected {none_found(files)}")
+        raise InputError(f"{source}: no images found; expected {none_found(files)}")
     return files
 
 
 def names(paths: Sequence[str], given: Mapping[str, str]) -> dict[str, str]:
-    """Return what each picture's crop is called; no two are the same.
+    """Return what each image's crop is called; no two are the same.
 
     Args:
-        paths: The pictures, in an order that does not change.
+        paths: The images, in an order that does not change.
         given: The names of those that have one already.
     """
     # Some file systems take upper and lower case for the same, and both of Unicode's
-    # forms. A folder may be called as a picture is.
+    # forms. A folder may be called as an image is.
     folders = {str(folder) for path in paths for folder in PurePosixPath(path).parents}
     taken = {_same(name) for name in folders.union(given.values())}
     found = dict(given)
@@ -136,7 +136,7 @@ def resume(path: Path) -> list[Row]:
         except (ValueError, KeyError, TypeError) as error:
             raise InputError(
                 f"{path} is damaged in line {number}; expected what was written there, "
-                "remove that line and its picture is done again"
+                "remove that line and its image is done again"
             ) from error
         if crop is None or crop.exists():
             rows.append(row)

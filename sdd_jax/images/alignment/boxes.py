@@ -1,6 +1,6 @@
 """A file of boxes: JSON lines with path and box, which say what face is meant.
 
-Who wrote the file may have been on another system, so a path that is no picture's own
+Who wrote the file may have been on another system, so a path that is no image's own
 is looked up by its key: Unicode, case, slashes and a leading ./ or SOURCE do not count.
 """
 
@@ -21,25 +21,25 @@ from sdd_jax.screen import say
 
 
 def read_boxes(
-    path: Path, source: Path, pictures: Sequence[str]
+    path: Path, source: Path, images: Sequence[str]
 ) -> dict[str, Float[np.ndarray, "4"]]:
-    """Return the boxes in a file, by the pictures that they are in.
+    """Return the boxes in a file, by the images that they are in.
 
-    Lines that fit no picture are counted on the screen, and the first one named.
+    Lines that fit no image are counted on the screen, and the first one named.
 
     Args:
         path: The file.
-        source: The folder of the pictures.
-        pictures: All there are, relative to it.
+        source: The folder of the images.
+        images: All there are, relative to it.
 
     Raises:
-        InputError: The file is missing or damaged or fits none of the pictures, or it
-            cannot be told which line is of which picture.
+        InputError: The file is missing or damaged or fits none of the images, or it
+            cannot be told which line is of which image.
     """
     lines = _lines(path)
-    known, by_key = set(pictures), defaultdict(list)
-    for picture in pictures:
-        by_key[_key(picture)].append(picture)
+    known, by_key = set(images), defaultdict(list)
+    for image in images:
+        by_key[_key(image)].append(image)
     places = (source, source.absolute(), source.resolve())
     sources = {_key(str(place)).rstrip("/") + "/" for place in places}
     found = {}
@@ -55,23 +55,23 @@ def read_boxes(
         if not fits:
             strangers.append((number, name))
             continue
-        [picture] = fits
-        if picture in found:
+        [image] = fits
+        if image in found:
             raise InputError(
-                f"{path}: lines {line_of[picture]} and {number} "
-                f"({lines[line_of[picture]][0]} and {name}) are both of the picture "
-                f"{picture}; expected one box for each, remove a line"
+                f"{path}: lines {line_of[image]} and {number} "
+                f"({lines[line_of[image]][0]} and {name}) are both of the image "
+                f"{image}; expected one box for each, remove a line"
             )
-        found[picture], line_of[picture] = box, number
+        found[image], line_of[image] = box, number
     if not found:
         raise InputError(
-            f"{path}: none of its {len(lines)} paths is a picture of SOURCE; expected "
-            f"paths such as {pictures[0]}"
+            f"{path}: none of its {len(lines)} paths is an image of SOURCE; expected "
+            f"paths such as {images[0]}"
         )
     if strangers:
         number, name = strangers[0]
         say(
-            f"boxes of no picture: {len(strangers)} of {len(lines)} lines of {path}, "
+            f"boxes of no image: {len(strangers)} of {len(lines)} lines of {path}, "
             f"the first is line {number}, {name}"
         )
     return found
@@ -111,7 +111,7 @@ def _lines(path: Path) -> dict[int, tuple[str, Float[np.ndarray, "4"]]]:
 def _alike(
     name: str, by_key: Mapping[str, list[str]], sources: Iterable[str]
 ) -> list[str]:
-    """Return the pictures that a line's path can be meant for."""
+    """Return the images that a line's path can be meant for."""
     key = _key(name)
     below = [key.removeprefix(place) for place in sources if key.startswith(place)]
     return next((by_key[it] for it in (key, *below) if it in by_key), [])

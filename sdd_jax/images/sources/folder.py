@@ -1,10 +1,10 @@
-"""A folder of pictures, ROOT/<identity>/<file>, as uint8 RGB squares.
+"""A folder of images, ROOT/<identity>/<file>, as uint8 RGB squares.
 
 Who is who is the name of the first folder below ROOT; deeper folders say nothing. What
 is an image is told by its suffix or its first bytes, see `listing`; files in ROOT
 itself are nobody's. Names in two Unicode forms are one person's; names that differ in
 case, spaces or underscores stay apart, and a line says so. The middle square of each
-picture is resized; faces are not detected or aligned.
+image is resized; faces are not detected or aligned.
 """
 
 import collections
@@ -18,11 +18,16 @@ from sdd_jax.files import expanded
 from sdd_jax.images import decoding, preprocess
 from sdd_jax.images.sources import listing
 from sdd_jax.images.splitting import identities
-from sdd_jax.images.splitting.collection import NO_PICTURES, Collection, Maker, Picture
+from sdd_jax.images.splitting.collection import (
+    NO_IMAGES,
+    Collection,
+    Maker,
+    SourceImage,
+)
 from sdd_jax.images.splitting.splits import splits_of
 from sdd_jax.types import ImageSet
 
-_LAYOUT = "expected pictures in ROOT/<identity>/<file>"
+_LAYOUT = "expected images in ROOT/<identity>/<file>"
 # Folders that say what is in them, not who.
 KINDS = frozenset(
     "actor actors actress actresses aligned crop cropped crops data download downloads "
@@ -47,10 +52,10 @@ def splits(
     """Return train, validation and test sets; see `splits.splits_of`.
 
     Raises:
-        InputError: There are not two identities with two pictures each to tell apart.
+        InputError: There are not two identities with two images each to tell apart.
     """
     return splits_of(
-        pictures(expanded(root)),
+        images(expanded(root)),
         image_size=image_size,
         seed=seed,
         validation_fraction=validation_fraction,
@@ -65,11 +70,11 @@ def maker(*, root: str, **_: Any) -> Maker:
     return Maker(preprocess.middle, expanded(root))
 
 
-def pictures(root: Path) -> Collection:
-    """Return every picture below a folder's folders.
+def images(root: Path) -> Collection:
+    """Return every image below a folder's folders.
 
     Raises:
-        InputError: There is no such folder, no picture in it, or its folders are those
+        InputError: There is no such folder, no image in it, or its folders are those
             of splits or kinds and not of people.
     """
     if root.is_file():
@@ -81,13 +86,13 @@ def pictures(root: Path) -> Collection:
     if not owned:
         beside = f"; {len(files.images)} lie in ROOT itself" if files.images else ""
         raise InputError(
-            f"{root}: no pictures found{beside}; {_LAYOUT}, {listing.none_found(files)}"
+            f"{root}: no images found{beside}; {_LAYOUT}, {listing.none_found(files)}"
         )
     _check_level(root, owned)
     found = identities.with_one_form(
-        [picture_of(root / file, identity=_first(file), file=file) for file in owned]
+        [image_of(root / file, identity=_first(file), file=file) for file in owned]
     )
-    people = {picture.identity for picture in found.pictures}
+    people = {image.identity for image in found.images}
     absent = [
         folder
         for folder in files.folders
@@ -95,11 +100,11 @@ def pictures(root: Path) -> Collection:
     ]
     deep = [file for file in owned if file.count("/") > 1]
     notes = [
-        f"pictures in deeper folders: {len(deep)} of {len(owned)}; {file} is "
+        f"images in deeper folders: {len(deep)} of {len(owned)}; {file} is "
         f"{_first(file)}'s, and so on"
         for file in deep[:1]
     ]
-    others = [{"path": folder, "reason": NO_PICTURES} for folder in absent]
+    others = [{"path": folder, "reason": NO_IMAGES} for folder in absent]
     others += [
         {"path": file, "reason": "in no folder, so nobody can say whose it is"}
         for file in files.images
@@ -121,7 +126,7 @@ def _check_level(root: Path, files: list[str]) -> None:
     """Raise InputError where the folders in ROOT are no people's: people lie deeper."""
     total = collections.Counter(map(_first, files))
     deep = collections.Counter(_first(file) for file in files if file.count("/") > 1)
-    # A picture or two beside the folders make nobody of train.
+    # An image or two beside the folders make nobody of train.
     deeper = [name for name, count in deep.items() if 2 * count > total[name]]
     kinds = [name for name in deeper if _is_kind(name)]
     if kinds and (len(kinds) > 1 or len(total) == 1):
@@ -145,9 +150,9 @@ def _is_kind(name: str) -> bool:
     return bool(words) and KINDS.union(_MORE_KINDS).issuperset(words)
 
 
-def picture_of(path: Path, *, identity: str, file: str) -> Picture:
-    """Return the picture in a file, of which the middle square is taken."""
-    return Picture(
+def image_of(path: Path, *, identity: str, file: str) -> SourceImage:
+    """Return the image in a file, of which the middle square is taken."""
+    return SourceImage(
         identity,
         file,
         partial(decoding.read_file, path),

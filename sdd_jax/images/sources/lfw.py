@@ -1,4 +1,4 @@
-"""Labeled Faces in the Wild: 13,233 pictures of 5,749 people, 250 x 250, and its pairs.
+"""Labeled Faces in the Wild: 13,233 images of 5,749 people, 250 x 250, and its pairs.
 
 G. Huang, M. Ramesh, T. Berg and E. Learned-Miller, "Labeled Faces in the Wild", Univ.
 of Massachusetts TR 07-49, 2007. Read from a folder in the published layout,
@@ -6,8 +6,8 @@ ROOT/Ann_Example/Ann_Example_0001.jpg (original, funneled and deep-funneled alik
 from TFDS's set "lfw"; neither is shipped or downloaded.
 
 The box of LFW's face detector was enlarged 2.2 times on publication, so the face is the
-middle 0.45 of a picture, give or take. The middle half of both sides is cut out:
-the box and a little hair and chin. Nothing is aligned; for pictures that are aligned
+middle 0.45 of an image, give or take. The middle half of both sides is cut out:
+the box and a little hair and chin. Nothing is aligned; for images that are aligned
 and cut already, `crop=1.0` takes all of the square.
 """
 
@@ -34,7 +34,7 @@ CROP = 0.5
 
 @dataclasses.dataclass(frozen=True)
 class Pair:
-    """Two pictures to compare, and whether they are of one person."""
+    """Two images to compare, and whether they are of one person."""
 
     first: str  # "Ann_Example/Ann_Example_0001.jpg"
     second: str
@@ -61,13 +61,13 @@ def splits(
         image_size: Height and width to resize to, in pixels.
         seed: Of the split.
         record: A folder to write the split to, or to take it from.
-        root: The folder of the published pictures; "" reads TFDS's "lfw" instead.
+        root: The folder of the published images; "" reads TFDS's "lfw" instead.
         data_dir: Where TFDS's prepared sets lie; its own folder if None.
         crop: Share of the middle square's side that is kept.
-        min_images: People with fewer pictures are left out. With 20, 62 people and
-            3,023 pictures stay, and four or more of each are for the test.
-        validation_fraction: Share of a person's pictures.
-        test_fraction: Share of a person's pictures.
+        min_images: People with fewer images are left out. With 20, 62 people and
+            3,023 images stay, and four or more of each are for the test.
+        validation_fraction: Share of a person's images.
+        test_fraction: Share of a person's images.
         max_skipped: The largest share of the files that may be damaged.
 
     Raises:
@@ -80,9 +80,9 @@ def splits(
             "folder or TFDS's, leave one of them empty"
         )
     if root:
-        found = pictures(expanded(root), crop=crop)
+        found = images(expanded(root), crop=crop)
     else:
-        found = tfds.pictures("lfw", data_dir=data_dir, image=partial(_face, crop))
+        found = tfds.images("lfw", data_dir=data_dir, pixels=partial(_face, crop))
     return splits_of(
         tfds.with_enough(found, min_images),
         image_size=image_size,
@@ -99,29 +99,27 @@ def maker(*, root: str = "", crop: float = CROP, **_: Any) -> Maker:
     return Maker(partial(_face, crop), expanded(root) if root else None)
 
 
-def pictures(root: Path, *, crop: float = CROP) -> Collection:
-    """Return every picture of a folder in the published layout.
+def images(root: Path, *, crop: float = CROP) -> Collection:
+    """Return every image of a folder in the published layout.
 
     Raises:
-        InputError: There is no such folder, or a picture in it is not called so, or
+        InputError: There is no such folder, or an image in it is not called so, or
             there is no such share.
     """
     _check_crop(crop)
-    found = folder.pictures(root)
-    for picture in found.pictures:
-        name = re.escape(picture.identity)
-        if not re.fullmatch(rf"{name}/{name}_\d{{4}}\.\w+", exact(picture.file)):
+    found = folder.images(root)
+    for image in found.images:
+        name = re.escape(image.identity)
+        if not re.fullmatch(rf"{name}/{name}_\d{{4}}\.\w+", exact(image.file)):
             raise InputError(
-                f"{root / picture.file} is not called as LFW's pictures are: expected "
+                f"{root / image.file} is not called as LFW's images are: expected "
                 "ROOT/Ann_Example/Ann_Example_0001.jpg, or take data.source=folder"
             )
     faces = [
-        dataclasses.replace(
-            picture, image=partial(_face, crop, str(root / picture.file))
-        )
-        for picture in found.pictures
+        dataclasses.replace(image, pixels=partial(_face, crop, str(root / image.file)))
+        for image in found.images
     ]
-    return found._replace(pictures=faces)
+    return found._replace(images=faces)
 
 
 def middle(
@@ -170,7 +168,7 @@ def pairs(path: Path) -> list[Pair]:
             layout = "name i j" if place_in_fold < num_pairs else "name i other j"
             raise InputError(
                 f"{path}, line {place + 2}: {line!r}; expected {layout} for two "
-                "pictures: take LFW's own file"
+                "images: take LFW's own file"
             )
         found.append(pair)
     return found

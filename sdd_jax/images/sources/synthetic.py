@@ -2,7 +2,7 @@
 
 The mark's place on the face and its colour follow from the label. Everything else
 (skin, hair, eyes, mouth, background, light, position, noise) follows from the seed and
-the drawing's index alone, so the same index drawn for two labels gives two pictures
+the drawing's index alone, so the same index drawn for two labels gives two images
 that are equal but for their marks: the mask of a mark is all there is to explain.
 """
 
@@ -32,7 +32,7 @@ def splits(
     """Return train, validation and test sets; a fifth of each identity's to each last.
 
     Args:
-        image_size: Height and width of the pictures, in pixels.
+        image_size: Height and width of the images, in pixels.
         seed: What decides everything but the marks.
         record: Unused: a drawing is a function of its name and the seed.
         num_identities: How many marks there are.

@@ -4,10 +4,10 @@ The set must lie prepared on the disk, in the format array_record. Nothing is do
 or prepared here; the errors tell the command that does it. That command needs
 TensorFlow for many sets (LFW is one), reading needs it for none.
 
-The pictures are the set's encoded files, of which the middle square is taken; faces are
+The images are the set's encoded files, of which the middle square is taken; faces are
 not detected or aligned. Identities are the label's names, its text, or its number;
 names in two Unicode forms are one person's, as in `folder`.
-TFDS keeps no file names: a picture is called <identity>/<its place in the split>.
+TFDS keeps no file names: an image is called <identity>/<its place in the split>.
 """
 
 from collections import Counter
@@ -22,7 +22,7 @@ from sdd_jax.errors import InputError
 from sdd_jax.files import expanded
 from sdd_jax.images import preprocess
 from sdd_jax.images.splitting import identities
-from sdd_jax.images.splitting.collection import Collection, Maker, Picture
+from sdd_jax.images.splitting.collection import Collection, Maker, SourceImage
 from sdd_jax.images.splitting.splits import splits_of
 from sdd_jax.types import ImageSet
 
@@ -51,17 +51,17 @@ def splits(
         name: "my_set", "my_set/config" or "my_set:1.0.0".
         data_dir: Where prepared sets lie; TFDS's own folder if None.
         tfds_split: "train", "train+test", "train[:10%]" or "all".
-        image_key: The feature that is the picture.
+        image_key: The feature that is the image.
         label_key: The feature that says who it is.
-        min_images: Identities with fewer pictures are left out.
-        validation_fraction: Share of an identity's pictures.
-        test_fraction: Share of an identity's pictures.
-        max_skipped: The largest share of the pictures that may be damaged.
+        min_images: Identities with fewer images are left out.
+        validation_fraction: Share of an identity's images.
+        test_fraction: Share of an identity's images.
+        max_skipped: The largest share of the images that may be damaged.
 
     Raises:
         InputError: The set is not there as array_record, or lacks what was asked for.
     """
-    found = pictures(
+    found = images(
         name,
         data_dir=data_dir,
         tfds_split=tfds_split,
@@ -84,24 +84,24 @@ def maker(**_: Any) -> Maker:
     return Maker(preprocess.middle)
 
 
-def pictures(
+def images(
     name: str,
     *,
     data_dir: str | None = None,
     tfds_split: str = "all",
     image_key: str = "image",
     label_key: str = "label",
-    image: Callable[[str, bytes], np.ndarray] | None = None,
+    pixels: Callable[[str, bytes], np.ndarray] | None = None,
 ) -> Collection:
-    """Return every picture of a split.
+    """Return every image of a split.
 
     Args:
         name: As for `splits`, like the rest.
         data_dir: Where prepared sets lie.
         tfds_split: Which of its splits.
-        image_key: The feature that is the picture.
+        image_key: The feature that is the image.
         label_key: The feature that says who it is.
-        image: A picture's name and encoded bytes -> its square; the middle if None.
+        pixels: An image's name and encoded bytes -> its square; the middle if None.
 
     Raises:
         InputError: The set is not there as array_record, or lacks what was asked for.
@@ -129,37 +129,37 @@ def pictures(
         identity = _identity(features[label_key], label, name)
         file = f"{identity}/{place}"
         found.append(
-            Picture(
+            SourceImage(
                 identity,
                 file,
                 partial(_contents, source, place, image_key, name),
-                partial(image or preprocess.middle, f"{name}: {file}"),
+                partial(pixels or preprocess.middle, f"{name}: {file}"),
             )
         )
     return identities.with_one_form(found)
 
 
 def with_enough(found: Collection, min_images: int) -> Collection:
-    """Return the pictures of who has at least so many, and a note on who has fewer.
+    """Return the images of who has at least so many, and a note on who has fewer.
 
     Raises:
         InputError: Nobody has.
     """
-    counts = Counter(picture.identity for picture in found.pictures)
-    kept = [p for p in found.pictures if counts[p.identity] >= min_images]
+    counts = Counter(image.identity for image in found.images)
+    kept = [p for p in found.images if counts[p.identity] >= min_images]
     if not kept:
         raise InputError(
-            f"nobody has data.min_images={min_images} pictures; the most is "
+            f"nobody has data.min_images={min_images} images; the most is "
             f"{max(counts.values(), default=0)}, lower data.min_images"
         )
     few = sorted(name for name, count in counts.items() if count < min_images)
     if not few:
-        return found._replace(pictures=kept)
+        return found._replace(images=kept)
     note = (
-        f"people left out, with fewer than {min_images} pictures each "
+        f"people left out, with fewer than {min_images} images each "
         f"(data.min_images): {len(few)} of {len(counts)}: {identities.some(few)}"
     )
-    return found._replace(pictures=kept, notes=[*found.notes, note])
+    return found._replace(images=kept, notes=[*found.notes, note])
 
 
 def _package() -> Any:
@@ -236,7 +236,7 @@ def _identity(feature: Any, label: Any, name: str) -> str:
         return str(label)
     if label < 0:  # what TFDS gives a test set whose answers are kept secret
         raise InputError(
-            f"{name} holds pictures whose label is {label}, which is nobody: take a "
+            f"{name} holds images whose label is {label}, which is nobody: take a "
             "data.tfds_split in which each has a label"
         )
     return feature.int2str(int(label))

@@ -1,4 +1,4 @@
-"""What a source of pictures consists of before it is split: who, where, how to read."""
+"""What a source of images consists of before it is split: who, where, how to read."""
 
 import dataclasses
 import hashlib
@@ -12,14 +12,14 @@ import numpy as np
 from sdd_jax.errors import InputError
 
 Row = dict[str, str]
-NO_PICTURES = "no picture in this folder"  # the reason of somebody's empty folder
+NO_IMAGES = "no image in this folder"  # the reason of somebody's empty folder
 
 
 @dataclasses.dataclass(frozen=True)
-class Picture:
-    """One picture that lies somewhere, not read yet.
+class SourceImage:
+    """One image that lies somewhere, not read yet.
 
-    `image` takes what `contents` gives, so that a picture is read once both to be
+    `pixels` takes what `contents` gives, so that an image is read once both to be
     recognised again and to be seen.
     """
 
@@ -27,19 +27,19 @@ class Picture:
     file: str  # what a person calls it, such as "s1/3.pgm"; no two are the same
     contents: Callable[[], bytes]  # InputError where they cannot be read
     # -> uint8 RGB [height, width, 3], a square; InputError where damaged
-    image: Callable[[bytes], np.ndarray]
-    detail: str = ""  # what else makes the picture, such as a box in a photograph
+    pixels: Callable[[bytes], np.ndarray]
+    detail: str = ""  # what else makes the image, such as a box in a photograph
 
 
 class Collection(NamedTuple):
-    """All that a source has: its pictures, and what else it found."""
+    """All that a source has: its images, and what else it found."""
 
-    pictures: Sequence[Picture]
-    # path and reason of every file that is no picture of the source, and of every
+    images: Sequence[SourceImage]
+    # path and reason of every file that is no image of the source, and of every
     # folder of somebody without any
     others: Sequence[Row] = ()
-    absent: Sequence[str] = ()  # people without any picture
-    notes: Sequence[str] = ()  # lines for whoever takes these pictures
+    absent: Sequence[str] = ()  # people without any image
+    notes: Sequence[str] = ()  # lines for whoever takes these images
 
 
 @dataclasses.dataclass(frozen=True)
@@ -48,7 +48,7 @@ class Maker:
 
     # a file's path and contents -> uint8 RGB; InputError where damaged
     image: Callable[[str, bytes], np.ndarray]
-    root: Path | None = None  # The source's own files are ROOT/<picture's file>.
+    root: Path | None = None  # The source's own files are ROOT/<image's file>.
     # Where faces are cut out by boxes: whether a file has one. The others' middle
     # square is taken.
     has_box: Callable[[Path], bool] | None = None
@@ -92,6 +92,6 @@ def _inode(path: Path) -> tuple[int, int] | None:
     return status.st_dev, status.st_ino
 
 
-def fingerprint(picture: Picture, contents: bytes) -> str:
-    """Return the SHA-256 of a picture's bytes and, where it has any, of its detail."""
-    return hashlib.sha256(contents + picture.detail.encode()).hexdigest()
+def fingerprint(image: SourceImage, contents: bytes) -> str:
+    """Return the SHA-256 of an image's bytes and, where it has any, of its detail."""
+    return hashlib.sha256(contents + image.detail.encode()).hexdigest()

@@ -14,7 +14,7 @@ import re
 import unicodedata
 from collections.abc import Callable, Iterable, Sequence
 
-from sdd_jax.images.splitting.collection import Collection, Picture
+from sdd_jax.images.splitting.collection import Collection, SourceImage
 
 
 def exact(name: str) -> str:
@@ -78,14 +78,14 @@ def _most_frequent(
     return {key: min(own, key=lambda n: (-own[n], n)) for key, own in totals.items()}
 
 
-def with_one_form(pictures: Sequence[Picture]) -> Collection:
-    """Return the pictures with their identities in one Unicode form, and what to say.
+def with_one_form(images: Sequence[SourceImage]) -> Collection:
+    """Return the images with their identities in one Unicode form, and what to say.
 
     Names that differ in anything else stay as they are.
     """
-    name_of, notes = merged((p.identity for p in pictures), same=exact, written=exact)
+    name_of, notes = merged((p.identity for p in images), same=exact, written=exact)
     return Collection(
-        [dataclasses.replace(p, identity=name_of[p.identity]) for p in pictures],
+        [dataclasses.replace(p, identity=name_of[p.identity]) for p in images],
         notes=notes + lookalikes(name_of.values()),
     )
 

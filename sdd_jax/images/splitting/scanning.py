@@ -1,7 +1,7 @@
-"""Every picture of a source read once: which are good, which are not and why.
+"""Every image of a source read once: which are good, which are not and why.
 
 Damaged ones are left out and named, the same bytes twice count once, and whoever has
-but one good picture is left out: nobody could be both trained on and tested with it.
+but one good image is left out: nobody could be both trained on and tested with it.
 """
 
 import collections
@@ -16,10 +16,10 @@ from PIL import Image
 
 from sdd_jax.errors import InputError
 from sdd_jax.images.splitting.collection import (
-    NO_PICTURES,
+    NO_IMAGES,
     Collection,
-    Picture,
     Row,
+    SourceImage,
     fingerprint,
 )
 from sdd_jax.images.splitting.identities import some
@@ -29,7 +29,7 @@ NEAR = 3  # of 64 bits: a copy saved again differs in about so many
 
 
 class Scan(NamedTuple):
-    """What was found: rows of the good pictures, and of each kind that was left out."""
+    """What was found: rows of the good images, and of each kind that was left out."""
 
     good: list[Row]  # identity, file, sha256
     damaged: list[Row]  # path, reason; so are the next two
@@ -43,27 +43,27 @@ class Scan(NamedTuple):
         return self.damaged + self.copies + self.lonely
 
 
-def scan(pictures: Sequence[Picture]) -> Scan:
-    """Return what every picture turns out to be, in order of identity and file."""
+def scan(images: Sequence[SourceImage]) -> Scan:
+    """Return what every image turns out to be, in order of identity and file."""
 
-    def look(picture: Picture) -> tuple[str, np.uint64] | str:
+    def look(image: SourceImage) -> tuple[str, np.uint64] | str:
         try:
-            contents = picture.contents()
-            return fingerprint(picture, contents), small_hash(picture.image(contents))
+            contents = image.contents()
+            return fingerprint(image, contents), small_hash(image.pixels(contents))
         except InputError as error:
             return str(error)
 
-    ordered = sorted(pictures, key=lambda picture: (picture.identity, picture.file))
+    ordered = sorted(images, key=lambda image: (image.identity, image.file))
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         looked = pool.map(look, ordered)
-        found = list(progress(looked, "reading every picture once", total=len(ordered)))
+        found = list(progress(looked, "reading every image once", total=len(ordered)))
     rows, damaged, hashes = [], [], {}
-    for picture, result in zip(ordered, found, strict=True):
+    for image, result in zip(ordered, found, strict=True):
         if isinstance(result, str):
-            damaged.append({"path": picture.file, "reason": result})
+            damaged.append({"path": image.file, "reason": result})
             continue
-        sha256, hashes[picture.file] = result
-        row = {"identity": picture.identity, "file": picture.file}
+        sha256, hashes[image.file] = result
+        row = {"identity": image.identity, "file": image.file}
         rows.append(row | {"sha256": sha256})
     rows, copies = _without_copies(rows)
     good, lonely = _without_lonely(rows)
@@ -73,21 +73,19 @@ def scan(pictures: Sequence[Picture]) -> Scan:
 def say_left_out(
     collection: Collection, kept: Iterable[str], *, lacking: str, listed: str
 ) -> None:
-    """Say what is no picture, who is left without any, and what else there is to know.
+    """Say what is no image, who is left without any, and what else there is to know.
 
     Args:
         collection: All there is.
-        kept: The people of whom pictures are taken.
+        kept: The people of whom images are taken.
         lacking: What the others do not have.
         listed: Says where all are named that were left out.
     """
     for note in collection.notes:
         say(note)
     # Those who are left without any are said to be so below.
-    say_others(
-        [row for row in collection.others if row["reason"] != NO_PICTURES], listed
-    )
-    everybody = {picture.identity for picture in collection.pictures}
+    say_others([row for row in collection.others if row["reason"] != NO_IMAGES], listed)
+    everybody = {image.identity for image in collection.images}
     everybody |= set(collection.absent)
     everybody.discard("")  # nobody
     gone = sorted(everybody - set(kept))
@@ -99,7 +97,7 @@ def say_left_out(
 
 
 def say_others(others: Iterable[Row], listed: str) -> None:
-    """Say which files are left out as no pictures, a line for each reason."""
+    """Say which files are left out as no images, a line for each reason."""
     by_reason = collections.defaultdict(list)
     for row in others:
         by_reason[row["reason"]].append(row["path"])
@@ -108,17 +106,17 @@ def say_others(others: Iterable[Row], listed: str) -> None:
 
 
 def check_enough(found: Scan, max_skipped: float, listed: str) -> None:
-    """Raise InputError where too many pictures are damaged or too few are left.
+    """Raise InputError where too many images are damaged or too few are left.
 
     Args:
         found: What a scan found.
         max_skipped: The largest share that may be damaged.
         listed: Says where all are named that were left out.
     """
-    num_pictures = len(found.good) + len(found.skipped)
-    if len(found.damaged) > max_skipped * num_pictures:
+    num_images = len(found.good) + len(found.skipped)
+    if len(found.damaged) > max_skipped * num_images:
         raise InputError(
-            f"{len(found.damaged)} of {num_pictures} pictures cannot be read, more "
+            f"{len(found.damaged)} of {num_images} images cannot be read, more "
             f"than data.max_skipped={max_skipped:g} allows; the first: "
             f"{found.damaged[0]['reason']}; mend or remove them{listed}, or raise "
             "data.max_skipped"
@@ -128,17 +126,17 @@ def check_enough(found: Scan, max_skipped: float, listed: str) -> None:
         first = f"; the first: {found.skipped[0]['path']}, " if found.skipped else ""
         reason = found.skipped[0]["reason"] if found.skipped else ""
         raise InputError(
-            f"{num_pictures} pictures leave {len(names)} identities "
+            f"{num_images} images leave {len(names)} identities "
             f"({', '.join(names) or 'nobody'}); expected two or more with two "
-            "different good pictures each, one to train on and one to test: add "
-            f"pictures; {len(found.skipped)} were left out{listed}{first}{reason}"
+            "different good images each, one to train on and one to test: add "
+            f"images; {len(found.skipped)} were left out{listed}{first}{reason}"
         )
 
 
 def _without_copies(rows: Sequence[Row]) -> tuple[list[Row], list[Row]]:
-    """Return each picture once, and what was left out.
+    """Return each image once, and what was left out.
 
-    Nobody can say whose a picture is that lies under two names: none is kept of those.
+    Nobody can say whose an image is that lies under two names: none is kept of those.
     """
     same = collections.defaultdict(list)
     for row in rows:
@@ -148,21 +146,21 @@ def _without_copies(rows: Sequence[Row]) -> tuple[list[Row], list[Row]]:
         owners = {row["identity"] for row in (first, *others)}
         if len(owners) == 1:
             kept.append(first)
-            reason = f"the same picture as {first['file']}"
+            reason = f"the same image as {first['file']}"
         else:
             others = [first, *others]
             files = ", ".join(row["file"] for row in others[:5])
-            reason = f"the same picture under {len(owners)} names: {files}"
+            reason = f"the same image under {len(owners)} names: {files}"
         skipped += [{"path": row["file"], "reason": reason} for row in others]
     return kept, skipped
 
 
 def _without_lonely(rows: Sequence[Row]) -> tuple[list[Row], list[Row]]:
-    """Return the rows of who has two pictures or more, and what was left out."""
+    """Return the rows of who has two images or more, and what was left out."""
     counts = collections.Counter(row["identity"] for row in rows)
     kept = [row for row in rows if counts[row["identity"]] > 1]
     skipped = [
-        {"path": row["file"], "reason": f"the only good picture of {row['identity']}"}
+        {"path": row["file"], "reason": f"the only good image of {row['identity']}"}
         for row in rows
         if counts[row["identity"]] == 1
     ]
@@ -170,7 +168,7 @@ def _without_lonely(rows: Sequence[Row]) -> tuple[list[Row], list[Row]]:
 
 
 def small_hash(image: UInt8[np.ndarray, "height width 3"]) -> np.uint64:
-    """Return 64 bits that hardly change when a picture is resized or saved again.
+    """Return 64 bits that hardly change when an image is resized or saved again.
 
     Each says whether one of 8 x 8 cells is darker than its right neighbour.
     """
@@ -183,10 +181,10 @@ def small_hash(image: UInt8[np.ndarray, "height width 3"]) -> np.uint64:
 def near_duplicates(
     rows: Sequence[Row], hashes: Mapping[str, np.uint64]
 ) -> list[dict[str, Any]]:
-    """Return the test pictures that all but equal a training picture.
+    """Return the test images that all but equal a training image.
 
     Args:
-        rows: split and file of every picture.
+        rows: split and file of every image.
         hashes: Each file's `small_hash`.
     """
 

@@ -1,15 +1,15 @@
-"""Pictures -> train, validation and test sets, recorded so that they stay the same.
+"""Images -> train, validation and test sets, recorded so that they stay the same.
 
-Every picture is read once before anything is trained: damaged ones are left out and
-named, the same bytes twice count once, and what is almost the same picture in the test
+Every image is read once before anything is trained: damaged ones are left out and
+named, the same bytes twice count once, and what is almost the same image in the test
 and in the training set is reported. With a folder to record it in, this leaves
 
-    split.jsonl            split, identity, file and fingerprint of every picture
+    split.jsonl            split, identity, file and fingerprint of every image
     skipped.jsonl          path and reason of every file that was left out, and of
-                           every folder of somebody without any picture
+                           every folder of somebody without any image
     near_duplicates.jsonl  test file, training file, and how many of 64 bits differ
 
-and the next call takes the pictures from there: the same ones, in the same splits, each
+and the next call takes the images from there: the same ones, in the same splits, each
 checked against its fingerprint when it is read.
 """
 
@@ -25,7 +25,12 @@ from jaxtyping import UInt8
 from sdd_jax import checks, files
 from sdd_jax.errors import InputError
 from sdd_jax.images import preprocess
-from sdd_jax.images.splitting.collection import Collection, Picture, Row, fingerprint
+from sdd_jax.images.splitting.collection import (
+    Collection,
+    Row,
+    SourceImage,
+    fingerprint,
+)
 from sdd_jax.images.splitting.scanning import (
     check_enough,
     near_duplicates,
@@ -51,16 +56,16 @@ def splits_of(
     """Return train, validation and test sets, each identity split by itself.
 
     An identity's split depends on its own name, its files' names and the seed, so
-    adding somebody moves nobody else's pictures. One test and one training picture of
-    each are certain; the validation share of few pictures may round to none.
+    adding somebody moves nobody else's images. One test and one training image of
+    each are certain; the validation share of few images may round to none.
 
     Args:
-        collection: All there is, its pictures in any order.
+        collection: All there is, its images in any order.
         image_size: Height and width to resize to, in pixels.
         seed: Of the split.
-        validation_fraction: Share of an identity's pictures.
-        test_fraction: Share of an identity's pictures.
-        max_skipped: The largest share of the pictures that may be left out as damaged.
+        validation_fraction: Share of an identity's images.
+        test_fraction: Share of an identity's images.
+        max_skipped: The largest share of the images that may be left out as damaged.
         record: A folder to write the split to, or to take it from.
 
     Raises:
@@ -76,15 +81,15 @@ def splits_of(
     ):
         raise InputError(
             f"test_fraction={test_fraction}, validation_fraction={validation_fraction}:"
-            " expected shares of at least 0 that leave pictures to train on, and"
+            " expected shares of at least 0 that leave images to train on, and"
             " test_fraction above 0"
         )
     path = record / "split.jsonl" if record else None
     if path and path.exists():
         rows = _read_rows(path)
     else:
-        found = scan(collection.pictures)
-        if record:  # for whoever mends the pictures, also if too few are left
+        found = scan(collection.images)
+        if record:  # for whoever mends the images, also if too few are left
             record.mkdir(parents=True, exist_ok=True)
             left_out = [*found.skipped, *collection.others]
             files.write_rows(record / "skipped.jsonl", left_out)
@@ -92,7 +97,7 @@ def splits_of(
         say_left_out(
             collection,
             kept={row["identity"] for row in found.good},
-            lacking="two different good pictures",
+            lacking="two different good images",
             listed=listed,
         )
         check_enough(found, max_skipped, listed)
@@ -103,7 +108,7 @@ def splits_of(
             files.write_rows(record / "split.jsonl", rows)  # last: it says all is there
         _report(rows, found.skipped, near, record)
     check_leakage(rows, path)
-    return _image_sets(rows, collection.pictures, image_size, path)
+    return _image_sets(rows, collection.images, image_size, path)
 
 
 def _assigned(
@@ -130,14 +135,14 @@ def _assigned(
 
 
 def check_leakage(rows: Iterable[Row], path: Path | None = None) -> None:
-    """Raise InputError where the same picture is in two splits."""
+    """Raise InputError where the same image is in two splits."""
     first: dict[str, Row] = {}
     for row in rows:
         other = first.setdefault(row["sha256"], row)
         if other["split"] != row["split"]:
             raise InputError(
                 f"{path or 'the split'}: {other['file']} ({other['split']}) and "
-                f"{row['file']} ({row['split']}) are the same picture; expected each "
+                f"{row['file']} ({row['split']}) are the same image; expected each "
                 "in one split, remove one of the two lines or take another --workdir"
             )
 
@@ -151,25 +156,25 @@ def _report(
     """Say what was left out, where there is anything to say."""
     where = f", see {record / 'skipped.jsonl'}" if record else ""
     if skipped:
-        say(f"pictures left out: {len(skipped)} of {len(skipped) + len(rows)}{where}")
+        say(f"images left out: {len(skipped)} of {len(skipped) + len(rows)}{where}")
     if near:
         num_test = sum(row["split"] == "test" for row in rows)
         where = f", see {record / 'near_duplicates.jsonl'}" if record else ""
         say(
-            f"test pictures that look like a training picture: {len(near)} of "
+            f"test images that look like a training image: {len(near)} of "
             f"{num_test}{where}"
         )
 
 
 def _image_sets(
-    rows: Sequence[Row], pictures: Sequence[Picture], size: int, path: Path | None
+    rows: Sequence[Row], images: Sequence[SourceImage], size: int, path: Path | None
 ) -> dict[str, ImageSet]:
     """Return the sets of a split."""
-    known = {picture.file: picture for picture in pictures}
+    known = {image.file: image for image in images}
     missing = [row["file"] for row in rows if row["file"] not in known]
     if missing:
         raise InputError(
-            f"{path} names {len(missing)} pictures that are not there any more "
+            f"{path} names {len(missing)} images that are not there any more "
             f"({first_of(missing)}): put "
             "them back, or take another --workdir"
         )
@@ -189,17 +194,17 @@ def _image_sets(
 
 
 def _read(
-    chosen: Sequence[tuple[Picture, str]], size: int, index: int
+    chosen: Sequence[tuple[SourceImage, str]], size: int, index: int
 ) -> UInt8[np.ndarray, "{size} {size} 3"]:
-    """Return one picture, resized; it must be what it was when it was recorded."""
-    picture, sha256 = chosen[index]
-    contents = picture.contents()
-    if fingerprint(picture, contents) != sha256:
+    """Return one image, resized; it must be what it was when it was recorded."""
+    image, sha256 = chosen[index]
+    contents = image.contents()
+    if fingerprint(image, contents) != sha256:
         raise InputError(
-            f"{picture.file} has changed since the pictures were split: put the "
+            f"{image.file} has changed since the images were split: put the "
             "recorded file back, or take another --workdir"
         )
-    return preprocess.resize(picture.image(contents), size)
+    return preprocess.resize(image.pixels(contents), size)
 
 
 def _read_rows(path: Path) -> list[Row]:
@@ -215,6 +220,6 @@ def _read_rows(path: Path) -> list[Row]:
     except (ValueError, KeyError, TypeError) as error:
         raise InputError(
             f"{path} is damaged ({error}): expected a line with split, identity, file "
-            "and sha256 for each picture, take another --workdir"
+            "and sha256 for each image, take another --workdir"
         ) from error
     return rows

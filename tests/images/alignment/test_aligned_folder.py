@@ -27,10 +27,10 @@ def source(tmp_path):
     return source
 
 
-def test_pictures_are_found_at_any_depth_in_order(source, tmp_path):
-    found = aligned_folder.pictures(source, tmp_path / "out").images
+def test_images_are_found_at_any_depth_in_order(source, tmp_path):
+    found = aligned_folder.images(source, tmp_path / "out").images
     assert found == ["a.webp", "b/1.png", "b/2.JPG", "b/c/d/3.pgm"]
-    [other] = aligned_folder.pictures(source, tmp_path / "out").others
+    [other] = aligned_folder.images(source, tmp_path / "out").others
     assert other["path"] == "b/list.txt"
 
 
@@ -39,32 +39,30 @@ def test_links_that_go_round_end(source, tmp_path):
     (source / "b" / "self").symlink_to("self")
     (source / "b" / "self.png").symlink_to("self.png")
     (source / "again").symlink_to(source / "b")
-    found = aligned_folder.pictures(source, tmp_path / "out").images
+    found = aligned_folder.images(source, tmp_path / "out").images
     names = [path.rpartition("/")[2] for path in found]
     assert sorted(names) == ["1.png", "2.JPG", "3.pgm", "a.webp", "self.png"]
 
 
-def test_a_source_without_pictures_is_refused(tmp_path):
+def test_a_source_without_images_is_refused(tmp_path):
     (tmp_path / "empty").mkdir()
     out = tmp_path / "out"
-    assert refusal(aligned_folder.pictures, tmp_path / "gone", out) == (
-        f"{tmp_path / 'gone'}: no such folder; expected pictures in it"
+    assert refusal(aligned_folder.images, tmp_path / "gone", out) == (
+        f"{tmp_path / 'gone'}: no such folder; expected images in it"
     )
-    message = refusal(aligned_folder.pictures, tmp_path / "empty", out)
-    assert message.startswith(
-        f"{tmp_path / 'empty'}: no pictures found; expected files"
-    )
+    message = refusal(aligned_folder.images, tmp_path / "empty", out)
+    assert message.startswith(f"{tmp_path / 'empty'}: no images found; expected files")
     assert ".jpeg .jpf .jpg" in message
 
 
 @pytest.mark.parametrize("output", ["photographs", "photographs/b/out", "link", "."])
 def test_a_folder_in_the_other_is_refused(source, tmp_path, output):
     (tmp_path / "link").symlink_to(source / "b")
-    message = refusal(aligned_folder.pictures, source, tmp_path / output)
+    message = refusal(aligned_folder.images, source, tmp_path / output)
     assert "lie in one another; expected two folders apart, choose" in message
 
 
-def test_each_picture_gets_a_name_of_its_own():
+def test_each_image_gets_a_name_of_its_own():
     paths = [
         "a.jpg",
         "a.png",
@@ -152,7 +150,7 @@ def test_a_damaged_line_of_a_record_is_refused_by_number(tmp_path, line):
     path.write_text('{"path": "b.png", "reason": "x"}\n' + line + "\n")
     assert refusal(aligned_folder.resume, path) == (
         f"{path} is damaged in line 2; expected what was written there, remove that "
-        "line and its picture is done again"
+        "line and its image is done again"
     )
 
 

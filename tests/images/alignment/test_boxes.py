@@ -68,10 +68,10 @@ def test_a_line_that_is_no_box_is_refused_by_number(path, source, line):
     )
 
 
-def test_boxes_of_other_pictures_are_refused(path, source):
+def test_boxes_of_other_images_are_refused(path, source):
     path.write_text(GOOD)
     assert refusal(path, source, ["ann/a.png"]) == (
-        f"{path}: none of its 1 paths is a picture of SOURCE; expected paths such as "
+        f"{path}: none of its 1 paths is an image of SOURCE; expected paths such as "
         "ann/a.png"
     )
     path.unlink()
@@ -84,7 +84,7 @@ NFD = unicodedata.normalize("NFD", NFC)
 
 
 @pytest.mark.parametrize(
-    "picture, line",
+    "image, line",
     [
         (NFC, NFD),
         (NFD, NFC),
@@ -105,25 +105,25 @@ NFD = unicodedata.normalize("NFD", NFC)
     ],
 )
 def test_a_path_may_be_written_in_other_ways(
-    path, source, monkeypatch, capsys, picture, line
+    path, source, monkeypatch, capsys, image, line
 ):
     monkeypatch.chdir(source.parent)
     link = source.parent / "link"
     link.symlink_to(source)
     write(path, line.format(source=source, link=link))
     place = link if "link" in line else Path("Photographs")
-    assert read_boxes(path, place, ["ann/other.jpg", picture]).keys() == {picture}
+    assert read_boxes(path, place, ["ann/other.jpg", image]).keys() == {image}
     assert capsys.readouterr().out == ""
 
 
 def test_an_exact_path_comes_before_one_that_is_alike(path, source):
     write(path, "ann/A.jpg", "ann/a.jpg", "Photographs/1.jpg")
-    pictures = ["ann/A.jpg", "ann/a.jpg", "Photographs/1.jpg", "1.jpg"]
-    found = read_boxes(path, source, pictures)
-    assert found.keys() == set(pictures[:3])
+    images = ["ann/A.jpg", "ann/a.jpg", "Photographs/1.jpg", "1.jpg"]
+    found = read_boxes(path, source, images)
+    assert found.keys() == set(images[:3])
 
 
-def test_a_line_that_could_be_of_two_pictures_is_refused(path, source):
+def test_a_line_that_could_be_of_two_images_is_refused(path, source):
     write(path, "ann/1.jpg", "ann/b.JPG")
     assert refusal(path, source, ["ann/1.jpg", "ann/B.jpg", "ann/b.jpg"]) == (
         f"{path}, line 2: ann/b.JPG can be ann/B.jpg or ann/b.jpg; expected the path "
@@ -131,18 +131,18 @@ def test_a_line_that_could_be_of_two_pictures_is_refused(path, source):
     )
 
 
-def test_two_lines_of_one_picture_are_refused(path, source):
+def test_two_lines_of_one_image_are_refused(path, source):
     write(path, "ann/1.jpg", "ann/2.jpg", "./Ann/1.jpg")
     assert refusal(path, source, ["ann/1.jpg", "ann/2.jpg"]) == (
-        f"{path}: lines 1 and 3 (ann/1.jpg and ./Ann/1.jpg) are both of the picture "
+        f"{path}: lines 1 and 3 (ann/1.jpg and ./Ann/1.jpg) are both of the image "
         "ann/1.jpg; expected one box for each, remove a line"
     )
 
 
-def test_lines_of_no_picture_are_counted_and_the_first_is_named(path, source, capsys):
+def test_lines_of_no_image_are_counted_and_the_first_is_named(path, source, capsys):
     write(path, "ann/1.jpg", "bea/1.jpg", "bea/2.jpg")
     assert json.loads(path.read_text().split("\n")[1])["path"] == "bea/1.jpg"
     assert read_boxes(path, source, ["ann/1.jpg"]).keys() == {"ann/1.jpg"}
     assert capsys.readouterr().out == (
-        f"boxes of no picture: 2 of 3 lines of {path}, the first is line 2, bea/1.jpg\n"
+        f"boxes of no image: 2 of 3 lines of {path}, the first is line 2, bea/1.jpg\n"
     )

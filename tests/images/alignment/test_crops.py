@@ -8,7 +8,7 @@ from sdd_jax.errors import InputError
 from sdd_jax.images.alignment import crops, detectors, similarity
 from sdd_jax.images.alignment.detectors import Faces
 
-PICTURE = np.random.default_rng(0).integers(0, 256, (200, 300, 3), np.uint8)
+IMAGE = np.random.default_rng(0).integers(0, 256, (200, 300, 3), np.uint8)
 SMALL = [10.0, 20, 40, 60]
 LARGE = [100.0, 20, 200, 150]
 
@@ -22,14 +22,14 @@ def faces_at(boxes: list[list[float]], scores: list[float] | None = None) -> Fac
 
 
 def aligned(faces: Faces, box: np.ndarray | None = None):
-    return crops.aligned(PICTURE, lambda image: faces, size=112, min_score=0.9, box=box)
+    return crops.aligned(IMAGE, lambda image: faces, size=112, min_score=0.9, box=box)
 
 
 def test_a_face_that_is_in_place_is_cut_out_as_it_is():
     points = similarity.template() + [50, 30]
     faces = Faces(np.array([[50.0, 30, 162, 142]]), points[None], np.ones(1))
     crop, row = aligned(faces)
-    np.testing.assert_array_equal(crop, PICTURE[30:142, 50:162])
+    np.testing.assert_array_equal(crop, IMAGE[30:142, 50:162])
     assert row == {
         "box": [50.0, 30.0, 162.0, 142.0],
         "landmarks": np.round(points, 2).tolist(),

@@ -49,12 +49,12 @@ def test_a_face_is_found_at_every_size(detect, share):
     faces = detect(np.asarray(image))
     assert (faces.scores > 0.9).sum() == 1
     points = faces.landmarks[0]
-    # Read to half a pixel of the original; found to a pixel or so of the picture.
+    # Read to half a pixel of the original; found to a pixel or so of the image.
     expected = (np.array(photographs.ASTRONAUT) + 0.5) * share - 0.5
     assert np.linalg.norm(points - expected, axis=1).max() < 1 + 2 * share
 
 
-def test_a_mirrored_picture_has_mirrored_landmarks(detect):
+def test_a_mirrored_image_has_mirrored_landmarks(detect):
     # Pooling that pads on the wrong side would move all points to one side in both.
     image = photographs.astronaut()
     [points] = detect(image).landmarks

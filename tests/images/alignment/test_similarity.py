@@ -127,7 +127,7 @@ def test_a_warp_across_the_edge_is_the_one_of_scikit_image(degrees):
     assert np.abs(crop - expected).max() < 0.5 + 1e-6
 
 
-def test_a_warp_inside_the_picture_is_the_one_of_pillow():
+def test_a_warp_inside_the_image_is_the_one_of_pillow():
     image = noise(80, 80)
     back = np.array([[0.6, 0.2, 11.0], [-0.2, 0.6, 23.0]])
     linear = np.linalg.inv(back[:, :2])
@@ -144,6 +144,6 @@ def test_a_warp_inside_the_picture_is_the_one_of_pillow():
     assert np.abs(crop.astype(int) - expected).max() <= 1  # Pillow truncates
 
 
-def test_a_matrix_that_flattens_the_picture_is_refused():
-    with pytest.raises(InputError, match="flattens the picture; expected one that can"):
+def test_a_matrix_that_flattens_the_image_is_refused():
+    with pytest.raises(InputError, match="flattens the image; expected one that can"):
         similarity.warp(noise(4, 4), np.array([[1.0, 1, 0], [1, 1, 0]]), 4)

@@ -17,17 +17,17 @@ def root(tmp_path):
 
 
 def paths_in(root) -> list[str]:
-    return aligned_folder.pictures(root, root.with_name("output")).images
+    return aligned_folder.images(root, root.with_name("output")).images
 
 
-def test_without_boxes_the_largest_face_of_every_picture_is_wanted(root):
+def test_without_boxes_the_largest_face_of_every_image_is_wanted(root):
     wanted = wanted_faces(root, paths_in(root), None)
     assert wanted.paths == paths_in(root) and wanted.sha256 is None
     pixels, box = wanted.read(wanted.paths[0])
     assert pixels.shape == (64, 64, 3) and box is None
 
 
-def test_a_picture_without_a_box_is_left_out_and_counted(root, tmp_path, capsys):
+def test_an_image_without_a_box_is_left_out_and_counted(root, tmp_path, capsys):
     first, second, third, fourth = paths_in(root)
     path = tmp_path / "boxes.jsonl"
     path.write_text(json.dumps({"path": first, "box": [1, 2, 3, 4]}) + "\n")
@@ -41,7 +41,7 @@ def test_a_picture_without_a_box_is_left_out_and_counted(root, tmp_path, capsys)
     assert wanted.paths == paths_in(root)
     assert wanted.sha256 is not None and len(wanted.sha256) == 64
     assert capsys.readouterr().out == (
-        f"pictures without a box in {path}: 3 of 4 ({second}, {third}, {fourth}), left "
+        f"images without a box in {path}: 3 of 4 ({second}, {third}, {fourth}), left "
         "out; --largest-face takes their largest face\n"
     )
 
@@ -93,14 +93,14 @@ def test_crops_beside_the_photographs_are_left_out(root):
     assert len(wanted_faces(root, paths_in(root), root).paths) == 4
 
 
-def test_another_picture_than_the_lists_is_refused(root):
+def test_another_image_than_the_lists_is_refused(root):
     path = paths_in(root)[0]
     (root / path).write_bytes((root / path).read_bytes() + b"0")
-    with pytest.raises(InputError, match="it is another picture or was saved again"):
+    with pytest.raises(InputError, match="it is another image or was saved again"):
         wanted_faces(root, paths_in(root), root).read(path)
 
 
-def test_lists_of_other_pictures_are_refused(root, tmp_path):
+def test_lists_of_other_images_are_refused(root, tmp_path):
     (tmp_path / "lists").mkdir()
     with pytest.raises(
         InputError, match="holds 0 lines of FaceScrub's lists, and none"

@@ -15,9 +15,9 @@ from sdd_jax.errors import InputError
 from sdd_jax.images import decoding
 from sdd_jax.images.sources import folder
 
-# Four colours in the corners tell whether a picture is upright and its colours right.
+# Four colours in the corners tell whether an image is upright and its colours right.
 CORNERS = np.array([[[200, 0, 0], [0, 200, 0]], [[0, 0, 200], [200, 200, 0]]], np.uint8)
-PICTURE = Image.fromarray(CORNERS.repeat(32, 0).repeat(32, 1))
+IMAGE = Image.fromarray(CORNERS.repeat(32, 0).repeat(32, 1))
 GREY = Image.fromarray(np.arange(64, dtype=np.uint8).repeat(64).reshape(64, 64) * 4)
 
 
@@ -39,7 +39,7 @@ def cut(path, image: Image.Image) -> None:
 
 
 def cmyk(path) -> None:
-    PICTURE.convert("CMYK").save(path, quality=95)
+    IMAGE.convert("CMYK").save(path, quality=95)
 
 
 def sixteen_bits(path) -> None:
@@ -47,18 +47,18 @@ def sixteen_bits(path) -> None:
 
 
 def see_through_palette(path) -> None:
-    palette = PICTURE.quantize(4)
+    palette = IMAGE.quantize(4)
     palette.save(path, transparency=palette.getpixel((0, 0)))
 
 
 def animated(path) -> None:
-    PICTURE.save(path, save_all=True, append_images=[PICTURE.rotate(90)])
+    IMAGE.save(path, save_all=True, append_images=[IMAGE.rotate(90)])
 
 
 def rotated(path) -> None:
     exif = Image.Exif()
     exif[0x0112] = 6  # to be turned clockwise by whoever shows it
-    PICTURE.rotate(90).save(path, exif=exif, quality=95)
+    IMAGE.rotate(90).save(path, exif=exif, quality=95)
 
 
 def newline_converted(path) -> None:
@@ -75,23 +75,23 @@ def white_is_zero(path) -> None:
 
 
 DECODED: dict[str, tuple[Any, Any]] = {
-    "cmyk.jpg": (cmyk, PICTURE),
+    "cmyk.jpg": (cmyk, IMAGE),
     "sixteen_bits.png": (sixteen_bits, GREY),
     "grey.png": (GREY.save, GREY),
     "one_bit.png": (GREY.convert("1").save, GREY.convert("1")),
     "see_through_palette.png": (see_through_palette, None),
-    "see_through.png": (PICTURE.convert("RGBA").save, PICTURE),
-    "animated.gif": (animated, PICTURE),
-    "rotated.jpg": (rotated, PICTURE),
+    "see_through.png": (IMAGE.convert("RGBA").save, IMAGE),
+    "animated.gif": (animated, IMAGE),
+    "rotated.jpg": (rotated, IMAGE),
     "white_is_zero.tif": (white_is_zero, GREY),
-    "twenty_thousand_wide.png": (PICTURE.resize((20_000, 64)).save, None),
-    "naïve 名前 🙂'\".png": (PICTURE.save, PICTURE),
-    "a_png_named.jpg": (lambda path: PICTURE.save(path, format="PNG"), PICTURE),
-    "a_link.png": (None, PICTURE),
+    "twenty_thousand_wide.png": (IMAGE.resize((20_000, 64)).save, None),
+    "naïve 名前 🙂'\".png": (IMAGE.save, IMAGE),
+    "a_png_named.jpg": (lambda path: IMAGE.save(path, format="PNG"), IMAGE),
+    "a_link.png": (None, IMAGE),
 }
 SKIPPED = {
-    "truncated.jpg": (lambda path: cut(path, PICTURE.resize((256, 256))), "truncated"),
-    "truncated.png": (lambda path: cut(path, PICTURE), "cannot be read"),
+    "truncated.jpg": (lambda path: cut(path, IMAGE.resize((256, 256))), "truncated"),
+    "truncated.png": (lambda path: cut(path, IMAGE), "cannot be read"),
     "zero_byte.jpg": (lambda path: path.write_bytes(b""), "the file is empty"),
     "a_page.jpg": (lambda path: path.write_text("<html>404</html>"), "cannot identify"),
     "bomb.png": (lambda path: path.write_bytes(png_of(60_000, 60_000)), "too many"),
@@ -102,13 +102,13 @@ SKIPPED = {
     "no_pixels.png": (lambda path: path.write_bytes(png_of(64, 64)), "cannot be read"),
     "newline_converted.pgm": (newline_converted, "newline conversion"),
     "thirty_two_bits.tiff": (thirty_two_bits, "32-bit grey"),
-    "one_pixel.png": (PICTURE.crop((0, 0, 1, 1)).save, "1x1 pixels; expected at least"),
+    "one_pixel.png": (IMAGE.crop((0, 0, 1, 1)).save, "1x1 pixels; expected at least"),
     "one_row.png": (
-        PICTURE.resize((4000, 1)).save,
+        IMAGE.resize((4000, 1)).save,
         "4000x1 pixels, of which 1x1 are taken; expected at least 16x16 of a face",
     ),
     "one_colour.jpg": (
-        PICTURE.crop((0, 0, 20, 20)).save,
+        IMAGE.crop((0, 0, 20, 20)).save,
         "20x20 pixels of one colour, red 200, green 0, blue 0; expected a face",
     ),
     "a_pipe.png": (os.mkfifo, "not a file"),
@@ -118,11 +118,11 @@ SKIPPED = {
 
 
 @pytest.mark.parametrize("name", DECODED)
-def test_an_odd_picture_is_decoded_as_a_person_would_see_it(tmp_path, name):
+def test_an_odd_image_is_decoded_as_a_person_would_see_it(tmp_path, name):
     path = tmp_path / name
     write, expected = DECODED[name]
     if name == "a_link.png":
-        PICTURE.save(tmp_path / "elsewhere.png")
+        IMAGE.save(tmp_path / "elsewhere.png")
         path.symlink_to(tmp_path / "elsewhere.png")
     else:
         write(path)
@@ -131,7 +131,7 @@ def test_an_odd_picture_is_decoded_as_a_person_would_see_it(tmp_path, name):
         assert pixels.shape == (64, 20_000, 3)
         return
     if name == "see_through_palette.png":
-        expected = PICTURE.copy()
+        expected = IMAGE.copy()
         expected.paste((0, 0, 0), (0, 0, 32, 32))
     lossy = 12 if path.suffix == ".jpg" else 0
     # JPEG smears the colours over the seams in the middle.
@@ -146,8 +146,8 @@ def test_each_damaged_file_is_left_out_with_its_path_and_reason(tmp_path, capsys
         (root / name).mkdir(parents=True)
         for number in range(4):
             pixels = np.random.default_rng([person, number]).bytes(16 * 16 * 3)
-            picture = Image.frombytes("RGB", (16, 16), pixels)
-            picture.save(root / name / f"{number}.png")
+            image = Image.frombytes("RGB", (16, 16), pixels)
+            image.save(root / name / f"{number}.png")
     for name, (write, _) in SKIPPED.items():
         write(root / "ann" / name)
     sets = folder.splits(
@@ -163,14 +163,14 @@ def test_each_damaged_file_is_left_out_with_its_path_and_reason(tmp_path, capsys
         assert message in reasons[f"ann/{name}"]
         assert "\n" not in reasons[f"ann/{name}"]
     out = capsys.readouterr().out
-    assert f"pictures left out: {len(SKIPPED)} of {8 + len(SKIPPED)}, see " in out
+    assert f"images left out: {len(SKIPPED)} of {8 + len(SKIPPED)}, see " in out
 
 
 def test_a_file_that_may_not_be_read_is_an_error_with_its_name(tmp_path, monkeypatch):
     # Whoever may read everything is not stopped by permissions: the system's answer is
     # given in its place.
     path = tmp_path / "secret.png"
-    PICTURE.save(path)
+    IMAGE.save(path)
 
     def refuse(self):
         raise PermissionError(13, "Permission denied", str(self))

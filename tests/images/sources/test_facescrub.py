@@ -78,7 +78,7 @@ def test_files_in_one_folder_are_known_by_their_own_names(tmp_path):
     assert split(tmp_path)["train"].names == ("Persona Ofa", "Personb Ofa")
 
 
-def test_a_picture_of_nobody_is_left_out_and_named(tmp_path):
+def test_an_image_of_nobody_is_left_out_and_named(tmp_path):
     write_faces(tmp_path / "data", num_identities=2, num_images=3, size=SIZE)
     one = next(tmp_path.glob("data/actors/faces/*/*"))
     shutil.copy(one, tmp_path / "data" / "actors" / "17.jpg")
@@ -119,7 +119,7 @@ def test_photographs_are_taken_and_faces_cut_from_them_are_not(copied):
     assert folders == {"actors/faces", "actresses/images"}
 
 
-def test_another_picture_than_the_lists_is_left_out(copied, tmp_path):
+def test_another_image_than_the_lists_is_left_out(copied, tmp_path):
     path = copied / "actors" / "images" / "Persona_Ofa" / "Persona_Ofa_0.jpeg"
     path.write_bytes(path.read_bytes() + b"0")
     split(copied, record=tmp_path)
@@ -128,7 +128,7 @@ def test_another_picture_than_the_lists_is_left_out(copied, tmp_path):
     assert "the list says" in reason and "saved again" in reason
 
 
-def test_without_a_listed_hash_any_picture_is_taken(copied, tmp_path):
+def test_without_a_listed_hash_any_image_is_taken(copied, tmp_path):
     for path in copied.glob("*.txt"):
         rows = [line.rsplit("\t", 1)[0] for line in path.read_text().splitlines()]
         path.write_text("\n".join(rows) + "\n")
@@ -137,7 +137,7 @@ def test_without_a_listed_hash_any_picture_is_taken(copied, tmp_path):
     assert len(files_of(split(copied))) == 24
 
 
-def test_a_picture_that_no_list_has_is_left_out(copied, tmp_path):
+def test_an_image_that_no_list_has_is_left_out(copied, tmp_path):
     folder = copied / "actors" / "images" / "Persona_Ofa"
     shutil.copy(folder / "Persona_Ofa_0.jpeg", folder / "Persona_Ofa_999.jpeg")
     split(copied, record=tmp_path)
@@ -146,7 +146,7 @@ def test_a_picture_that_no_list_has_is_left_out(copied, tmp_path):
 
 
 @pytest.mark.parametrize("box", ["5,5,5,9", "900,0,950,50", "-9000,-9000,9000,9000"])
-def test_a_box_outside_of_the_picture_is_left_out(copied, tmp_path, box):
+def test_a_box_outside_of_the_image_is_left_out(copied, tmp_path, box):
     path = copied / "facescrub_actors.txt"
     lines = path.read_text().splitlines()
     cells = lines[1].split("\t")
@@ -157,7 +157,7 @@ def test_a_box_outside_of_the_picture_is_left_out(copied, tmp_path, box):
     assert f"the box {box}" in reason
 
 
-def test_pictures_made_from_the_photographs_are_taken_as_they_are(copied):
+def test_images_made_from_the_photographs_are_taken_as_they_are(copied):
     """Aligned crops beside the lists: their bytes are none of the lists'."""
     for path in copied.glob("*/images/*/*.jpeg"):
         path.write_bytes(path.read_bytes() + b"0")
@@ -197,7 +197,7 @@ def test_the_default_share_of_all_faces_is_about_the_papers_test_set():
     )
 
 
-def test_no_folder_and_no_pictures_say_where_people_get_them(tmp_path):
+def test_no_folder_and_no_images_say_where_people_get_them(tmp_path):
     assert "no such folder; expected FaceScrub's" in refusal_of(tmp_path / "none")
     assert f"get it from {facescrub.WHERE}" in refusal_of(tmp_path)
 
@@ -206,14 +206,13 @@ def test_lists_without_their_photographs_and_a_file_are_refused(copied):
     shutil.rmtree(copied / "actors")
     shutil.rmtree(copied / "actresses")
     assert refusal_of(copied) == (
-        f"{copied} holds FaceScrub's lists, of 24 faces, but no pictures; expected the "
+        f"{copied} holds FaceScrub's lists, of 24 faces, but no images; expected the "
         f"photographs beside them, in ROOT/<name>/<file>: get them from "
         f"{facescrub.WHERE}"
     )
     path = copied / "facescrub_actors.txt"
     assert refusal_of(path) == (
-        f"{path} is a file; expected the folder of FaceScrub's pictures, correct the "
-        f"root"
+        f"{path} is a file; expected the folder of FaceScrub's images, correct the root"
     )
 
 
@@ -223,9 +222,9 @@ def test_a_margin_out_of_its_range_is_refused(published, margin):
     assert refusal_of(published, margin=margin) == message
 
 
-def test_pictures_lists_all_there_is(published):
-    found = facescrub.pictures(published)
-    assert len(found.pictures) == 24 and found.others == []
+def test_images_lists_all_there_is(published):
+    found = facescrub.images(published)
+    assert len(found.images) == 24 and found.others == []
 
 
 def renamed(root, old: str, listed: str, folder: str) -> None:
@@ -283,12 +282,12 @@ def test_the_lists_are_no_files_left_out_and_others_are_named(copied, tmp_path, 
     assert f"files left out: 1 (notes.txt): {reason}, see" in capsys.readouterr().out
 
 
-def test_somebody_without_any_picture_is_named(copied, tmp_path, capsys):
+def test_somebody_without_any_image_is_named(copied, tmp_path, capsys):
     (copied / "actors" / "images" / "No_Body").mkdir()
-    (copied / "actors" / "images" / "PERSONA OFA").mkdir()  # has a folder with pictures
+    (copied / "actors" / "images" / "PERSONA OFA").mkdir()  # has a folder with images
     split(copied, record=tmp_path)
-    assert skipped(tmp_path) == {"actors/images/No_Body": "no picture in this folder"}
-    assert "without two different good pictures: 1 of 5: No Body, see" in (
+    assert skipped(tmp_path) == {"actors/images/No_Body": "no image in this folder"}
+    assert "without two different good images: 1 of 5: No Body, see" in (
         capsys.readouterr().out
     )
 
@@ -316,7 +315,7 @@ def test_a_heic_photograph_has_its_own_reason_in_spite_of_the_lists(copied, tmp_
     assert "a HEIC image, as iPhones make them" in reason
 
 
-def test_a_link_that_leads_nowhere_is_one_picture_left_out(copied, tmp_path):
+def test_a_link_that_leads_nowhere_is_one_image_left_out(copied, tmp_path):
     folder = copied / "actors" / "images" / "Persona_Ofa"
     (folder / "Persona_Ofa_0.jpeg").unlink()
     (folder / "Persona_Ofa_0.jpeg").symlink_to("gone.jpeg")

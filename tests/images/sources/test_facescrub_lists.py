@@ -17,7 +17,7 @@ def test_a_line_is_a_face_with_and_without_the_columns_names(tmp_path, header):
     assert read_lists(tmp_path) == [ANN]
 
 
-def test_lists_lie_beside_the_pictures_or_in_any_folder_below(tmp_path):
+def test_lists_lie_beside_the_images_or_in_any_folder_below(tmp_path):
     (tmp_path / "actors" / "lists").mkdir(parents=True)
     (tmp_path / "a.txt").write_text(LINE)
     (tmp_path / "actors" / "lists" / "b.txt").write_text(LINE.replace("Ann", "Eve"))

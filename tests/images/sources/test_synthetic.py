@@ -32,7 +32,7 @@ def test_a_drawing_depends_on_its_seed_label_and_index_alone():
     assert (first != synthetic.draw(2, 7, image_size=48, seed=4)[0]).any()
 
 
-def test_every_mark_lies_inside_the_picture():
+def test_every_mark_lies_inside_the_image():
     for label in range(8):
         for index in range(20):
             _, mask = synthetic.draw(label, index, **OPTIONS)

@@ -10,14 +10,14 @@ import tfds_sets
 from sdd_jax.errors import InputError
 from sdd_jax.images import SOURCES, decoding
 from sdd_jax.images.sources import tfds
-from sdd_jax.images.splitting.collection import Collection, Picture
+from sdd_jax.images.splitting.collection import Collection, SourceImage
 
 PEOPLE = ("ann", "bea", "cem")
 NUM_TRAIN, NUM_TEST = 18, 3
 
 
 def example(seed: int, label) -> dict:
-    return {"label": label, "image": tfds_sets.picture(seed)}
+    return {"label": label, "image": tfds_sets.image_file(seed)}
 
 
 @pytest.fixture(scope="module")
@@ -86,17 +86,17 @@ def splits(data_dir, name="text", **options):
     )
 
 
-def test_every_picture_is_read_with_its_identity(data_dir):
-    found = tfds.pictures("text", data_dir=str(data_dir)).pictures
-    assert len({picture.file for picture in found}) == NUM_TRAIN + NUM_TEST
+def test_every_image_is_read_with_its_identity(data_dir):
+    found = tfds.images("text", data_dir=str(data_dir)).images
+    assert len({image.file for image in found}) == NUM_TRAIN + NUM_TEST
     expected = {
-        tfds_sets.picture(seed): PEOPLE[seed % 3]
+        tfds_sets.image_file(seed): PEOPLE[seed % 3]
         for seed in (*range(NUM_TRAIN), *range(100, 100 + NUM_TEST))
     }
     assert {p.contents(): p.identity for p in found} == expected
-    for picture in found:
-        pixels = decoding.decode(picture.contents())
-        np.testing.assert_array_equal(picture.image(picture.contents()), pixels)
+    for image in found:
+        pixels = decoding.decode(image.contents())
+        np.testing.assert_array_equal(image.pixels(image.contents()), pixels)
 
 
 def test_it_is_split_recorded_and_batched_like_any_source(data_dir, tmp_path):
@@ -117,26 +117,26 @@ def test_it_is_split_recorded_and_batched_like_any_source(data_dir, tmp_path):
 
 def test_only_the_split_asked_for_is_taken(data_dir):
     for name, size in (("train", NUM_TRAIN), ("test", NUM_TEST), ("train[:6]", 6)):
-        found = tfds.pictures(
+        found = tfds.images(
             "text:1.0.0", data_dir=str(data_dir), tfds_split=name
-        ).pictures
+        ).images
         assert len(found) == size
 
 
 def test_a_label_is_called_by_its_name_or_its_number(data_dir):
     options = {"data_dir": str(data_dir), "tfds_split": "train"}
-    found = tfds.pictures("names", **options).pictures
+    found = tfds.images("names", **options).images
     assert {p.contents(): p.identity for p in found} == {
-        tfds_sets.picture(seed): PEOPLE[seed % 3] for seed in range(8)
+        tfds_sets.image_file(seed): PEOPLE[seed % 3] for seed in range(8)
     }
-    found = tfds.pictures("names", label_key="number", **options).pictures
+    found = tfds.images("names", label_key="number", **options).images
     assert {p.contents(): p.identity for p in found} == {
-        tfds_sets.picture(seed): str(seed % 2) for seed in range(8)
+        tfds_sets.image_file(seed): str(seed % 2) for seed in range(8)
     }
 
 
-def test_pictures_can_be_sent_to_another_process(data_dir):
-    first, *_ = tfds.pictures("text", data_dir=str(data_dir)).pictures
+def test_images_can_be_sent_to_another_process(data_dir):
+    first, *_ = tfds.images("text", data_dir=str(data_dir)).images
     same = pickle.loads(pickle.dumps(first))
     assert same.contents() == first.contents()
 
@@ -144,8 +144,8 @@ def test_pictures_can_be_sent_to_another_process(data_dir):
 def test_tensorflow_is_not_imported(data_dir):
     program = (
         "import sys; from sdd_jax.images import tfds;"
-        f"found = tfds.pictures('text', data_dir={str(data_dir)!r}).pictures;"
-        "found[0].image(found[0].contents()); print('tensorflow' in sys.modules)"
+        f"found = tfds.images('text', data_dir={str(data_dir)!r}).images;"
+        "found[0].pixels(found[0].contents()); print('tensorflow' in sys.modules)"
     )
     done = subprocess.run(
         [sys.executable, "-c", program], capture_output=True, text=True, timeout=60
@@ -154,17 +154,19 @@ def test_tensorflow_is_not_imported(data_dir):
 
 
 def of(counts: dict[str, int]) -> Collection:
-    pictures = [
-        Picture(name, f"{name}/{n}", lambda: b"", lambda contents: np.zeros((1, 1, 3)))
+    images = [
+        SourceImage(
+            name, f"{name}/{n}", lambda: b"", lambda contents: np.zeros((1, 1, 3))
+        )
         for name, count in counts.items()
         for n in range(count)
     ]
-    return Collection(pictures)
+    return Collection(images)
 
 
-def test_identities_with_too_few_pictures_are_left_out():
+def test_identities_with_too_few_images_are_left_out():
     kept = tfds.with_enough(of({"ann": 3, "bea": 2, "cem": 1}), 2)
-    assert [p.file for p in kept.pictures] == [
+    assert [p.file for p in kept.images] == [
         "ann/0",
         "ann/1",
         "ann/2",
@@ -173,10 +175,10 @@ def test_identities_with_too_few_pictures_are_left_out():
     ]
 
 
-def test_identities_with_too_few_pictures_are_named():
+def test_identities_with_too_few_images_are_named():
     [note] = tfds.with_enough(of({"ann": 3, "bea": 2, "cem": 1}), 3).notes
     assert note == (
-        "people left out, with fewer than 3 pictures each (data.min_images): 2 of 3: "
+        "people left out, with fewer than 3 images each (data.min_images): 2 of 3: "
         "bea, cem"
     )
     assert tfds.with_enough(of({"ann": 3}), 3).notes == ()
@@ -186,8 +188,8 @@ def test_a_label_that_is_no_text_is_a_name_all_the_same():
     assert tfds._identity(object(), b"caf\xe9", "text") == "caf\udce9"
 
 
-def test_nobody_with_enough_pictures_is_an_error():
-    message = "nobody has data.min_images=4 pictures; the most is 3, lower data.min_im"
+def test_nobody_with_enough_images_is_an_error():
+    message = "nobody has data.min_images=4 images; the most is 3, lower data.min_im"
     with pytest.raises(InputError, match=message):
         tfds.with_enough(of({"ann": 3, "bea": 2}), 4)
 
@@ -259,9 +261,9 @@ def test_a_feature_of_no_use_is_refused(data_dir):
         assert f"data.label_key={key!r} is of names's kind {kind}, expected" in message
 
 
-def test_pictures_of_nobody_are_refused(data_dir):
+def test_images_of_nobody_are_refused(data_dir):
     message = refusal(data_dir, "names", tfds_split="secret")
-    assert message.startswith("names holds pictures whose label is -1, which is nobody")
+    assert message.startswith("names holds images whose label is -1, which is nobody")
 
 
 @pytest.mark.parametrize("place", [40_000, -1])

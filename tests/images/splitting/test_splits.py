@@ -35,7 +35,7 @@ def rows(path) -> list[dict]:
     return [json.loads(line) for line in path.read_text().splitlines()]
 
 
-def test_the_record_names_every_picture_with_its_sha256(root, tmp_path):
+def test_the_record_names_every_image_with_its_sha256(root, tmp_path):
     sets = split(root, tmp_path)
     recorded = rows(tmp_path / "split.jsonl")
     assert len(recorded) == 24
@@ -63,21 +63,21 @@ def test_the_same_pixels_come_with_and_without_a_record(root, tmp_path):
         np.testing.assert_array_equal(one.read(index), two.read(index))
 
 
-def test_a_picture_that_changed_since_is_refused_by_name(root, tmp_path):
+def test_an_image_that_changed_since_is_refused_by_name(root, tmp_path):
     file = split(root, tmp_path)["test"].files[0]
     smooth(999).save(root / file)
     with pytest.raises(InputError, match=f"{file} has changed since"):
         split(root, tmp_path)["test"].read(0)
 
 
-def test_a_picture_that_is_gone_is_named(root, tmp_path):
+def test_an_image_that_is_gone_is_named(root, tmp_path):
     file = split(root, tmp_path)["test"].files[0]
     (root / file).unlink()
-    with pytest.raises(InputError, match=rf"names 1 pictures .* \({file}\): put"):
+    with pytest.raises(InputError, match=rf"names 1 images .* \({file}\): put"):
         split(root, tmp_path)
 
 
-def test_the_same_picture_in_two_splits_is_an_error(root, tmp_path):
+def test_the_same_image_in_two_splits_is_an_error(root, tmp_path):
     sets = split(root, tmp_path)
     test, train = sets["test"].files[0], sets["train"].files[0]
     recorded = rows(tmp_path / "split.jsonl")
@@ -87,7 +87,7 @@ def test_the_same_picture_in_two_splits_is_an_error(root, tmp_path):
             row["sha256"] = sha256[train]
     lines = "".join(json.dumps(row) + "\n" for row in recorded)
     (tmp_path / "split.jsonl").write_text(lines)
-    with pytest.raises(InputError, match="are the same picture; expected each in one"):
+    with pytest.raises(InputError, match="are the same image; expected each in one"):
         split(root, tmp_path)
 
 
@@ -110,27 +110,27 @@ def test_copies_of_one_person_count_once_and_under_two_names_not_at_all(root, tm
     files = {file for s in sets.values() for file in s.files}
     assert len(files) == 22
     assert {row["path"]: row["reason"] for row in rows(tmp_path / "skipped.jsonl")} == {
-        "ann/copy.png": "the same picture as ann/0.png",
-        "bea/1.png": "the same picture under 2 names: bea/1.png, cid/1.png",
-        "cid/1.png": "the same picture under 2 names: bea/1.png, cid/1.png",
+        "ann/copy.png": "the same image as ann/0.png",
+        "bea/1.png": "the same image under 2 names: bea/1.png, cid/1.png",
+        "cid/1.png": "the same image under 2 names: bea/1.png, cid/1.png",
     }
 
 
-def test_who_has_one_good_picture_is_left_out_and_named(root, tmp_path, capsys):
+def test_who_has_one_good_image_is_left_out_and_named(root, tmp_path, capsys):
     (root / "dan").mkdir()
     smooth(998).save(root / "dan" / "0.png")
     sets = split(root, tmp_path)
     assert sets["train"].names == ("ann", "bea", "cid")
-    reason = "the only good picture of dan"
+    reason = "the only good image of dan"
     assert rows(tmp_path / "skipped.jsonl") == [{"path": "dan/0.png", "reason": reason}]
-    assert "pictures left out: 1 of 25, see " in capsys.readouterr().out
+    assert "images left out: 1 of 25, see " in capsys.readouterr().out
 
 
 def test_a_copy_saved_again_is_reported_where_it_would_flatter_the_test(root, tmp_path):
     sets = split(root, None)
     test, train = sets["test"].files[0], sets["train"].files[0]
-    picture = Image.open(root / train)
-    picture.resize((50, 50)).filter(ImageFilter.GaussianBlur(0.5)).save(
+    image = Image.open(root / train)
+    image.resize((50, 50)).filter(ImageFilter.GaussianBlur(0.5)).save(
         (root / test).with_suffix(".jpg"), quality=70
     )
     (root / test).unlink()

