@@ -78,18 +78,18 @@ def explain_and_evaluate(
 
     Args:
         network: the classifier.
-        images: uint8 RGB, [images, height, width, 3].
+        images: uint8 RGB, [images, height, width, 3], where the network is.
         batch_size: images a forward pass.
         fraction: the share of pixels that is masked.
         seed: of the random maps.
     """
-    generator = torch.Generator().manual_seed(seed)
+    generator = torch.Generator(images.device).manual_seed(seed)
     totals = Effects(("sdd", "random_map"))
     for batch in images.split(batch_size):
         maps = network.feature_maps(network.normalised(batch))
         logits = network.logits(maps)
         confidence, prediction = logits.softmax(1).max(1)
-        noise = torch.rand(maps[:, 0].shape, generator=generator)
+        noise = torch.rand(maps[:, 0].shape, generator=generator, device=images.device)
         size = batch.shape[1]
         saliency = {
             "sdd": sdd(network, maps, logits, size),
@@ -109,7 +109,8 @@ class Effects:
 
     def __init__(self, methods: tuple[str, ...]):
         """Start at no images."""
-        self.sums = {
+        # Tensors from the first batch on: a number would wait for the device.
+        self.sums: dict[str, dict[str, dict[str, Any]]] = {
             method: {
                 scheme: {"confidence_drop": 0.0, "prediction_change": 0.0}
                 for scheme in SCHEMES
@@ -139,8 +140,8 @@ class Effects:
         drop = 100 * ((confidence - masked) / confidence).clamp(min=0)
         change = 100.0 * (masked_scores.argmax(1) != prediction)
         sums = self.sums[method][scheme]
-        sums["confidence_drop"] += drop.double().sum().item()
-        sums["prediction_change"] += change.double().sum().item()
+        sums["confidence_drop"] += drop.double().sum()
+        sums["prediction_change"] += change.double().sum()
         self.num_images[method] += len(drop) if scheme == SCHEMES[0] else 0
 
     def means(self) -> dict[str, Any]:
@@ -148,7 +149,7 @@ class Effects:
         return {
             method: {
                 scheme: {
-                    metric: value / self.num_images[method]
+                    metric: float(value) / self.num_images[method]
                     for metric, value in metrics.items()
                 }
                 for scheme, metrics in schemes.items()

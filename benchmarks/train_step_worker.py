@@ -28,16 +28,23 @@ TRAIN = {
 Step = Callable[[int], float]
 
 
-def write_files(folder: Path, options: Mapping[str, Any]) -> None:
-    """Write the images, the labels and the weights that both sides use."""
+def write_images(folder: Path, options: Mapping[str, Any]) -> None:
+    """Write the images and the labels that both sides use."""
     from benchmarks import drawn
-    from sdd_jax.models.ir_resnet import ARCHITECTURES
 
     # A batch more than is timed: the first step compiles.
     num_steps = -(-options["images"] // options["batch_size"])
     num_images = (num_steps + 1) * options["batch_size"]
     labels = np.random.default_rng(1).integers(0, NUM_CLASSES, num_images)
     np.savez(folder / "images.npz", images=drawn.images(num_images), labels=labels)
+
+
+def write_files(folder: Path, options: Mapping[str, Any]) -> None:
+    """Write the images, the labels and the weights that both sides use."""
+    from benchmarks import drawn
+    from sdd_jax.models.ir_resnet import ARCHITECTURES
+
+    write_images(folder, options)
     model = drawn.classifier(options["arch"], "float32", NUM_CLASSES)
     with contextlib.suppress(ImportError):  # where only JAX is measured
         from benchmarks.torch_network import tensors_of
