@@ -14,9 +14,12 @@ from sdd_jax.errors import InputError
 from sdd_jax.faithfulness import METRICS, ORDERS
 
 FOLDER = Path(__file__).parents[2] / "benchmarks"
-COMMANDS = sorted(
-    path.stem for path in FOLDER.glob("*.py") if '"__main__"' in path.read_text()
-)
+# By what comes after "benchmarks.": those of `on_gpu`'s steps have a folder.
+MODULES = {
+    ".".join(path.relative_to(FOLDER).with_suffix("").parts): path.read_text()
+    for path in FOLDER.rglob("*.py")
+}
+COMMANDS = sorted(name for name, text in MODULES.items() if '"__main__"' in text)
 
 
 def error_of(capsys, name, *arguments):
@@ -39,7 +42,7 @@ def usage_error_of(capsys, name, *arguments):
 
 @pytest.mark.parametrize("name", COMMANDS)
 def test_every_benchmark_works_under_the_wrapper(name, capsys):
-    tree = ast.parse((FOLDER / f"{name}.py").read_text())
+    tree = ast.parse(MODULES[name])
     [main] = [x for x in tree.body if getattr(x, "name", "") == "main"]
     last = tree.body[-1]
     assert isinstance(main, ast.FunctionDef) and isinstance(last, ast.If)
@@ -53,8 +56,9 @@ def test_every_benchmark_works_under_the_wrapper(name, capsys):
 
 
 def test_every_other_module_has_no_command():
-    others = {path.stem for path in FOLDER.glob("*.py")} - {*COMMANDS, "__init__"}
+    others = MODULES.keys() - {*COMMANDS, "__init__", "gpu.__init__"}
     assert others == {
+        *("gpu.report", "gpu.rows", "gpu.yardsticks"),
         *("command", "counting", "drawn", "grad_cam_baseline", "torch_by_hand"),
         *("torch_dlib", "torch_network", "torch_training"),
     }
@@ -162,6 +166,11 @@ def _refuse(path, **options):
         ("train_step", "--trained=all", "invalid choice: 'all'"),
         ("train_step", "--sides=Jax", "invalid choice: 'Jax'"),
         ("aot_tpu", "--batch_size=0", "expected a whole number, at least 1"),
+        ("on_gpu", "--rehearse=2", "--rehearse: ignored explicit argument '2'"),
+        ("gpu.explain_eval", "--batch_sizes=64,0", "'0', expected a whole number"),
+        ("gpu.kernels", "--dtype=float8", "invalid choice: 'float8'"),
+        ("gpu.pytorch", "--device=tpu", "invalid choice: 'tpu'"),
+        ("gpu.training", "--steps=0", "expected a whole number, at least 1"),
     ],
 )
 def test_a_wrong_option_is_told(name, argument, found, capsys):
