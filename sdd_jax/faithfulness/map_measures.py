@@ -16,6 +16,18 @@ def is_flat(saliency: Float[Array, "batch height width"]) -> Bool[Array, " batch
     return even | ~jnp.isfinite(saliency).all((1, 2))
 
 
+def scaled(
+    saliency: Float[Array, "batch height width"],
+) -> Float[Array, "batch height width"]:
+    """Return each map from 0, its smallest value, to 1, its largest; flat ones are 0.
+
+    Flat is what `is_flat` says it is.
+    """
+    low, high = (end((1, 2), keepdims=True) for end in (saliency.min, saliency.max))
+    flat = is_flat(saliency)[:, None, None]
+    return jnp.where(flat, 0, (saliency - low) / jnp.where(flat, 1, high - low))
+
+
 def edge_length(mask: Bool[Array, "batch height width"]) -> Int[Array, " batch"]:
     """Return the number of a mask's border pixels.
 

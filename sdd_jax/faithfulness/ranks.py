@@ -106,8 +106,7 @@ def ranks(
         )
 
     def rank(values: Array, key: Array) -> Array:
-        lots = jax.random.bits(key, values.shape)
-        order = _rising(values), ~lots  # the smallest lots win
+        order = _order(values, key)
         ranked = jnp.zeros(values.shape, jnp.uint8)
         for count in counts:
             ranked += ~_largest(count, order)
@@ -117,8 +116,41 @@ def ranks(
     return jax.vmap(rank)(flat, keys).reshape(saliency.shape)
 
 
+def largest(
+    saliency: Float[Array, "batch height width"],
+    keys: Key[Array, " batch"],
+    counts: Int[Array, " batch"],
+) -> Bool[Array, "batch height width"]:
+    """Return True at exactly `counts[i]` most salient pixels of image i.
+
+    For counts that differ from image to image; otherwise as `most_salient`.
+
+    Args:
+        saliency: larger is more salient.
+        keys: each image's own, for ties.
+        counts: from 0 to the image's pixels.
+
+    Raises:
+        InputError: a value is NaN.
+    """
+    _require_numbers(saliency)
+
+    def choose(values: Array, key: Array, count: Array) -> Array:
+        return _largest(count, _order(values, key))
+
+    flat = saliency.reshape(len(saliency), -1)
+    return jax.vmap(choose)(flat, keys, counts).reshape(saliency.shape)
+
+
+def _order(
+    values: Float[Array, " pixels"], key: Key[Array, ""]
+) -> tuple[UInt32[Array, " pixels"], UInt32[Array, " pixels"]]:
+    """Return the numbers that pixels are chosen by: saliency, then lots."""
+    return _rising(values), ~jax.random.bits(key, values.shape)  # the smallest lots win
+
+
 def _largest(
-    count: int, order: tuple[UInt32[Array, " pixels"], ...]
+    count: int | Int[Array, ""], order: tuple[UInt32[Array, " pixels"], ...]
 ) -> Bool[Array, " pixels"]:
     """Return True at exactly `count` pixels: the largest by the first numbers.
 

@@ -210,3 +210,15 @@ def test_nan_is_neither_more_nor_less_salient():
 def test_a_fraction_that_is_no_number_is_refused(fraction):
     with pytest.raises(InputError, match=f"^fraction is {fraction!r}, expected a num"):
         inspect.unwrap(num_masked)(fraction, 3, 3)
+
+
+def test_each_image_may_have_its_own_number_of_most_salient_pixels():
+    rng = np.random.default_rng(0)
+    saliency = jnp.asarray(rng.integers(0, 4, (5, 4, 3)), jnp.float32)
+    counts = jnp.array([0, 1, 5, 11, 12])
+    found = jax.jit(ranks.largest)(saliency, KEYS[:5], counts)
+    np.testing.assert_array_equal(found.sum((1, 2)), counts)
+    ranked = jax.jit(ranks.ranks, static_argnames="counts")(
+        saliency, KEYS[:5], counts=tuple(counts.tolist())
+    )
+    np.testing.assert_array_equal(found, ranked <= np.arange(5)[:, None, None])
