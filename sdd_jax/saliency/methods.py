@@ -6,7 +6,10 @@ from typing import Any
 
 from sdd_jax import checks
 from sdd_jax.saliency.cam import cam
+from sdd_jax.saliency.occlusion import occlusion
 from sdd_jax.saliency.random_maps import centre, random_map, random_pixels
+from sdd_jax.saliency.rise import rise
+from sdd_jax.saliency.score_cam import score_cam
 from sdd_jax.saliency.sdd import sdd
 from sdd_jax.types import Explanation
 
@@ -16,6 +19,9 @@ METHODS: dict[str, Callable[..., Explanation]] = {
     "random_map": random_map,
     "random_pixels": random_pixels,
     "centre": centre,
+    "score_cam": score_cam,
+    "rise": rise,
+    "occlusion": occlusion,
 }
 
 # What `make run` compares.

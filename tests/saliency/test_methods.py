@@ -24,6 +24,14 @@ DEPENDS_ON = {
     "random_map": {"key"},
     "random_pixels": {"key"},
     "centre": set(),
+    "score_cam": {"images", "targets"},
+    "rise": {"images", "targets", "key"},
+    "occlusion": {"images", "targets"},
+}
+# Of methods whose defaults take more than a tiny network is worth.
+OPTIONS = {
+    "score_cam": {"relu": False},
+    "rise": {"num_masks": 6, "cells": 3},
 }
 
 methods = pytest.mark.parametrize("name", METHODS)
@@ -36,7 +44,8 @@ def saliency_of(classifier):
     @functools.partial(jax.jit, static_argnums=0)
     def saliency_of(name, images, targets, key):
         clean = clean_pass(classifier, images, targets)
-        return METHODS[name](classifier, clean, key).saliency
+        method = METHODS[name]
+        return method(classifier, clean, key, **OPTIONS.get(name, {})).saliency
 
     return saliency_of
 
@@ -123,10 +132,9 @@ def test_hyper_parameters_are_bound_by_name(classifier, images):
 
 
 def test_an_unknown_method_is_refused_with_the_known_ones():
+    known = ", ".join(METHODS)
     with pytest.raises(
-        InputError,
-        match="^unknown method 'gradcam': expected one of sdd, cam, random_map, random_"
-        "pixels, centre$",
+        InputError, match=f"^unknown method 'gradcam': expected one of {known}$"
     ):
         bind_methods(("sdd", "gradcam"), {})
 
