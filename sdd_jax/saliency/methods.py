@@ -5,7 +5,10 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from sdd_jax import checks
+from sdd_jax.saliency.ablation_cam import ablation_cam
 from sdd_jax.saliency.cam import cam
+from sdd_jax.saliency.kernel_shap import kernel_shap
+from sdd_jax.saliency.lime import lime
 from sdd_jax.saliency.occlusion import occlusion
 from sdd_jax.saliency.random_maps import centre, random_map, random_pixels
 from sdd_jax.saliency.rise import rise
@@ -20,8 +23,11 @@ METHODS: dict[str, Callable[..., Explanation]] = {
     "random_pixels": random_pixels,
     "centre": centre,
     "score_cam": score_cam,
+    "ablation_cam": ablation_cam,
     "rise": rise,
     "occlusion": occlusion,
+    "lime": lime,
+    "kernel_shap": kernel_shap,
 }
 
 # What `make run` compares.

@@ -25,13 +25,20 @@ DEPENDS_ON = {
     "random_pixels": {"key"},
     "centre": set(),
     "score_cam": {"images", "targets"},
+    "ablation_cam": {"images", "targets"},
     "rise": {"images", "targets", "key"},
     "occlusion": {"images", "targets"},
+    "lime": {"images", "targets", "key"},
+    "kernel_shap": {"images", "targets", "key"},
 }
-# Of methods whose defaults take more than a tiny network is worth.
+# Of methods whose defaults take more than a tiny network is worth, or that leave
+# nothing of its maps, which speak against most targets.
 OPTIONS = {
     "score_cam": {"relu": False},
+    "ablation_cam": {"relu": False},
     "rise": {"num_masks": 6, "cells": 3},
+    "lime": {"num_samples": 12, "cells": 2},
+    "kernel_shap": {"num_samples": 24, "cells": 3},
 }
 
 methods = pytest.mark.parametrize("name", METHODS)
