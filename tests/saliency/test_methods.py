@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from small_options import OPTIONS
 
 from sdd_jax.errors import InputError
 from sdd_jax.faithfulness import grid
@@ -31,16 +32,6 @@ DEPENDS_ON = {
     "lime": {"images", "targets", "key"},
     "kernel_shap": {"images", "targets", "key"},
 }
-# Of methods whose defaults take more than a tiny network is worth, or that leave
-# nothing of its maps, which speak against most targets.
-OPTIONS = {
-    "score_cam": {"relu": False},
-    "ablation_cam": {"relu": False},
-    "rise": {"num_masks": 6, "cells": 3},
-    "lime": {"num_samples": 12, "cells": 2},
-    "kernel_shap": {"num_samples": 24, "cells": 3},
-}
-
 methods = pytest.mark.parametrize("name", METHODS)
 
 
