@@ -10,7 +10,7 @@ from sdd_jax.faithfulness import grid
 from sdd_jax.faithfulness.study import study
 from sdd_jax.models import FaceClassifier
 from sdd_jax.models.heads import PooledHead
-from sdd_jax.saliency import METHODS, bind_methods, clean_pass
+from sdd_jax.saliency import DEFAULT_METHODS, METHODS, bind_methods, clean_pass
 from sdd_jax.types import Batch, Explanation
 
 OPTIONS = dict(wanted=grid(("black", "mean"), (0.2,)), seed=0)
@@ -29,7 +29,7 @@ def program(classifier, images):
     program = functools.partial(
         study,
         classifier,
-        methods=bind_methods(tuple(METHODS), {}),
+        methods=bind_methods(DEFAULT_METHODS, {}),
         **OPTIONS,
     )
     return jax.jit(program).lower(batch_of(images, range(8))).compile()
@@ -63,7 +63,7 @@ def test_the_details_are_sdds(classifier, images, result):
 
 
 def test_each_mask_holds_the_most_salient_fifth(result):
-    for name, ranks in zip(METHODS, result["ranks"], strict=True):
+    for name, ranks in zip(DEFAULT_METHODS, result["ranks"], strict=True):
         maps, salient = result["explanations"][name].saliency, ranks == 0
         for values, chosen in zip(maps, salient, strict=True):
             assert chosen.sum() == 58  # 57.8
@@ -79,7 +79,7 @@ def test_the_masks_are_applied_in_the_order_of_the_names(classifier, images, res
         )
     )
     places = np.arange(8)
-    for method, fill, scheme in np.ndindex(len(METHODS), 2, 2):
+    for method, fill, scheme in np.ndindex(len(DEFAULT_METHODS), 2, 2):
         kept = keep[scheme](result["ranks"][method] == 0)[..., None]
         masked = np.where(kept, images, colours[fill]).astype(np.uint8)
         scores = np.asarray(score(masked))
@@ -115,7 +115,7 @@ def test_an_images_numbers_depend_neither_on_its_place_nor_on_padding(
 
 def test_an_image_keeps_its_random_map_and_another_has_its_own(program, images, result):
     other = program(batch_of(images, range(100, 108)))
-    for name in METHODS:
+    for name in DEFAULT_METHODS:
         a, b = (each["explanations"][name].saliency for each in (other, result))
         same = (a == b).all()
         assert same == (name not in ("random_map", "random_pixels"))
