@@ -4,8 +4,10 @@ PYTHON ?= python3
 BIN := .venv/bin
 # Mostly XLA compiling, which takes one core; a file stays together for its fixtures.
 TWO_AT_ONCE := -n 2 --dist loadfile
+REQUIRE_PYTHON = @$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+  { echo "error: Python 3.11 or newer is needed: make PYTHON=python3.12"; exit 1; }
 
-.PHONY: help run test test-fast coverage lint parity seeds dry-run
+.PHONY: help run test test-fast coverage lowest lint parity seeds dry-run
 
 # Fine-tune, explain and evaluate the embedded default; also what `make` alone does.
 run: .venv/installed
@@ -22,6 +24,11 @@ test-fast: .venv/installed
 # The tests again, a quarter slower, and which lines they ran.
 coverage: .venv/installed
 	$(BIN)/python -m pytest $(TWO_AT_ONCE) --cov --cov-report=term
+
+# The tests without the slow ones, on the lowest versions that pyproject.toml allows.
+# Their warnings are of each other's age, and no errors here.
+lowest: .venv-lowest/installed
+	.venv-lowest/bin/python -m pytest $(TWO_AT_ONCE) -m "not slow" -W default
 
 # Style and types.
 lint: .venv/installed
@@ -49,10 +56,18 @@ help:
 	  { said = "" }' Makefile
 
 .venv/installed: pyproject.toml
-	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
-	  { echo "error: Python 3.11 or newer is needed: make PYTHON=python3.12"; exit 1; }
+	$(REQUIRE_PYTHON)
 	$(PYTHON) -m venv .venv
 	$(BIN)/pip install --quiet --editable '.[test]'
+	touch $@
+
+.venv-lowest/installed: pyproject.toml
+	$(REQUIRE_PYTHON)
+	$(PYTHON) -m venv --clear .venv-lowest
+	sed -n '/^dependencies/,$$s/.*"\([A-Za-z_-]*\)>=\([0-9.]*\)".*/\1==\2/p' $< \
+	  > .venv-lowest/floors.txt
+	.venv-lowest/bin/pip install --quiet --constraint .venv-lowest/floors.txt \
+	  --editable '.[test]'
 	touch $@
 
 .venv/installed-parity: .venv/installed

@@ -116,9 +116,10 @@ def _parse(arguments: list[str]) -> tuple[dict[str, Any], Path, tuple[str, ...]]
 def _split_off(
     arguments: list[str], config: dict[str, Any], known: list[str]
 ) -> tuple[list[str], dict[str, str]]:
-    """Return the arguments that ml_collections can read, and settings it cannot.
+    """Return the arguments that ml_collections reads, and settings that it does not.
 
-    Those are what a source or a network takes and the config leaves at its default.
+    Those are what a source or a network takes and the config leaves at its default, and
+    numbers and flags: of a wrong one, ml_collections does not say what was expected.
 
     Raises:
         InputError: a setting does not exist.
@@ -132,12 +133,15 @@ def _split_off(
         name, equals, value = argument.lstrip("-").partition("=")
         is_override = argument.startswith("-") and name.startswith("config.")
         name = name.removeprefix("config.")
-        if not is_override or name in given or name in sections:
+        is_judged = settings.is_judged(name)
+        if not is_override or name in sections or name in given and not is_judged:
             kept.append(argument)
-        elif settings.is_optional(name):
-            added[name] = value if equals else next(rest, "")
-        else:
+        elif name not in given and not settings.is_optional(name):
             raise settings.unknown(name, known)
+        elif equals:
+            added[name] = value
+        else:
+            added[name] = "True" if settings.is_flag(name) else next(rest, "")
     return kept, added
 
 

@@ -6,6 +6,7 @@ import pytest
 from absl import flags
 
 from sdd_jax.errors import InputError
+from sdd_jax.runs import settings
 
 SMOKE = ("main.py", "--config=configs/smoke.py")
 pytestmark = pytest.mark.filterwarnings("ignore:.*load_module:DeprecationWarning")
@@ -80,3 +81,78 @@ def test_what_a_source_takes_can_be_given_though_the_config_leaves_it_out(parse)
 def test_one_name_is_a_list_of_one(parse):
     config, _, _ = parse("--config.eval.methods=cam")
     assert config["eval"]["methods"] == ("cam",)
+
+
+def setting(config, name):
+    return settings.flat(config)[name]
+
+
+@pytest.mark.parametrize(
+    ("text", "as_whole", "as_real"),
+    [
+        ("abc", "'abc'", "'abc'"),
+        ("", "''", "''"),
+        ("2,5", "'2,5'", "'2,5'"),
+        ("-1", "-1", "-1.0"),
+        ("nan", "'nan'", "nan"),
+        ("1e999", "'1e999'", "inf"),
+    ],
+)
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("seed", "a whole number from 0 to 4294967295"),
+        ("train.steps", "a whole number from 1 to 2147483647"),
+        ("explain.num_images", "a whole number from 0 to 2147483647"),
+        ("data.num_identities", "a whole number from 2 to 2147483647"),
+        ("train.augmentation.mirror", "a number from 0 to 1"),
+        ("train.warmup_fraction", "a number from 0 up to but not including 1"),
+        ("eval.fraction", "a number between 0 and 1, both excluded"),
+        ("data.max_skipped", "a number from 0 to 1"),  # the config leaves it out
+        ("saliency.sdd.scale", "a number above 0 and up to 3.4e+38 or None"),
+    ],
+)
+def test_a_number_that_is_none_is_told_with_what_was_expected(
+    parse, name, expected, text, as_whole, as_real
+):
+    found = as_whole if "whole" in expected else as_real
+    message = f"{name} is {found}, expected {expected}; pass --config.{name}=..."
+    for arguments in ([f"--config.{name}={text}"], [f"--config.{name}", text]):
+        config, _, _ = parse(*arguments)
+        with pytest.raises(InputError) as caught:
+            settings.check(config)
+        assert str(caught.value) == message
+
+
+@pytest.mark.parametrize("text", ["abc", "", "2", "yes", "None"])
+@pytest.mark.parametrize("name", ["train.remat", "saliency.sdd.centre"])
+def test_what_is_neither_true_nor_false_is_told(parse, name, text):
+    config, _, _ = parse(f"--config.{name}={text}")
+    message = f"^{name} is '{text}', expected True or False; pass --config.{name}=...$"
+    with pytest.raises(InputError, match=message):
+        settings.check(config)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "name", "value"),
+    [
+        (["--config.train.steps=7"], "train.steps", 7),
+        (["--config.train.steps", "7"], "train.steps", 7),
+        (["-config.seed=007"], "seed", 7),
+        (["--config.train.steps=7", "--config.train.steps=8"], "train.steps", 8),
+        (["--config.eval.fraction=1e-1"], "eval.fraction", 0.1),
+        (["--config.train.clip_norm=3"], "train.clip_norm", 3.0),
+        (["--config.saliency.sdd.scale=2"], "saliency.sdd.scale", 2.0),
+        (["--config.saliency.sdd.scale=None"], "saliency.sdd.scale", None),
+        (["--config.train.remat"], "train.remat", True),
+        (["--config.train.remat=true"], "train.remat", True),
+        (["--config.saliency.sdd.centre=False"], "saliency.sdd.centre", False),
+        (["--config.saliency.sdd.centre=0"], "saliency.sdd.centre", False),
+        (["--noconfig.saliency.sdd.centre"], "saliency.sdd.centre", False),
+    ],
+)
+def test_numbers_and_flags_are_read(parse, arguments, name, value):
+    config, _, _ = parse(*arguments, "--mode=eval")
+    assert setting(config, name) == value
+    assert type(setting(config, name)) is type(value)
+    settings.check(config)

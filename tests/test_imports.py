@@ -1,6 +1,7 @@
 """Imports point one way."""
 
 import ast
+import graphlib
 import importlib.util
 from pathlib import Path
 
@@ -79,6 +80,32 @@ def violations(module: str, source: str) -> list[str]:
     return found
 
 
+def circle(sources: dict[str, str]) -> list[str]:
+    """Return modules that import each other all the way round, or none.
+
+    Args:
+        sources: the text of each module; a package's is called PACKAGE.__init__.
+    """
+    graph = {}
+    for module, source in sources.items():
+        names = imported_modules(source, module.rpartition(".")[0])
+        name = module.removesuffix(".__init__")
+        # `from . import x` names the package itself.
+        graph[name] = {other for other in names if other != name}
+    try:
+        graphlib.TopologicalSorter(graph).prepare()
+    except graphlib.CycleError as error:
+        return error.args[1]
+    return []
+
+
+def sources_in(folder: str) -> dict[str, str]:
+    return {
+        ".".join(path.relative_to(ROOT).with_suffix("").parts): path.read_text()
+        for path in (ROOT / folder).rglob("*.py")
+    }
+
+
 def modules():
     paths = sorted((ROOT / "sdd_jax").rglob("*.py"))
     return [".".join(p.relative_to(ROOT).with_suffix("").parts) for p in paths]
@@ -146,3 +173,29 @@ def test_weights_conversion_knows_only_models_and_what_they_stand_on():
             top, *rest = name.split(".")
             assert top not in NEVER | {"orbax"}
             assert top != "sdd_jax" or not rest or rest[0] in allowed
+
+
+def test_the_benchmarks_import_each_other_in_no_circle():
+    sources = sources_in("benchmarks")
+    assert {"benchmarks.__init__", "benchmarks.kernels.convolutions"} <= sources.keys()
+    assert not circle(sources)
+
+
+@pytest.mark.parametrize(
+    "sources",
+    [
+        {"b.x": "from b import y", "b.y": "def f():\n    import b.x"},
+        {
+            "b.x": "from b.y import f",
+            "b.y": "from . import z",
+            "b.z": "from .x import g",
+        },
+        {"b.__init__": "from b import x", "b.x": "from b import y", "b.y": ""},
+    ],
+)
+def test_a_planted_circle_is_found(sources):
+    assert circle(sources)
+
+
+def test_what_two_modules_import_is_no_circle():
+    assert not circle({"b.x": "from b import y, z", "b.y": "import b.z", "b.z": ""})

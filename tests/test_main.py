@@ -219,7 +219,10 @@ def test_a_workdir_that_cannot_be_written_is_one_line(main, tmp_path):
         (["--config=configs/none.py"], ["no config at configs/none.py", "orl.py"]),
         (["--config", "configs/none.py"], ["no config at configs/none.py", "orl.py"]),
         ([SMOKE, "--config.train.stepz=3"], ["stepz", "steps"]),
-        ([SMOKE, "--config.train.steps=three"], ["train.steps", "three"]),
+        (
+            [SMOKE, "--config.train.steps=three"],
+            ["train.steps is 'three', expected a whole number from 1 to"],
+        ),
         (["--nonsense"], ["nonsense"]),
         ([SMOKE, "train"], ["'train' is not a flag"]),
         ([SMOKE, "--num_devices=99"], ["99 devices were asked for"]),

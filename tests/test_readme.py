@@ -109,6 +109,17 @@ def test_every_make_target_in_the_readme_exists():
         assert f"\n{target}:" in makefile
 
 
+def test_make_help_lists_every_target():
+    makefile = (ROOT / "Makefile").read_text()
+    targets = re.findall(r"^([a-z-]+):", makefile, re.M)
+    [phony] = re.findall(r"^\.PHONY: (.*)$", makefile, re.M)
+    assert set(phony.split()) == set(targets)
+    said = subprocess.run(
+        ["make", "help"], cwd=ROOT, check=True, capture_output=True, text=True
+    ).stdout
+    assert re.findall(r"^make ([a-z-]+) +\S.*\.$", said, re.M) == targets
+
+
 def test_the_map_names_every_folder_and_only_what_exists():
     table = README.split("## The map")[1].split("## ")[0]
     named = re.findall(

@@ -4,8 +4,8 @@ XLA's own convolution is right for GPUs and TPUs. On a CPU it reaches half the r
 its matrix products in float32, and in bfloat16 gains nothing. There, a convolution of
 stride 1 is sixteen products of the image's overlapping 4x4 tiles with a transformed
 kernel: F(2x2, 3x3), which also takes 4 multiplications an output where the sum itself
-takes 9. Its float32 rounding error is the direct sum's. `benchmarks/convolutions.py`
-holds the other formulations and measures all of them.
+takes 9. Its float32 rounding error is the direct sum's.
+`benchmarks/kernels/convolutions.py` holds the other formulations and measures them all.
 
 Maps are [batch, height, width, channels]; every side is padded by one row or column of
 zeros. Sums are float32, whatever is multiplied.

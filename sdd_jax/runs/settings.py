@@ -126,6 +126,8 @@ MAY_BE_NONE = frozenset(
     {"compute_dtype", "data.data_dir", "saliency.sdd.scale"}
     | {"saliency.sdd.amplification"}
 )
+# What a command line may say.
+_FLAGS = {"true": True, "t": True, "1": True, "false": False, "f": False, "0": False}
 # What only some sources, backbones or methods take, and what then has a default.
 OPTIONAL = ("data.", "model.backbone.", "saliency.", "explain.output")
 
@@ -203,13 +205,26 @@ def replaced(config: Mapping[str, Any], texts: Mapping[str, str]) -> dict[str, A
         section = config
         for part in path:
             section = section.setdefault(part, {})
-        section[last] = _value(SETTINGS[name], text)
+        section[last] = _value(name, text)
     return config
 
 
-def _value(allowed: Numbers | Words, text: str) -> Any:
-    if allowed is FLAG:
-        return {"true": True, "false": False}.get(text.lower(), text)
+def is_flag(name: str) -> bool:
+    """Return whether a setting is True or False."""
+    return SETTINGS.get(name) is FLAG
+
+
+def is_judged(name: str) -> bool:
+    """Return whether not every text is such a setting: of numbers and flags."""
+    return isinstance(SETTINGS.get(name), Numbers) or is_flag(name)
+
+
+def _value(name: str, text: str) -> Any:
+    allowed = SETTINGS[name]
+    if text.lower() == "none" and name in MAY_BE_NONE:
+        return None
+    if is_flag(name):
+        return _FLAGS.get(text.lower(), text)
     if isinstance(allowed, Numbers):
         try:
             return int(text) if allowed.is_whole else float(text)

@@ -4,7 +4,8 @@ import json
 
 import pytest
 
-from benchmarks import convolutions, explain_eval, identities, precision
+from benchmarks import explain_eval, identities, precision
+from benchmarks.kernels import convolutions
 from sdd_jax.models import inference
 
 
@@ -66,7 +67,7 @@ def test_precision(trained, capsys):
 def test_convolutions(result_of):
     # The smallest maps end within a tile, of either size.
     options = "--images=2", "--repeats=1", "--sizes=7"
-    result = result_of("convolutions", *options)
+    result = result_of("kernels.convolutions", *options)
     assert set(result["errors"]) == set(convolutions.FORMS)
     assert set(result["gflops"]) == {*convolutions.FORMS, "product"}
     for name, error in result["errors"].items():

@@ -1,5 +1,6 @@
 import io
 import re
+from pathlib import Path
 
 import pytest
 from rich.console import Console
@@ -40,6 +41,7 @@ METRICS_JSON = {
     "correctly_classified": {"num_images": 197, "methods": nested(METHODS, made_up)},
     "accuracy": {"value": 98.5, "low": 96.5, "high": 100.0},
     "num_images": 200,
+    "protocol": {"config": {"data": {"source": "orl"}}},
 }
 
 
@@ -79,15 +81,39 @@ def test_the_paper_stands_under_its_two_methods_and_black_fill_only():
         ["62.33", "51.36", "-", "-"],
         ["42.50", "29.73", "-", "-"],
     ]
-    assert lines[paper[0] - 2][0] == "SDD-CAM"
-    assert lines[paper[1] - 2][:2] == ["Random", "CAM"]
+    assert lines[paper[0] - 2][0] == "SDD"
+    assert lines[paper[1] - 2][:2] == ["random", "map"]
     assert paper[1] < lines.index(["mean", "fill"])
+
+
+@pytest.mark.parametrize(
+    ("source", "has_paper"),
+    [("orl", True), ("facescrub", True), ("folder", False), ("lfw", False)],
+)
+def test_the_papers_figures_stand_beside_two_sources_only(source, has_paper):
+    protocol = {"config": {"data": {"source": source}}}
+    page = " ".join(text(table.table_1(METRICS_JSON | {"protocol": protocol})).split())
+    for said in ("62.33", "42.50", "in the paper", "4,494 images", "96.33 %"):
+        assert (said in page) == has_paper
+    note = (
+        "The paper's figures stand beside facescrub and orl images only; these are "
+        f"from data.source={source}."
+    )
+    assert (note in page) != has_paper
+    assert "temperature" in page
+
+
+def test_methods_go_by_the_readmes_names():
+    readme = (Path(__file__).parents[2] / "README.md").read_text()
+    rows = re.findall(r"^\| ([^|(]+?) (?:\(.*\) )?\| [\d.]+ \| [\d.]+ \|", readme, re.M)
+    assert set(rows) == set(table.METHOD_NAMES.values())
+    assert set(table.METHOD_NAMES) == set(METHODS)
 
 
 def test_table_1_says_what_cannot_be_compared():
     page = " ".join(text(table.table_1(METRICS_JSON)).split())
     assert "98.5 % (96.5 to 100.0)" in page
-    assert "data and network differ" in page
+    assert "Where data or network differ, only the order" in page
     assert "temperature" in page
     assert "cannot be compared between heads" in page
 
@@ -119,7 +145,7 @@ def test_differences_mark_intervals_that_exclude_0(low, high, marked):
 
 def test_differences_are_shown_for_every_other_method():
     page = text(table.differences(METRICS_JSON))
-    for name in ("CAM", "Random CAM", "Random pixels", "Centre"):
+    for name in ("CAM", "random map", "random pixels", "centred Gaussian"):
         assert f"\n {name} " in page
 
 

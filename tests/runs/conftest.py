@@ -7,8 +7,6 @@ from typing import Any
 
 import pytest
 
-from configs import smoke
-
 
 def _set(config: Any, overrides: dict[str, Any]) -> dict[str, Any]:
     for name, value in overrides.items():
@@ -23,6 +21,8 @@ def _set(config: Any, overrides: dict[str, Any]) -> dict[str, Any]:
 @pytest.fixture(scope="session")
 def make_config() -> Callable[[dict[str, Any]], dict[str, Any]]:
     """Return a function: overrides such as {"train.steps": 4} -> smoke's config."""
+    from configs import smoke  # not before pytest has read its command line
+
     return lambda overrides: _set(smoke.get_config(), overrides)
 
 

@@ -198,6 +198,8 @@ def test_every_mode_checks_every_setting_before_it_does_anything(
         ("data.margin", "0.3", 0.3),
         ("data.min_images", "5", 5),
         ("data.min_images", "five", "five"),
+        ("data.max_skipped", "None", "None"),
+        ("data.data_dir", "None", None),
         ("data.root", "5", "5"),
     ],
 )

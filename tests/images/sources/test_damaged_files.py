@@ -164,6 +164,7 @@ def test_each_damaged_file_is_left_out_with_its_path_and_reason(tmp_path, capsys
         assert "\n" not in reasons[f"ann/{name}"]
     out = capsys.readouterr().out
     assert f"images left out: {len(SKIPPED)} of {8 + len(SKIPPED)}, see " in out
+    assert not [name for name in SKIPPED if name in out]  # as docs/adaface.md says
 
 
 def test_a_file_that_may_not_be_read_is_an_error_with_its_name(tmp_path, monkeypatch):

@@ -1,7 +1,7 @@
 """Every formulation of a 3x3 convolution that was tried for the CPU, beside the dots.
 
-    python -m benchmarks.convolutions [--images=8] [--dtype=float32] [--repeats=10]
-        [--sizes=56,28,14,7]
+    python -m benchmarks.kernels.convolutions [--images=8] [--dtype=float32]
+        [--repeats=10] [--sizes=56,28,14,7]
 
 The shapes are those of the four stages of IR-101, each of 231 MFLOP an image. Figures
 are GFLOP/s of the direct sum's operations, the best of the repeats, in turns; "tiles"

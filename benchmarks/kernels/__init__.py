@@ -1,0 +1,1 @@
+"""Studies of single operations: each form that was tried, beside the others."""
