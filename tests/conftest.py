@@ -58,22 +58,39 @@ def mesh_is_left_as_it_was():
 
 
 class TinyBackbone(nnx.Module):
-    """17x17 pixels -> 4x4 cells of 5 features, centred at pixels 2, 6, 10 and 14."""
+    """17x17 pixels -> 4x4 cells of 5 features, centred at pixels 2, 6, 10 and 14.
+
+    In between are 15x15 cells of 4 channels; both stages quarter what is negative.
+    """
 
     num_features = 5
+    ends = (1, 2)
 
-    def __init__(self, cells, kernel):
-        self.cells = cells
-        self.kernel = nnx.Param(kernel)
+    def __init__(self, stages, kernels):
+        self.stages = stages
+        self.cells = stages[-1].cells
+        self.kernels = nnx.List([nnx.Param(kernel) for kernel in kernels])
 
     def __call__(self, x):
-        return jax.lax.conv_general_dilated(
-            x,
-            self.kernel[...],
-            window_strides=(4, 4),
-            padding="VALID",
-            dimension_numbers=("NHWC", "HWIO", "NHWC"),
-        )
+        return self.with_taps(x, {})[0]
+
+    def with_taps(self, x, taps):
+        from sdd_jax.models.layers import through_stages
+
+        def run(start, end, x):
+            for number in range(start, end):
+                stride = (1, 4)[number]
+                x = jax.lax.conv_general_dilated(
+                    x,
+                    self.kernels[number][...],
+                    window_strides=(stride, stride),
+                    padding="VALID",
+                    dimension_numbers=("NHWC", "HWIO", "NHWC"),
+                )
+                x = jnp.where(x > 0, x, x / 4)
+            return x
+
+        return through_stages(self, run, x, taps)
 
 
 @pytest.fixture(scope="session")
@@ -81,17 +98,24 @@ def classifier():
     """Seven classes; every number of the network is random. Not to be changed."""
     from sdd_jax.models.classifier import FaceClassifier
     from sdd_jax.models.heads import PooledHead
-    from sdd_jax.types import CellGrid, InputSpec
+    from sdd_jax.types import CellGrid, InputSpec, Stage
 
     rng = np.random.default_rng(0)
-    kernel = jnp.asarray(rng.normal(0, 0.1, (5, 5, 3, 5)), jnp.float32)
+    kernels = [
+        jnp.asarray(rng.normal(0, deviation, (3, 3, *channels)), jnp.float32)
+        for deviation, channels in ((0.3, (3, 4)), (0.2, (4, 5)))
+    ]
+    stages = (
+        Stage("stage1", CellGrid(1.0, 1.0)),
+        Stage("stage2", CellGrid(2.0, 4.0)),
+    )
     head = PooledHead(5, 7)
     head.kernel[...] = jnp.asarray(rng.normal(0, 1, (5, 7)), jnp.float32)
     head.offset[...] = jnp.asarray(rng.normal(0, 1, 7), jnp.float32)
     head.feature_mean[...] = jnp.asarray(rng.normal(0, 1, 5), jnp.float32)
     head.feature_deviation[...] = jnp.asarray(rng.uniform(0.2, 1, 5), jnp.float32)
     spec = InputSpec(17, "RGB", mean=(120.0, 110.0, 100.0), scale=64.0)
-    return FaceClassifier(spec, TinyBackbone(CellGrid(2.0, 4.0), kernel), head)
+    return FaceClassifier(spec, TinyBackbone(stages, kernels), head)
 
 
 @pytest.fixture(scope="session")

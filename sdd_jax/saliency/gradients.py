@@ -17,6 +17,7 @@ from sdd_jax import checks
 from sdd_jax.errors import InputError
 from sdd_jax.models import FaceClassifier
 from sdd_jax.saliency.clean import CleanPass
+from sdd_jax.types import Stage
 
 
 @jax.tree_util.register_dataclass
@@ -52,35 +53,73 @@ OBJECTIVES: dict[str, Callable[..., Array]] = {
 }
 
 
+def chosen_stages(
+    model: FaceClassifier, names: Sequence[str] | None
+) -> tuple[Stage, ...]:
+    """Return the stages of these names, as they were listed; all of them where None.
+
+    Raises:
+        InputError: a stage is not known.
+    """
+    known = {stage.name: stage for stage in model.stages}
+    for name in names or ():
+        if name not in known:
+            raise InputError(
+                f"unknown stage {name!r}: expected some of {', '.join(known)}"
+            )
+    return model.stages if names is None else tuple(known[name] for name in names)
+
+
+def chosen_stage(model: FaceClassifier, name: str | None) -> Stage:
+    """Return the stage of this name; the last, the feature maps', where None.
+
+    Raises:
+        InputError: the stage is not known.
+    """
+    return model.stages[-1] if name is None else chosen_stages(model, [name])[0]
+
+
+def stage_activations(
+    model: FaceClassifier,
+    clean: CleanPass,
+    stages: Sequence[str],
+) -> dict[str, Array]:
+    """Return what some stages hold, [batch, rows, columns, channels], by name.
+
+    There is no backward pass; see `stage_gradients`.
+    """
+    chosen_stages(model, stages)
+    fitting_any = jnp.zeros((len(clean.images), 1, 1, 1))
+    return model.with_taps(clean.images, dict.fromkeys(stages, fitting_any))[1]
+
+
 def stage_gradients(
     model: FaceClassifier,
     clean: CleanPass,
     *,
     stages: Sequence[str] | None = None,
-    objective: str = "logit",
+    objective: str | Callable[[Array], Array] = "logit",
     against: Int[Array, " batch"] | None = None,
 ) -> StageGradients:
     """Return activations and gradients of the targets' objective at some stages.
+
+    Where an image's objective is NaN, as that of no class is, so are its gradients.
 
     Args:
         model: the classifier, folded or not.
         clean: its clean pass.
         stages: names in `model.stages`; all of them where None.
-        objective: a name in OBJECTIVES.
+        objective: a name in OBJECTIVES, or a function of the feature maps that gives a
+            value an image, float32 [batch]. No image's value may depend on another's
+            maps.
         against: for "contrast", the class that each target is compared with.
 
     Raises:
         InputError: a stage or an objective is not known, or `against` is missing, not
             asked for, or no class.
     """
-    known = [stage.name for stage in model.stages]
-    names = known if stages is None else list(stages)
-    for name in names:
-        if name not in known:
-            raise InputError(
-                f"unknown stage {name!r}: expected some of {', '.join(known)}"
-            )
-    if objective not in OBJECTIVES:
+    names = [stage.name for stage in chosen_stages(model, stages)]
+    if isinstance(objective, str) and objective not in OBJECTIVES:
         raise InputError(
             f"unknown objective {objective!r}: expected one of {', '.join(OBJECTIVES)}"
         )
@@ -94,9 +133,15 @@ def stage_gradients(
         shape = (len(clean.images),)
         against = checks.classes(against, model.num_classes, "against", shape)
 
+    def value_of(feature_maps: Array) -> Array:
+        if isinstance(objective, str):
+            known = OBJECTIVES[objective]
+            return known(model, feature_maps, clean.targets, against)
+        return objective(feature_maps)
+
     def total(taps: dict[str, Array]) -> tuple[Float[Array, ""], Any]:
         feature_maps, activations = model.with_taps(clean.images, taps)
-        value = OBJECTIVES[objective](model, feature_maps, clean.targets, against)
+        value = value_of(feature_maps)
         # No image's value depends on another's activations: the sum's gradient is each
         # one's own.
         return value.sum(), (value, activations)
@@ -105,4 +150,7 @@ def stage_gradients(
     _, (_, shapes) = jax.eval_shape(total, dict.fromkeys(names, fitting_any))
     taps = jax.tree.map(lambda shape: jnp.zeros(shape.shape, shape.dtype), shapes)
     gradients, (value, activations) = jax.grad(total, has_aux=True)(taps)
+    # Nothing changes with the logit of no class: its gradient is none, not 0.
+    is_none = jnp.isnan(value)[:, None, None, None]
+    gradients = jax.tree.map(lambda g: jnp.where(is_none, jnp.nan, g), gradients)
     return StageGradients(value, activations, gradients)

@@ -6,14 +6,32 @@ from typing import Any
 
 from sdd_jax import checks
 from sdd_jax.saliency.ablation_cam import ablation_cam
+from sdd_jax.saliency.activation_energy import activation_energy
 from sdd_jax.saliency.cam import cam
+from sdd_jax.saliency.eigen_cam import eigen_cam
+from sdd_jax.saliency.energy_cam import energy_cam
+from sdd_jax.saliency.fine_cam import fine_cam
+from sdd_jax.saliency.fine_sdd import fine_sdd
+from sdd_jax.saliency.finer_cam import finer_cam
+from sdd_jax.saliency.full_grad import full_grad
+from sdd_jax.saliency.grad_cam import grad_cam
+from sdd_jax.saliency.grad_cam_plus_plus import grad_cam_plus_plus
+from sdd_jax.saliency.gradient_x_input import gradient_x_input
+from sdd_jax.saliency.hires_cam import hires_cam
+from sdd_jax.saliency.input_gradients import input_gradients
+from sdd_jax.saliency.integrated_gradients import integrated_gradients
 from sdd_jax.saliency.kernel_shap import kernel_shap
+from sdd_jax.saliency.layer_cam import layer_cam
 from sdd_jax.saliency.lime import lime
 from sdd_jax.saliency.occlusion import occlusion
 from sdd_jax.saliency.random_maps import centre, random_map, random_pixels
+from sdd_jax.saliency.refine_cam import refine_cam
 from sdd_jax.saliency.rise import rise
 from sdd_jax.saliency.score_cam import score_cam
 from sdd_jax.saliency.sdd import sdd
+from sdd_jax.saliency.smooth_grad import smooth_grad
+from sdd_jax.saliency.sobel import sobel
+from sdd_jax.saliency.xgrad_cam import xgrad_cam
 from sdd_jax.types import Explanation
 
 METHODS: dict[str, Callable[..., Explanation]] = {
@@ -28,6 +46,24 @@ METHODS: dict[str, Callable[..., Explanation]] = {
     "occlusion": occlusion,
     "lime": lime,
     "kernel_shap": kernel_shap,
+    "fine_cam": fine_cam,
+    "fine_sdd": fine_sdd,
+    "energy_cam": energy_cam,
+    "grad_cam": grad_cam,
+    "grad_cam_plus_plus": grad_cam_plus_plus,
+    "hires_cam": hires_cam,
+    "xgrad_cam": xgrad_cam,
+    "layer_cam": layer_cam,
+    "refine_cam": refine_cam,
+    "finer_cam": finer_cam,
+    "eigen_cam": eigen_cam,
+    "input_gradients": input_gradients,
+    "gradient_x_input": gradient_x_input,
+    "integrated_gradients": integrated_gradients,
+    "smooth_grad": smooth_grad,
+    "full_grad": full_grad,
+    "activation_energy": activation_energy,
+    "sobel": sobel,
 }
 
 # What `make run` compares.

@@ -15,7 +15,7 @@ from sdd_jax.models import inference
 from sdd_jax.models.classifier import FaceClassifier
 from sdd_jax.models.functional import join_model, split_model
 from sdd_jax.saliency import CleanPass, clean_pass, stage_gradients
-from sdd_jax.saliency.gradients import OBJECTIVES
+from sdd_jax.saliency.gradients import OBJECTIVES, stage_activations
 from sdd_jax.types import InputSpec, Scores
 
 BACKBONES = {
@@ -202,6 +202,39 @@ def test_each_objective_is_what_it_says(model):
     np.testing.assert_allclose(
         values["contrast"], logits[rows, TARGETS] - logits[rows, against], rtol=1e-3
     )
+
+
+def test_an_objective_may_be_any_function_of_the_feature_maps(model):
+    images = noise(model)
+    weights = jnp.asarray(
+        np.random.default_rng(3).normal(0, 1, model.head.kernel.shape)
+    )
+
+    def objective(feature_maps):
+        return (feature_maps @ weights[:, 2]).max((1, 2)) ** 2
+
+    stages = [stage.name for stage in model.stages]
+    found = gradients_of(model, images, objective=objective)
+    assert list(found.gradients) == stages
+    maps = found.activations[stages[-1]]
+    value, gradient = jax.value_and_grad(lambda maps: objective(maps).sum())(maps)
+    np.testing.assert_allclose(found.value.sum(), value, rtol=1e-5)
+    assert_close(found.gradients[stages[-1]], gradient, 1e-5)
+
+
+def test_activations_alone_are_those_that_come_with_gradients(model):
+    images = noise(model)
+    names = [model.stages[2].name, model.stages[0].name]
+    found = gradients_of(model, images, stages=names)
+
+    @jax.jit
+    def alone(images):
+        return stage_activations(model, CleanPass(images, None, None, TARGETS), names)
+
+    activations = alone(images)
+    assert set(activations) == set(names)
+    for name in names:
+        assert_close(activations[name], found.activations[name], 1e-6)
 
 
 def test_a_target_that_is_all_but_impossible_has_finite_gradients(model):
