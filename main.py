@@ -22,16 +22,25 @@ from ml_collections import config_flags
 from sdd_jax import cli, files, screen, sharding
 from sdd_jax.errors import InputError
 from sdd_jax.reports import table
-from sdd_jax.runs import evaluate, explain, explain_folder, settings, train
+from sdd_jax.runs import compare, evaluate, explain, explain_folder, settings, train
 
-RUNS = {"train": train.run, "explain": explain.run, "eval": evaluate.run}
+RUNS = {
+    "train": train.run,
+    "explain": explain.run,
+    "eval": evaluate.run,
+    "compare": compare.run,
+}
+ALL = ("train", "explain", "eval")  # the modes of a run without one
 
 _CONFIG = config_flags.DEFINE_config_file(
     "config", None, "The experiment; configs/orl.py by default.", lock_config=True
 )
 _WORKDIR = flags.DEFINE_string("workdir", None, "Where results go; runs/<config>.")
 _MODE = flags.DEFINE_string(
-    "mode", None, f"{', '.join(RUNS)} or all; train with a --config, else all."
+    "mode",
+    None,
+    f"{', '.join(RUNS)} or all, which is {', '.join(ALL)}; train with a --config, else "
+    "all.",
 )
 _NUM_DEVICES = flags.DEFINE_integer("num_devices", None, "How many; all by default.")
 
@@ -110,7 +119,7 @@ def _parse(arguments: list[str]) -> tuple[dict[str, Any], Path, tuple[str, ...]]
         )
     name = Path(config_flags.get_config_filename(flags.FLAGS["config"])).stem
     workdir = files.expanded(_WORKDIR.value or f"runs/{name}")
-    return config, workdir, tuple(RUNS) if mode == "all" else (mode,)
+    return config, workdir, ALL if mode == "all" else (mode,)
 
 
 def _split_off(

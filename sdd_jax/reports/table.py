@@ -122,6 +122,11 @@ def differences(
     )
 
 
+def method_name(method: str) -> str:
+    """Return what a method is called in tables and on pages."""
+    return METHOD_NAMES.get(method, method)
+
+
 def results(title: str, numbers: Mapping[str, Any]) -> Table:
     """Return a flat dict as two columns: whole numbers exact, others to 4 digits."""
     table = Table(title=Text(title), box=box.SIMPLE_HEAD, show_header=False)
@@ -150,7 +155,7 @@ def _fills(methods: Mapping[str, Any]) -> list[str]:
 
 
 def _name(method: str) -> Text:
-    return Text(METHOD_NAMES.get(method, method))
+    return Text(method_name(method))
 
 
 def _interval(estimate: Mapping[str, float]) -> str:

@@ -5,6 +5,7 @@ pass and all methods' explanations; then one for the perturbed images, once a me
 What a method gave is kept on disk as soon as it is there.
 """
 
+import copy
 import functools
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
@@ -23,6 +24,8 @@ from sdd_jax.runs.whole_split import Chunk, batches_a_chunk, chunks, launch, loo
 from sdd_jax.types import Batch, Explanation, ImageSet
 
 Methods = Mapping[str, Callable[..., Explanation]]
+# (name, method, model, batch, what `explained` says of it) -> {detail: [batch, ...]}.
+Measure = Callable[[str, Callable[..., Explanation], FaceClassifier, Batch, Any], Any]
 Row = dict[str, np.ndarray]  # a method's arrays, one row an image
 _DETAIL = "detail_"  # begins the names of what else a method found
 
@@ -46,6 +49,7 @@ class Programs:
         wanted: tuple[Perturbation, ...],
         seed: int,
         batch_size: int,
+        measure: Measure | None = None,
     ):
         """Prepare them; each is compiled when it is first launched.
 
@@ -55,18 +59,28 @@ class Programs:
             wanted: the perturbations.
             seed: of random maps, of ties and of fills that draw.
             batch_size: images a batch, over all devices.
+            measure: what else to find out about a method's explanations, from its name,
+                the method, the model, a batch, and what `explained` says of it; the
+                results are further details.
         """
-        graphdef, self.arrays = split_model(model)
-        self.methods, self.batch_size = methods, batch_size
+        self.graphdef, self.arrays = split_model(model)
+        self.methods, self.measure, self.batch_size = methods, measure, batch_size
         self.options = {"wanted": wanted, "seed": seed, "batch_size": batch_size}
+        self.test = test_program(self.graphdef, **self.options)
+        self.explain = functools.cache(self._explain)
 
-        @functools.cache
-        def explain(names: tuple[str, ...]) -> Callable[..., Any]:
-            chosen = {name: methods[name] for name in names}
-            return explain_program(graphdef, methods=chosen, **self.options)
+    def _explain(self, names: tuple[str, ...]) -> Callable[..., Any]:
+        chosen = {name: self.methods[name] for name in names}
+        return explain_program(
+            self.graphdef, methods=chosen, measure=self.measure, **self.options
+        )
 
-        self.explain = explain
-        self.test = test_program(graphdef, **self.options)
+    def of(self, methods: Methods, measure: Measure | None = None) -> "Programs":
+        """Return programs of other methods; what tests them is compiled once."""
+        other = copy.copy(self)
+        other.methods, other.measure = methods, measure
+        other.explain = functools.cache(other._explain)
+        return other
 
     def __call__(
         self, chunk: Chunk, names: tuple[str, ...]
@@ -85,6 +99,7 @@ def split_outcomes(
     programs: Programs,
     image_set: ImageSet,
     *,
+    names: tuple[str, ...] | None = None,
     results: Path | None = None,
     facts: Any = None,
     options: Mapping[str, Any] | None = None,
@@ -94,13 +109,14 @@ def split_outcomes(
     Args:
         programs: of the model and the methods.
         image_set: the split.
+        names: of the methods; all of the programs' where None.
         results: a folder for finished results; what is there is not computed again.
         facts: what results depend on and this function cannot know, such as the
             checkpoint's hash; as JSON.
         options: each method's options, by its name; as JSON.
     """
-
-    names, size = tuple(programs.methods), programs.batch_size
+    names = tuple(programs.methods) if names is None else names
+    size = programs.batch_size
     common = {
         **programs.options,
         "devices": [sharding.num_devices(), sharding.platform()],
@@ -141,6 +157,7 @@ def explain_program(
     wanted: tuple[Perturbation, ...],
     seed: int,
     batch_size: int,
+    measure: Measure | None = None,
 ) -> Callable[..., Any]:
     """Return the loop, for `launch`, that explains images.
 
@@ -152,13 +169,22 @@ def explain_program(
         batch = Batch(images, None, places, None)
         model = join_model(graphdef, arrays)
         out = explained(model, batch, methods=methods, wanted=wanted, seed=seed)
+        details = {
+            name: explanation.details
+            for name, explanation in out["explanations"].items()
+        }
+        if measure:
+            for name, method in methods.items():
+                own = {
+                    "intact": out["intact"],
+                    "saliency": out["explanations"][name].saliency,
+                    "ranks": out["ranks"][name],
+                }
+                details[name] = details[name] | measure(name, method, model, batch, own)
         rows = {
             "prediction": out["intact"].decision,
             "confidence": out["intact"].confidence,
-            "details": {
-                name: explanation.details
-                for name, explanation in out["explanations"].items()
-            },
+            "details": details,
         }
         return rows, {"intact": out["intact"], "ranks": out["ranks"]}
 

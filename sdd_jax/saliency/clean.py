@@ -4,6 +4,7 @@ import dataclasses
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 from jax import Array
 from jaxtyping import Int, UInt8
 
@@ -23,6 +24,10 @@ class CleanPass:
     feature_maps: Any  # float [batch, rows, columns, features]
     ranking: Any  # Ranking, of the likeliest classes
     targets: Any  # int32 [batch], the class each image is explained for
+    # By stage, [batch, rows, columns, channels]; None where stages were not asked for.
+    activations: Any = None
+    # The cotangent of the feature maps -> of the stages' activations, by name.
+    pullback: Any = None
 
     @property
     def scores(self) -> Scores:
@@ -36,6 +41,7 @@ def clean_pass(
     targets: Int[Array, " batch"] | None = None,
     *,
     num_top: int = NUM_TOP,
+    stages: bool = False,
 ) -> CleanPass:
     """Return the clean pass of images, for all methods.
 
@@ -45,6 +51,9 @@ def clean_pass(
         targets: the class each image is explained for; the predicted one where None.
         num_top: how many of the likeliest classes are ranked; all where there are
             fewer.
+        stages: keep all stages' activations and what differentiates by them, for
+            methods that need these (`methods.USES_STAGES`): they then cost a backward
+            pass, and no second forward pass.
 
     Raises:
         InputError: there is not one target for each image, or one is no class of the
@@ -53,8 +62,36 @@ def clean_pass(
     if targets is not None:
         shape = (len(images),)
         targets = checks.classes(targets, model.num_classes, "targets", shape)
-    feature_maps = model.feature_maps(images)
+    found = _forward(model, images) if stages else (model.feature_maps(images),)
+    feature_maps, *of_stages = found
     ranking = model.ranking(feature_maps, targets, num_top=num_top)
     if targets is None:
         targets = ranking.classes[:, 0]
-    return CleanPass(images, feature_maps, ranking, targets)
+    return CleanPass(images, feature_maps, ranking, targets, *of_stages)
+
+
+def with_stages(model: FaceClassifier, clean: CleanPass) -> CleanPass:
+    """Return a clean pass with its stages, which takes another forward pass."""
+    feature_maps, activations, pullback = _forward(model, clean.images)
+    return dataclasses.replace(
+        clean,
+        feature_maps=feature_maps,
+        activations=activations,
+        pullback=pullback,
+    )
+
+
+def _forward(
+    model: FaceClassifier, images: UInt8[Array, "batch height width 3"]
+) -> tuple[Array, dict[str, Array], Any]:
+    """Return the feature maps, the stages' activations, and the pullback to them."""
+    names = [stage.name for stage in model.stages]
+    fitting_any = dict.fromkeys(names, jnp.zeros((len(images), 1, 1, 1)))
+    _, shapes = jax.eval_shape(model.with_taps, images, fitting_any)
+    taps = jax.tree.map(lambda shape: jnp.zeros(shape.shape, shape.dtype), shapes)
+
+    def forward(taps: dict[str, Array]) -> tuple[Array, dict[str, Array]]:
+        return model.with_taps(images, taps)
+
+    feature_maps, pullback, activations = jax.vjp(forward, taps, has_aux=True)
+    return feature_maps, activations, pullback

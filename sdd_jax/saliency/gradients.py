@@ -11,12 +11,12 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 from jax import Array
-from jaxtyping import Float, Int
+from jaxtyping import Int
 
 from sdd_jax import checks
 from sdd_jax.errors import InputError
 from sdd_jax.models import FaceClassifier
-from sdd_jax.saliency.clean import CleanPass
+from sdd_jax.saliency.clean import CleanPass, with_stages
 from sdd_jax.types import Stage
 
 
@@ -89,6 +89,8 @@ def stage_activations(
     There is no backward pass; see `stage_gradients`.
     """
     chosen_stages(model, stages)
+    if clean.activations is not None:
+        return {name: clean.activations[name] for name in stages}
     fitting_any = jnp.zeros((len(clean.images), 1, 1, 1))
     return model.with_taps(clean.images, dict.fromkeys(stages, fitting_any))[1]
 
@@ -139,17 +141,14 @@ def stage_gradients(
             return known(model, feature_maps, clean.targets, against)
         return objective(feature_maps)
 
-    def total(taps: dict[str, Array]) -> tuple[Float[Array, ""], Any]:
-        feature_maps, activations = model.with_taps(clean.images, taps)
-        value = value_of(feature_maps)
-        # No image's value depends on another's activations: the sum's gradient is each
-        # one's own.
-        return value.sum(), (value, activations)
-
-    fitting_any = jnp.zeros((len(clean.images), 1, 1, 1))
-    _, (_, shapes) = jax.eval_shape(total, dict.fromkeys(names, fitting_any))
-    taps = jax.tree.map(lambda shape: jnp.zeros(shape.shape, shape.dtype), shapes)
-    gradients, (value, activations) = jax.grad(total, has_aux=True)(taps)
+    if clean.pullback is None:
+        clean = with_stages(model, clean)
+    value, to_maps = jax.vjp(value_of, clean.feature_maps)
+    # No image's value depends on another's maps: the sum's gradient is each one's own.
+    (cotangent,) = to_maps(jnp.ones_like(value))
+    (gradients,) = clean.pullback(cotangent)
+    activations = {name: clean.activations[name] for name in names}
+    gradients = {name: gradients[name] for name in names}
     # Nothing changes with the logit of no class: its gradient is none, not 0.
     is_none = jnp.isnan(value)[:, None, None, None]
     gradients = jax.tree.map(lambda g: jnp.where(is_none, jnp.nan, g), gradients)

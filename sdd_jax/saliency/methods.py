@@ -37,37 +37,49 @@ from sdd_jax.types import Explanation
 METHODS: dict[str, Callable[..., Explanation]] = {
     "sdd": sdd,
     "cam": cam,
-    "random_map": random_map,
-    "random_pixels": random_pixels,
-    "centre": centre,
-    "score_cam": score_cam,
-    "ablation_cam": ablation_cam,
-    "rise": rise,
-    "occlusion": occlusion,
-    "lime": lime,
-    "kernel_shap": kernel_shap,
-    "fine_cam": fine_cam,
     "fine_sdd": fine_sdd,
+    "fine_cam": fine_cam,
     "energy_cam": energy_cam,
+    "finer_cam": finer_cam,
     "grad_cam": grad_cam,
     "grad_cam_plus_plus": grad_cam_plus_plus,
     "hires_cam": hires_cam,
     "xgrad_cam": xgrad_cam,
     "layer_cam": layer_cam,
     "refine_cam": refine_cam,
-    "finer_cam": finer_cam,
     "eigen_cam": eigen_cam,
+    "score_cam": score_cam,
+    "ablation_cam": ablation_cam,
+    "rise": rise,
+    "occlusion": occlusion,
+    "lime": lime,
+    "kernel_shap": kernel_shap,
     "input_gradients": input_gradients,
     "gradient_x_input": gradient_x_input,
     "integrated_gradients": integrated_gradients,
     "smooth_grad": smooth_grad,
     "full_grad": full_grad,
-    "activation_energy": activation_energy,
+    # What an explanation has to beat.
+    "random_map": random_map,
+    "random_pixels": random_pixels,
+    "centre": centre,
     "sobel": sobel,
+    "activation_energy": activation_energy,
 }
 
 # What `make run` compares.
 DEFAULT_METHODS = ("sdd", "cam", "random_map", "random_pixels", "centre")
+
+# Their maps are the same for every target.
+TARGET_FREE = frozenset(
+    ("random_map", "random_pixels", "centre", "sobel", "activation_energy", "eigen_cam")
+)
+
+# They look at activations or gradients of stages: the clean pass can keep these.
+USES_STAGES = frozenset(
+    ("fine_cam", "fine_sdd", "energy_cam", "grad_cam", "grad_cam_plus_plus")
+    + ("hires_cam", "xgrad_cam", "layer_cam", "refine_cam", "finer_cam")
+)
 
 
 def bind_methods(

@@ -1,12 +1,8 @@
-import jax
-import jax.numpy as jnp
 import numpy as np
-import pytest
 
-from sdd_jax.errors import InputError
 from sdd_jax.faithfulness import Outcome
 from sdd_jax.faithfulness.curves import curve_grid, srg
-from sdd_jax.faithfulness.specificity import other_classes, specificity
+from sdd_jax.faithfulness.specificity import specificity
 
 WANTED = curve_grid(("mean",), (0.5,))
 
@@ -29,21 +25,3 @@ def test_specificity_by_hand():
 def test_a_map_that_does_not_depend_on_the_class_is_not_specific():
     own = outcomes([0.2], [0.6], [0])
     assert specificity("mean", outcomes(0.8), own, own, WANTED) == 0
-
-
-def test_every_other_class_is_as_likely():
-    keys = jax.random.split(jax.random.key(0), 6000)
-    targets = jnp.arange(6000, dtype=jnp.int32) % 4
-    found = other_classes(targets, keys, num_classes=4)
-    assert found.dtype == jnp.int32
-    for target in range(4):
-        numbers = np.bincount(found[targets == target], minlength=4)
-        assert numbers[target] == 0 and len(numbers) == 4
-        # Four standard errors of a third of 1,500.
-        np.testing.assert_allclose(np.delete(numbers, target), 500, atol=73)
-
-
-def test_of_one_class_there_is_no_other():
-    keys = jax.random.split(jax.random.key(0), 1)
-    with pytest.raises(InputError, match="^num_classes is 1, .* from 2 to"):
-        other_classes(jnp.zeros(1, jnp.int32), keys, num_classes=1)

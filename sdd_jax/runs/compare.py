@@ -1,0 +1,272 @@
+"""Mode compare: every method beside every other, by measures that no edge can win.
+
+Writes `compare/`: `table.json`, `table.md` and `table.csv`; the curves, `curves.json`
+and a PNG file a fill; and `index.html`, the same images under every method side by
+side. What is finished is kept in `results/`: a run that was stopped goes on with the
+methods that are left.
+"""
+
+import dataclasses
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import jax.numpy as jnp
+import numpy as np
+from jax import Array
+
+from sdd_jax import checkpoints, files, screen, sharding
+from sdd_jax.errors import InputError
+from sdd_jax.faithfulness import comparison, fills, grid
+from sdd_jax.faithfulness.curves import (
+    CURVE_METRICS,
+    FRACTIONS,
+    curve_grid,
+    relative_confidence,
+)
+from sdd_jax.faithfulness.metrics import METRICS
+from sdd_jax.faithfulness.perturbations import ORDERS, Perturbation
+from sdd_jax.faithfulness.statistics import bootstrap_identity_means
+from sdd_jax.images import pipeline
+from sdd_jax.models import FaceClassifier, inference
+from sdd_jax.reports import compare_page, compare_plot, compare_table, overlay
+from sdd_jax.runs import chosen_images, settings, setup, store, workdir
+from sdd_jax.runs.compared import Compared, Comparison, Method, class_sums
+from sdd_jax.runs.split_outcomes import Programs
+from sdd_jax.saliency import CleanPass, bind_methods
+from sdd_jax.saliency.controls import mean_map
+from sdd_jax.types import Explanation, ImageSet
+
+SECTIONS = ("seed", "data", "model")  # must be what the checkpoint was made with
+MEAN_MAP = "mean_map"  # the row of the mean map of other people's images
+IN_TABLE_1 = ("confidence_drop", "prediction_change")
+
+
+def run(config: Mapping[str, Any], folder: Path) -> dict[str, Any]:
+    """Compare methods on the best checkpoint; return `table.json`'s content."""
+    settings.check(config)
+    options = config["compare"]
+    methods = bind_methods(options["methods"], config["saliency"])
+    for name in ("reference", "mean_map_of"):
+        if options[name] not in methods:
+            raise InputError(
+                f"compare.{name} is {options[name]!r}: expected one of "
+                f"compare.methods, {', '.join(methods)}"
+            )
+    wanted = perturbations(options)
+    inference.check_dtype(config["compute_dtype"])
+    sharding.check_batch_size(options["batch_size"], "compare.batch_size")
+    checkpoints.latest_step(folder)  # raises where nothing was trained
+    workdir.check(folder, config, SECTIONS)
+    splits = setup.load_splits(config, folder)
+    split = chosen_images.named_split(splits, options["split"], "compare.split")
+    model, provenance = setup.load_model(folder, split.names, config["compute_dtype"])
+    workdir.claim(folder, config, SECTIONS)
+
+    image_set = spread(split, options["num_images"])
+    results = folder / "results" / provenance["checkpoint_sha256"][:16]
+    compared = Comparison(
+        model=model,
+        image_set=image_set,
+        shown=spread(image_set, options["num_shown"]),
+        options=options,
+        wanted=wanted,
+        results=results,
+        facts={
+            name: provenance[name] for name in ("compute_dtype", "checkpoint_sha256")
+        }
+        | {"versions": workdir.versions(), "code": workdir.code_sha256()},
+        programs=Programs(
+            model,
+            methods={},
+            wanted=wanted,
+            seed=options["seed"],
+            batch_size=options["batch_size"],
+        ),
+    )
+    screen.say(
+        f"comparing {len(methods)} methods on {len(image_set)} of {len(split)} "
+        f"{options['split']} images"
+    )
+    found: dict[str, Compared] = {}
+    for name, method in screen.progress(
+        methods.items(), "comparing", total=len(methods) + 1
+    ):
+        found[name] = compared.method(name, method, config["saliency"].get(name))
+        _say(name, found[name])
+    of = options["mean_map_of"]
+    found[MEAN_MAP] = _mean_map(compared, of, methods[of], config["saliency"].get(of))
+    _say(MEAN_MAP, found[MEAN_MAP])
+    store.keep_only(results)
+    for one in found.values():
+        setup.require_finite(one.outcome.confidence, image_set.files, folder)
+    result = _table(config, found, image_set) | {
+        "protocol": _protocol(config, image_set) | provenance
+    }
+    _write(folder / "compare", result, found, compared)
+    screen.console.print(compare_table.summary(result))
+    screen.say(f"written: {folder / 'compare' / 'index.html'}")
+    return result
+
+
+def perturbations(options: Mapping[str, Any]) -> tuple[Perturbation, ...]:
+    """Return those of the curves, and of Table 1's metrics under every fill."""
+    curves = curve_grid(options["curves"])
+    table = grid(options["fills"], (options["fraction"],))
+    return tuple(dict.fromkeys(curves + table))
+
+
+def spread(image_set: ImageSet, number: int) -> ImageSet:
+    """Return so many images, evenly spaced; all of them where the number is 0."""
+    if not 0 < number < len(image_set):
+        return image_set
+    places = np.linspace(0, len(image_set) - 1, number).round()
+    return pipeline.subset(image_set, [int(place) for place in places])
+
+
+def _say(name: str, one: Compared) -> None:
+    mean = one.measured.values["srg", comparison.ALL].mean()
+    screen.say(
+        f"{name}: srg {mean:.1f}, {one.forward_passes:.1f} forward passes, "
+        f"{one.images_per_second:.1f} maps a second"
+    )
+
+
+def _mean_map(compared: Comparison, of: str, method: Method, options: Any) -> Compared:
+    """Return the mean map of other people's images as if it were a method."""
+    found = class_sums(compared, of, method, options)
+    sums, counts, places = (jnp.asarray(value) for value in found)
+
+    def bound(model: FaceClassifier, clean: CleanPass, key: Array) -> Explanation:
+        known = dataclasses.replace(clean, targets=places[clean.targets])
+        return mean_map(model, known, key, sums=sums, counts=counts)
+
+    return compared.method(MEAN_MAP, bound, {"of": of, "options": options})
+
+
+def _table(
+    config: Mapping[str, Any],
+    found: Mapping[str, Compared],
+    image_set: ImageSet,
+) -> dict[str, Any]:
+    """Return the figures of all methods, what they cost, and the curves' means."""
+    options = config["compare"]
+    result = comparison.table(
+        {name: one.measured for name, one in found.items()},
+        image_set.labels,
+        reference=options["reference"],
+        seed=options["seed"],
+        num_resamples=options["num_resamples"],
+    )
+    for name, one in found.items():
+        result["methods"][name] |= {
+            "forward_passes": one.forward_passes,
+            "images_per_second": one.images_per_second,
+            "flat_maps": one.num_flat,
+            "num_images": len(one.intact.confidence),
+        }
+    return result
+
+
+def _protocol(config: Mapping[str, Any], image_set: ImageSet) -> dict[str, Any]:
+    """Return how the numbers came about."""
+    options = config["compare"]
+    return {
+        "split": options["split"],
+        "num_images": len(image_set),
+        "target": "the class predicted on the intact image",
+        "fraction": options["fraction"],
+        "fractions": list(FRACTIONS),
+        "fills": {name: fills.IN_WORDS[name] for name in options["fills"]},
+        "curves": list(options["curves"]),
+        "ties": "broken at random, seeded by image, never by position",
+        "intervals": f"95 % percentile bootstrap over identities, "
+        f"{options['num_resamples']} resamples, seed {options['seed']}",
+        "p": "Wilcoxon signed-rank on the identities' means, Holm over the methods",
+        "forward_passes": "multiplications of clean pass and map over those of a pass",
+        "costly": f"methods of more than {options['costly']} forward passes explain "
+        f"the first {options['num_costly']} images",
+        MEAN_MAP: f"of {options['mean_map_of']}, over the images of other people",
+        "specificity": "srg less that of the map of a random wrong class, both scored "
+        "on the target; 0 for methods that do not look at the target",
+        **{name: metric.formula for name, metric in CURVE_METRICS.items()},
+        **{name: METRICS[name].formula for name in IN_TABLE_1},
+        "saliency": {
+            name: config["saliency"].get(name, {}) for name in options["methods"]
+        },
+        "seed": options["seed"],
+        "config": {name: config[name] for name in ("seed", "data", "model", "train")},
+        "versions": workdir.versions(),
+    }
+
+
+def _write(
+    folder: Path,
+    result: Mapping[str, Any],
+    found: Mapping[str, Compared],
+    compared: Comparison,
+) -> None:
+    """Write all files of `compare/`, whole or not at all."""
+    curves = _curves(found, compared)
+    names = compare_table.ranked(result)
+    with files.replaced_folder(folder) as fresh:
+        files.write_json(fresh / "table.json", result)
+        files.write_bytes(fresh / "table.md", compare_table.markdown(result).encode())
+        files.write_bytes(fresh / "table.csv", compare_table.csv(result).encode())
+        files.write_json(fresh / "curves.json", curves)
+        plots = {}
+        for fill in compared.options["curves"]:
+            plots[fill] = f"curves_{fill}.png"
+            plot = compare_plot.curves(curves["methods"], curves["fractions"], fill)
+            files.write_bytes(fresh / plots[fill], plot)
+        (fresh / "images").mkdir()
+        gallery = [
+            _gallery_row(fresh, compared.shown, place, {n: found[n] for n in names})
+            for place in range(len(compared.shown))
+        ]
+        html = compare_page.render(result, gallery, plots)
+        files.write_bytes(fresh / "index.html", html.encode())
+
+
+def _gallery_row(
+    folder: Path, shown: ImageSet, place: int, found: Mapping[str, Compared]
+) -> dict[str, Any]:
+    """Write an image under every method; return what the page says of it."""
+    image = shown.read(place)
+    row = {"file": shown.files[place], "images": {}}
+    pictured = {"image": image} | {
+        name: overlay.overlay(image, one.maps[place].astype(np.float32))
+        for name, one in found.items()
+    }
+    for name, drawn in pictured.items():
+        path = f"images/{place:04d}_{name}.png"
+        files.write_bytes(folder / path, overlay.png(drawn))
+        row["images"][name] = path
+    return row
+
+
+def _curves(found: Mapping[str, Compared], compared: Comparison) -> dict[str, Any]:
+    """Return the mean of every curve, as [method][fill][order], and its band."""
+    fractions: list[float] = []
+    methods: dict[str, Any] = {}
+    for name, one in found.items():
+        labels = compared.image_set.labels[: len(one.intact.confidence)]
+        for fill in compared.options["curves"]:
+            for order in ORDERS:
+                curve = relative_confidence(
+                    order, fill, one.intact, one.outcome, compared.wanted
+                )
+                fractions = curve.fractions.tolist()
+                means = bootstrap_identity_means(
+                    curve.values.T,
+                    labels,
+                    seed=compared.options["seed"],
+                    num_resamples=compared.options["num_resamples"],
+                )
+                fill_of = methods.setdefault(name, {}).setdefault(fill, {})
+                fill_of[order] = {
+                    "value": curve.values.mean(1).tolist(),
+                    "low": np.quantile(means, 0.025, axis=0).tolist(),
+                    "high": np.quantile(means, 0.975, axis=0).tolist(),
+                }
+    return {"fractions": fractions, "methods": methods}
