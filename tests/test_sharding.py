@@ -129,6 +129,17 @@ def studied(classifier, images, names, num_devices):
 def test_eight_devices_compute_what_one_does(classifier, images):
     names = tuple(name for name in METHODS if name not in ROUNDED)
     one, eight = (studied(classifier, images, names, n) for n in (1, 8))
+    # Where a map is flat but for rounding, rounding decides which pixel is masked, and
+    # then what comes of the mask differs, too.
+    ranks = one.pop("ranks"), eight.pop("ranks")
+    differs = np.asarray(ranks[0]) != np.asarray(ranks[1])
+    assert differs.mean() < 1e-3
+    same = ~differs.any((2, 3))[:, None]  # [methods, 1, images]
+    assert same.mean() > 0.95
+    for results in (one, eight):
+        results["perturbed"] = jax.tree.map(
+            lambda x: np.where(same, x, 0), results["perturbed"]
+        )
     for a, b in zip(jax.tree.leaves(one), jax.tree.leaves(eight), strict=True):
         if jnp.issubdtype(a.dtype, jnp.floating):
             # The compiler orders the sums of one image and of eight differently. What

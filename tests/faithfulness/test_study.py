@@ -133,9 +133,9 @@ def test_ties_are_broken_independently_of_the_random_maps(classifier, images, re
 
 
 def test_all_methods_share_one_clean_forward_pass(program):
-    # The tiny network has one convolution: one on the intact images and one in the
-    # loop over the masks is all there is to compute.
-    assert program.as_text().count(" convolution(") == 2
+    # The tiny network has two convolutions: two on the intact images and two in the
+    # loop over the masks are all there is to compute.
+    assert program.as_text().count(" convolution(") == 4
 
 
 def test_only_sdd_asks_for_rivals(classifier, images):
