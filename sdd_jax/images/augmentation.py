@@ -11,7 +11,7 @@ import functools
 import jax
 import jax.numpy as jnp
 from jax import Array
-from jaxtyping import Bool, Float, Int, Key, UInt8
+from jaxtyping import Bool, Float, Int, Key, UInt8, UInt32
 
 # Settings may be traced, so that one program serves all of them.
 _Number = float | Float[Array, ""]
@@ -63,12 +63,13 @@ def _augment_one(
     max_masked: _Number,
 ) -> UInt8[Array, "height width 3"]:
     """Return one image changed."""
-    # Three draws for everything, because drawing is what takes long, to compile and to
+    # One draw for everything, because drawing is what takes long, to compile and to
     # run: the choices, the blobs' grid, and a word a pixel, used as four bytes.
-    choices_key, grid_key, words_key = jax.random.split(key, 3)
-    choices = jax.random.uniform(choices_key, (9,))
-    grid = jax.random.uniform(grid_key, (_NUM_CELLS, _NUM_CELLS))
-    words = jax.random.bits(words_key, image.shape[:2], jnp.uint32)
+    num_cells, num_pixels = _NUM_CELLS**2, image.shape[0] * image.shape[1]
+    drawn = jax.random.bits(key, (9 + num_cells + num_pixels,), jnp.uint32)
+    choices = _uniform(drawn[:9])
+    grid = _uniform(drawn[9 : 9 + num_cells]).reshape(_NUM_CELLS, _NUM_CELLS)
+    words = drawn[9 + num_cells :].reshape(image.shape[:2])
     noise = (words[..., None] >> jnp.arange(0, 32, 8, dtype=jnp.uint32)) & 255
     noise = noise.astype(jnp.float32)
 
@@ -84,6 +85,11 @@ def _augment_one(
     fill = jnp.where(choices[8] < 2 / 3, black_or_mean, noise[..., :3])
     pixels = jnp.where(hidden[..., None], fill, pixels)
     return jnp.rint(pixels).astype(jnp.uint8)
+
+
+def _uniform(words: UInt32[Array, " numbers"]) -> Float[Array, " numbers"]:
+    """Return random words as numbers from 0 to 1, 1 excluded."""
+    return (words >> 8).astype(jnp.float32) / 2**24
 
 
 def _move(

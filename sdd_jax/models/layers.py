@@ -6,13 +6,66 @@ normalisation uses the batch's statistics until `nnx.view(model,
 use_running_average=True)`.
 """
 
+import functools
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 from flax import nnx
-from jax.typing import DTypeLike
+from jax.typing import ArrayLike, DTypeLike
 from jaxtyping import Array, Float
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(1, 2))
+def spread(
+    values: Float[ArrayLike, " channels"], shape: tuple[int, ...], dtype: DTypeLike
+) -> Float[Array, "batch height width channels"]:
+    """Return maps of one value a channel, in `dtype`.
+
+    What a layer does with a parameter of each channel is written with it, because the
+    gradient by the parameter then is the sum that a CPU computes fastest.
+    """
+    return jnp.broadcast_to(jnp.asarray(values, dtype), shape)
+
+
+def _spread_forward(
+    values: Array, shape: tuple[int, ...], dtype: DTypeLike
+) -> tuple[Array, None]:
+    return spread(values, shape, dtype), None
+
+
+def _spread_backward(
+    shape: tuple[int, ...], dtype: DTypeLike, _: None, gradient: Array
+) -> tuple[Array]:
+    sums = jax.lax.platform_dependent(
+        gradient.astype(jnp.float32), cpu=_sums_by_product, default=_sums
+    )
+    return (sums,)
+
+
+spread.defvjp(_spread_forward, _spread_backward)
+
+
+def _sums(
+    x: Float[Array, "batch height width channels"],
+) -> Float[Array, " channels"]:
+    return x.sum((0, 1, 2))
+
+
+def _sums_by_product(
+    x: Float[Array, "batch height width channels"],
+) -> Float[Array, " channels"]:
+    """Return each channel's sum: of every column first, as a product with ones.
+
+    A CPU's own sums take two to four times as long; one product over all positions
+    would add up a long row of numbers one by one, and lose digits.
+    """
+    batch, height, width, channels = x.shape
+    ones = jnp.ones(batch * height, x.dtype)
+    columns = x.reshape(batch * height, width * channels)
+    sums = jnp.matmul(ones, columns, precision="highest")
+    return sums.reshape(width, channels).sum(0)
 
 
 class PReLU(nnx.Module):
@@ -30,7 +83,44 @@ class PReLU(nnx.Module):
         self, x: Float[Array, "batch height width channels"]
     ) -> Float[Array, "batch height width channels"]:
         """Scale the negative values of every channel by the channel's slope."""
-        return jnp.where(x >= 0, x, self.slope[...].astype(x.dtype) * x)
+        return jnp.where(x >= 0, x, spread(self.slope[...], x.shape, x.dtype) * x)
+
+
+class Conv(nnx.Conv):
+    """A convolution of maps, plus a bias of each channel."""
+
+    def __init__(self, *arguments: Any, **options: Any):
+        """Draw the parameters; the arguments are flax's."""
+        super().__init__(*arguments, **options)
+        self.use_bias = False  # flax's own sum, that is
+
+    def __call__(
+        self,
+        inputs: Float[Array, "batch height width inputs"],
+        out_sharding: Any = None,
+    ) -> Float[Array, "batch h w outputs"]:
+        """Return the maps, in `dtype`."""
+        y = super().__call__(inputs, out_sharding)
+        assert self.bias is not None
+        return y + spread(self.bias[...], y.shape, y.dtype)
+
+
+class BatchNorm(nnx.BatchNorm):
+    """Batch normalisation over all axes but the last."""
+
+    def __call__(
+        self, x: Array, use_running_average: bool | None = None, **options: Any
+    ) -> Array:
+        """Return the maps normalised, in `dtype`."""
+        by_batch = not (self.use_running_average or use_running_average)
+        if by_batch or options or self.scale is None or self.bias is None or x.ndim < 4:
+            return super().__call__(x, use_running_average, **options)
+        factor = self.scale[...] * jax.lax.rsqrt(self.var[...] + self.epsilon)
+        mean, factor, shift = (
+            spread(values, x.shape, jnp.float32)
+            for values in (self.mean[...], factor, self.bias[...])
+        )
+        return ((x - mean) * factor + shift).astype(self.dtype)
 
 
 def conv3x3(
@@ -85,7 +175,7 @@ def batch_norm(
     The running variance follows the batch's biased variance, where PyTorch follows the
     unbiased one: n / (n - 1) apart, n values a channel. Evaluation is the same.
     """
-    return nnx.BatchNorm(
+    return BatchNorm(
         num_features,
         epsilon=1e-5,
         momentum=0.9,  # what is kept; PyTorch's 0.1 is what is replaced

@@ -6,6 +6,7 @@ people, `index.html`; the images on it as PNG files; `records.jsonl` and
 `manifest.json`, last, with what all of it was made from and each file's hash.
 """
 
+import functools
 import hashlib
 from collections.abc import Mapping
 from pathlib import Path
@@ -19,7 +20,7 @@ from sdd_jax import checkpoints, files, screen, sharding
 from sdd_jax.faithfulness import FILLS, ORDERS, grid, measured_each
 from sdd_jax.faithfulness.study import study
 from sdd_jax.images import pipeline
-from sdd_jax.models import FaceClassifier, inference
+from sdd_jax.models import FaceClassifier, convolution, inference
 from sdd_jax.models.functional import join_model, split_model
 from sdd_jax.reports import overlay, page
 from sdd_jax.reports.record import drawn, record
@@ -96,7 +97,9 @@ def _explain(
     methods = bind_methods(METHODS, config["saliency"])
     wanted = grid(SHOWN, (options["fraction"],))
 
-    @jax.jit
+    compiler_options = convolution.compiler_options(sharding.platform())
+
+    @functools.partial(jax.jit, compiler_options=compiler_options)
     def program(arrays: Any, batch: Batch) -> dict[str, Any]:
         return study(
             join_model(graphdef, arrays),

@@ -1,5 +1,6 @@
 """The network that fine-tuning starts from: published weights under a fresh head."""
 
+import functools
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ import weights_conversion
 from sdd_jax import checkpoints, models, screen, sharding
 from sdd_jax.errors import InputError
 from sdd_jax.images import pipeline
-from sdd_jax.models import FaceClassifier, inference
+from sdd_jax.models import FaceClassifier, convolution, inference
 from sdd_jax.models.functional import join_model, split_model
 from sdd_jax.models.heads import FeatureStatistic
 from sdd_jax.types import ImageSet
@@ -119,7 +120,9 @@ def pooled_features(
     """
     graphdef, arrays = split_model(inference.folded(model))
 
-    @jax.jit
+    options = convolution.compiler_options(sharding.platform())
+
+    @functools.partial(jax.jit, compiler_options=options)
     def program(arrays: Any, images: jax.Array) -> jax.Array:
         model = join_model(graphdef, arrays)
         both = [

@@ -182,7 +182,10 @@ def _train(
 ) -> None:
     """Take the steps that are left, validating and saving on the way."""
     options = config["train"]
-    validate = jax.jit(functools.partial(validation_step, graphdef=graphdef))
+    validate = jax.jit(
+        functools.partial(validation_step, graphdef=graphdef),
+        compiler_options=compiler_options(remat=False),
+    )
     start, end = int(state.step), options["steps"]
     train_set = splits["train"]
     if "backbone" not in state.params:

@@ -20,6 +20,7 @@ import numpy as np
 
 from sdd_jax import sharding
 from sdd_jax.images import pipeline
+from sdd_jax.models import convolution
 from sdd_jax.types import Batch, ImageSet
 
 # Two chunks at a time, and what is made of them; the rest is the network's. Of 80 GB
@@ -91,7 +92,11 @@ def loop(
         return jax.lax.fori_loop(0, num_batches, step, rows)
 
     shardings = (sharding.replicated(), sharding.divided_batches())
-    return jax.jit(program, out_shardings=shardings)
+    return jax.jit(
+        program,
+        out_shardings=shardings,
+        compiler_options=convolution.compiler_options(sharding.platform()),
+    )
 
 
 def launch(

@@ -11,7 +11,7 @@ from jax import Array
 from jaxtyping import Key
 
 from sdd_jax import checks, sharding
-from sdd_jax.models import FaceClassifier
+from sdd_jax.models import FaceClassifier, convolution
 from sdd_jax.training.losses import cross_entropy, cross_entropy_of_classes
 from sdd_jax.training.optimizer import trained_by, trained_parts
 from sdd_jax.types import Batch, TrainState
@@ -121,15 +121,16 @@ def train_step(
 
 
 def compiler_options(*, remat: bool) -> dict[str, str]:
-    """Return what `jax.jit` must be given for a step that rematerialises.
+    """Return what `jax.jit` must be given for a step.
 
-    XLA's compiler for CPUs removes the barriers between the first and the second
-    computation of a unit early, then finds the two equal and keeps the first: all of
-    the memory would be used after all.
+    Where the step rematerialises, XLA's compiler for CPUs removes the barriers between
+    the first and the second computation of a unit early, then finds the two equal and
+    keeps the first: all of the memory would be used after all.
     """
+    options = convolution.compiler_options(sharding.platform())
     if remat and sharding.platform() == "cpu":
-        return {"xla_disable_hlo_passes": "cse_barrier_expander"}
-    return {}
+        options["xla_disable_hlo_passes"] = "cse_barrier_expander"
+    return options
 
 
 def validation_step(

@@ -85,3 +85,11 @@ def test_tiles_multiply_less_than_half_as_often():
 
     direct = flops(convolution.direct, (3, 3))
     assert flops(convolution.tiled, (4, 4)) < 0.55 * direct
+
+
+def test_an_option_that_the_compiler_does_not_know_is_left_out(monkeypatch):
+    convolution._options_exist.cache_clear()
+    assert convolution.compiler_options("tpu") == {}
+    monkeypatch.setattr(convolution, "_OPTIONS", {"xla_cpu_no_such": "1"})
+    assert convolution.compiler_options("cpu") == {}
+    convolution._options_exist.cache_clear()

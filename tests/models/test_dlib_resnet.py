@@ -7,7 +7,7 @@ import pytest
 from flax import nnx
 
 from sdd_jax.errors import InputError
-from sdd_jax.models.dlib_resnet import DlibResNet, ResidualBlock
+from sdd_jax.models.dlib_resnet import DlibResNet, ResidualBlock, max_pool
 from sdd_jax.types import CellGrid
 
 # After block 1, 2, ..., 14: cells a side, features, and where the cells are.
@@ -134,3 +134,16 @@ def test_a_cell_lies_in_the_middle_of_the_rows_that_it_sees(num_blocks):
         )
         assert 0 < first and past_last < height
         assert (first + past_last - 1) / 2 == centre
+
+
+@pytest.mark.parametrize("size", [(7, 7), (8, 6), (3, 4)])
+def test_pooling_and_its_gradient_are_those_of_flax(size):
+    x = jax.random.normal(jax.random.key(0), (2, *size, 3))
+
+    def both(pool):
+        y, backward = jax.vjp(pool, x)
+        return y, *backward(jnp.cos(y))
+
+    expected = both(lambda x: nnx.max_pool(x, (3, 3), (2, 2)))
+    for found, same in zip(both(max_pool), expected, strict=True):
+        np.testing.assert_allclose(found, same, rtol=1e-6)

@@ -4,7 +4,14 @@ import numpy as np
 import pytest
 from flax import nnx
 
-from sdd_jax.models.layers import PReLU, batch_norm, conv1x1, conv3x3
+from sdd_jax.models.layers import (
+    Conv,
+    PReLU,
+    batch_norm,
+    conv1x1,
+    conv3x3,
+    spread,
+)
 
 SQUARE = jnp.arange(16.0).reshape(1, 4, 4, 1)
 
@@ -107,3 +114,73 @@ def test_prelu_keeps_bfloat16():
 def test_a_fresh_prelu_compiles_as_a_loaded_one_does():
     # A weakly typed slope would compile the program a second time after loading.
     assert not PReLU(1).slope[...].weak_type
+
+
+SHAPES = [(3, 7, 7, 5), (2, 4, 6, 32), (1, 1, 1, 1)]
+
+
+def drawn(shape, seed=0):
+    return np.random.default_rng(seed).normal(1, 1, shape).astype(np.float32)
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_the_gradient_by_a_spread_value_is_its_channels_sum(shape):
+    gradient = drawn(shape)
+    values = jnp.arange(shape[-1], dtype=jnp.float32)
+    maps, backward = jax.vjp(lambda v: spread(v, shape, jnp.float32), values)
+    np.testing.assert_array_equal(maps, np.broadcast_to(values, shape))
+    expected = gradient.sum((0, 1, 2), dtype=np.float64)
+    found = backward(jnp.asarray(gradient))[0]
+    np.testing.assert_allclose(found, expected, rtol=1e-5)
+
+
+def test_many_bfloat16_gradients_are_summed_in_float32():
+    # Their sum in bfloat16 would stop at 256.
+    shape = (4, 32, 32, 2)
+    maps, backward = jax.vjp(lambda v: spread(v, shape, jnp.bfloat16), jnp.ones(2))
+    assert maps.dtype == jnp.bfloat16
+    np.testing.assert_array_equal(backward(jnp.ones_like(maps))[0], [4096, 4096])
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+@pytest.mark.parametrize("use_running_average", [True, False])
+def test_batch_norm_and_its_gradients_are_those_of_flax(dtype, use_running_average):
+    norm = batch_norm(5, dtype=jnp.dtype(dtype), rngs=nnx.Rngs(0))
+    for name, values in zip(("scale", "bias", "mean", "var"), range(4), strict=True):
+        getattr(norm, name)[...] = jnp.abs(drawn(5, values)) + 0.1
+    x = jnp.asarray(drawn((3, 7, 7, 5)), dtype)
+
+    def loss(call):
+        def of_norm(norm, x):
+            y = call(nnx.clone(norm), x, use_running_average=use_running_average)
+            return (jnp.float32(y) * drawn(x.shape, 9)).sum()
+
+        return nnx.grad(of_norm, argnums=(0, 1))(norm, x)
+
+    found, expected = loss(type(norm).__call__), loss(nnx.BatchNorm.__call__)
+    atol = 1e-5 if dtype == "float32" else 2e-2
+    for a, b in zip(jax.tree.leaves(found), jax.tree.leaves(expected), strict=True):
+        a, b = np.float32(a), np.float32(b)
+        np.testing.assert_allclose(a, b, atol=atol * np.abs(b).max())
+
+
+def test_the_gradient_by_a_slope_counts_its_channels_negative_values():
+    prelu, x = PReLU(5), drawn((3, 7, 7, 5)) - 1
+    gradient = nnx.grad(lambda prelu: prelu(jnp.asarray(x)).sum())(prelu)
+    expected = np.where(x < 0, np.float64(x), 0).sum((0, 1, 2))
+    np.testing.assert_allclose(gradient.slope[...], expected, rtol=1e-5)
+
+
+def test_a_convolutions_bias_and_gradients_are_those_of_flax():
+    arguments = dict(strides=2, padding=0, rngs=nnx.Rngs(0))
+    conv = Conv(3, 4, (3, 3), **arguments)
+    plain = nnx.Conv(3, 4, (3, 3), **arguments)
+    plain.kernel[...] = conv.kernel[...]
+    for one in (conv, plain):
+        assert one.bias is not None
+        one.bias[...] = jnp.asarray(drawn(4))
+    x = jnp.asarray(drawn((3, 7, 9, 3)))
+    np.testing.assert_allclose(conv(x), plain(x), rtol=1e-6)
+    found, expected = (nnx.grad(lambda c: (c(x) ** 2).sum())(c) for c in (conv, plain))
+    for a, b in zip(jax.tree.leaves(found), jax.tree.leaves(expected), strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-5 * np.abs(b).max())

@@ -3,11 +3,8 @@
 The stem's pooling is a maximum of slices there, which XLA runs nine times as fast.
 """
 
-import functools
 from typing import Any
 
-import jax
-import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 from jax.typing import DTypeLike
@@ -17,6 +14,7 @@ from sdd_jax.models.dlib_resnet import (
     STEM_FEATURES,
     DlibResNet,
     ResidualBlock,
+    max_pool,
     rectified_sum,
 )
 from sdd_jax.models.inference.parts import FoldedConv, FoldedNetwork, kernel_of
@@ -27,7 +25,6 @@ class FoldedStem(nnx.Module):
 
     def __init__(self, conv: nnx.Conv, *, dtype: DTypeLike, is_tiled: bool):
         """Keep the filters in `dtype`."""
-        self.is_tiled = is_tiled
         self.conv = _folded(conv, stride=2, padding=0, dtype=dtype, is_tiled=is_tiled)
 
     def __call__(
@@ -35,7 +32,7 @@ class FoldedStem(nnx.Module):
     ) -> Float[Array, "batch h w channels"]:
         """Return the first feature maps, float32."""
         x = nnx.relu(self.conv(x))
-        return _max_pool(x) if self.is_tiled else nnx.max_pool(x, (3, 3), (2, 2))
+        return max_pool(x)
 
 
 class FoldedBlock(nnx.Module):
@@ -86,18 +83,3 @@ class FoldedDlibResNet(FoldedNetwork):
 def _folded(conv: nnx.Conv, **options: Any) -> FoldedConv:
     assert conv.bias is not None
     return FoldedConv(kernel_of(conv), np.asarray(conv.bias[...]), **options)
-
-
-def _max_pool(
-    x: Float[Array, "batch height width channels"],
-) -> Float[Array, "batch h w channels"]:
-    """Return the largest of every 3x3 cells, two apart."""
-
-    def along(axis: int, x: Array) -> Array:
-        last = x.shape[axis] - 2  # where the last window may begin
-        slices = (
-            jax.lax.slice_in_dim(x, start, last + start, 2, axis) for start in range(3)
-        )
-        return functools.reduce(jnp.maximum, slices)
-
-    return along(2, along(1, x))
