@@ -7,7 +7,7 @@ TWO_AT_ONCE := -n 2 --dist loadfile
 REQUIRE_PYTHON = @$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
   { echo "error: Python 3.11 or newer is needed: make PYTHON=python3.12"; exit 1; }
 
-.PHONY: help run test test-fast coverage lowest lint parity seeds dry-run
+.PHONY: help run test test-fast coverage lowest lint parity seeds compare dry-run
 
 # Fine-tune, explain and evaluate the embedded default; also what `make` alone does.
 run: .venv/installed
@@ -48,6 +48,10 @@ dry-run: .venv/installed
 # Table 1 for three seeds, the figures of the README.
 seeds: .venv/installed
 	$(BIN)/python -m benchmarks.seeds
+
+# All methods beside each other on the embedded default, after `make run`.
+compare: .venv/installed
+	$(BIN)/python main.py --config=configs/orl.py --workdir=runs/orl --mode=compare
 
 # This list.
 help:
