@@ -63,12 +63,13 @@ def run(config: Mapping[str, Any], folder: Path) -> dict[str, Any]:
     model, provenance = setup.load_model(folder, split.names, config["compute_dtype"])
     workdir.claim(folder, config, SECTIONS)
 
-    image_set = spread(split, options["num_images"])
+    chosen = spread(split, options["num_images"])
+    image_set = spread_first(chosen, options["num_costly"])
     results = folder / "results" / provenance["checkpoint_sha256"][:16]
     compared = Comparison(
         model=model,
         image_set=image_set,
-        shown=spread(image_set, options["num_shown"]),
+        shown=spread(chosen, options["num_shown"]),
         options=options,
         wanted=wanted,
         results=results,
@@ -118,16 +119,31 @@ def perturbations(options: Mapping[str, Any]) -> tuple[Perturbation, ...]:
 
 def spread(image_set: ImageSet, number: int) -> ImageSet:
     """Return so many images, evenly spaced; all of them where the number is 0."""
-    if not 0 < number < len(image_set):
-        return image_set
-    places = np.linspace(0, len(image_set) - 1, number).round()
-    return pipeline.subset(image_set, [int(place) for place in places])
+    return pipeline.subset(image_set, _spread(len(image_set), number))
+
+
+def spread_first(image_set: ImageSet, number: int) -> ImageSet:
+    """Return all images, so many that are evenly spaced before the others.
+
+    What explains only the first of them explains as many people as it can.
+    """
+    first = _spread(len(image_set), number)
+    rest = [place for place in range(len(image_set)) if place not in set(first)]
+    return pipeline.subset(image_set, first + rest)
+
+
+def _spread(length: int, number: int) -> list[int]:
+    if not 0 < number < length:
+        return list(range(length))
+    return [int(place) for place in np.linspace(0, length - 1, number).round()]
 
 
 def _say(name: str, one: Compared) -> None:
-    mean = one.measured.values["srg", comparison.ALL].mean()
+    column = "srg", comparison.ALL
+    values = one.measured.values[column][one.measured.counted[column]]
+    mean = f"{values.mean():.1f}" if len(values) else "none"
     screen.say(
-        f"{name}: srg {mean:.1f}, {one.forward_passes:.1f} forward passes, "
+        f"{name}: srg {mean}, {one.forward_passes:.1f} forward passes, "
         f"{one.images_per_second:.1f} maps a second"
     )
 

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from sdd_jax.errors import InputError
+from sdd_jax.images import SOURCES
 from sdd_jax.runs import compare, compared
 from sdd_jax.runs.split_outcomes import Programs
 
@@ -97,6 +98,20 @@ def test_a_second_run_computes_nothing_and_says_the_same(
     monkeypatch.setattr(compared, "over_split", refuse)
     monkeypatch.setattr(Programs, "_explain", refuse)
     assert json.loads(json.dumps(compare.run(config, copy))) == table
+
+
+def test_chosen_images_are_evenly_spaced():
+    image_set = SOURCES["synthetic"](
+        image_size=32, seed=0, num_identities=3, num_images=6
+    )["train"]
+    chosen = compare.spread(image_set, 3)
+    last = len(image_set) - 1
+    assert chosen.files == tuple(image_set.files[i] for i in (0, round(last / 2), last))
+    assert compare.spread(image_set, 0).files == image_set.files
+    ordered = compare.spread_first(image_set, 3)
+    assert ordered.files[:3] == chosen.files
+    assert sorted(ordered.files) == sorted(image_set.files)
+    np.testing.assert_array_equal(ordered.read(2), image_set.read(last))
 
 
 @pytest.mark.parametrize(
