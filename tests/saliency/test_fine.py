@@ -54,7 +54,7 @@ def explained(model, images, targets, **options):
     @jax.jit
     def program(arrays, images, targets):
         model = join_model(graphdef, arrays)
-        clean = clean_pass(model, images, targets)
+        clean = clean_pass(model, images, targets, stages=True)
         key = jax.random.key(0)
         return {
             name: METHODS[name](model, clean, key, **options.get(name, {})).saliency
