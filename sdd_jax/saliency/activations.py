@@ -1,12 +1,12 @@
 """The activations of one stage, for methods that take no gradients."""
 
-import jax.numpy as jnp
 from jax import Array
 from jaxtyping import Float
 
 from sdd_jax.errors import InputError
 from sdd_jax.models import FaceClassifier
 from sdd_jax.saliency.clean import CleanPass
+from sdd_jax.saliency.gradients import stage_activations
 from sdd_jax.types import CellGrid
 
 
@@ -19,7 +19,7 @@ def activations_at(
         model: the classifier.
         clean: its clean pass, which has the last stage's: the feature maps.
         stage: a name in `model.stages`; the last where None. Another needs a pass
-            through the network.
+            through the network, where the clean pass does not keep its stages.
 
     Raises:
         InputError: there is no stage of that name.
@@ -29,6 +29,4 @@ def activations_at(
     cells = {known.name: known.cells for known in model.stages}
     if stage not in cells:
         raise InputError(f"unknown stage {stage!r}: expected one of {', '.join(cells)}")
-    nothing = jnp.zeros((len(clean.images), 1, 1, 1))
-    _, activations = model.with_taps(clean.images, {stage: nothing})
-    return activations[stage], cells[stage]
+    return stage_activations(model, clean, [stage])[stage], cells[stage]

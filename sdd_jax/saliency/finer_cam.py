@@ -8,10 +8,9 @@ from jaxtyping import Key
 from sdd_jax import checks
 from sdd_jax.errors import InputError
 from sdd_jax.models import FaceClassifier
-from sdd_jax.saliency.class_maps import upsample
 from sdd_jax.saliency.clean import CleanPass
 from sdd_jax.saliency.grad_cam import grad_cam_map
-from sdd_jax.saliency.gradients import chosen_stage, stage_gradients
+from sdd_jax.saliency.gradients import placed_at_stage
 from sdd_jax.types import Explanation
 
 
@@ -77,8 +76,5 @@ def finer_cam(
         weights = jax.nn.softmax(chosen, axis=1)
         return (weights * (of_targets(logits) - strength * chosen)).sum(1)
 
-    place = chosen_stage(model, stage)
-    found = stage_gradients(model, clean, stages=[place.name], objective=objective)
-    maps = grad_cam_map(found.activations[place.name], found.gradients[place.name])
-    saliency = upsample(maps, clean.images.shape[1:3], place.cells)
+    saliency = placed_at_stage(model, clean, stage, grad_cam_map, objective=objective)
     return Explanation(saliency, {"references": references})

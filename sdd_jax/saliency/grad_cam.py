@@ -5,9 +5,8 @@ from jax import Array
 from jaxtyping import Float, Key
 
 from sdd_jax.models import FaceClassifier
-from sdd_jax.saliency.class_maps import upsample
 from sdd_jax.saliency.clean import CleanPass
-from sdd_jax.saliency.gradients import chosen_stage, stage_gradients
+from sdd_jax.saliency.gradients import placed_at_stage
 from sdd_jax.types import Explanation
 
 
@@ -57,7 +56,4 @@ def grad_cam(
         Explanations from Deep Networks via Gradient-based Localization", ICCV 2017,
         equations 1 and 2.
     """
-    place = chosen_stage(model, stage)
-    found = stage_gradients(model, clean, stages=[place.name])
-    maps = grad_cam_map(found.activations[place.name], found.gradients[place.name])
-    return Explanation(upsample(maps, clean.images.shape[1:3], place.cells))
+    return Explanation(placed_at_stage(model, clean, stage, grad_cam_map))

@@ -5,10 +5,9 @@ from jax import Array
 from jaxtyping import Float, Key
 
 from sdd_jax.models import FaceClassifier
-from sdd_jax.saliency.class_maps import upsample
 from sdd_jax.saliency.clean import CleanPass
 from sdd_jax.saliency.grad_cam import weighted_sum
-from sdd_jax.saliency.gradients import chosen_stage, stage_gradients
+from sdd_jax.saliency.gradients import placed_at_stage
 from sdd_jax.types import Explanation
 
 
@@ -56,9 +55,4 @@ def grad_cam_plus_plus(
         Gradient-Based Visual Explanations for Deep Convolutional Networks", WACV 2018,
         equation 19.
     """
-    place = chosen_stage(model, stage)
-    found = stage_gradients(model, clean, stages=[place.name])
-    maps = grad_cam_plus_plus_map(
-        found.activations[place.name], found.gradients[place.name]
-    )
-    return Explanation(upsample(maps, clean.images.shape[1:3], place.cells))
+    return Explanation(placed_at_stage(model, clean, stage, grad_cam_plus_plus_map))

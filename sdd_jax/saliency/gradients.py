@@ -11,11 +11,12 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 from jax import Array
-from jaxtyping import Int
+from jaxtyping import Float, Int
 
 from sdd_jax import checks
 from sdd_jax.errors import InputError
 from sdd_jax.models import FaceClassifier
+from sdd_jax.saliency.class_maps import upsample
 from sdd_jax.saliency.clean import CleanPass, with_stages
 from sdd_jax.types import Stage
 
@@ -93,6 +94,37 @@ def stage_activations(
         return {name: clean.activations[name] for name in stages}
     fitting_any = jnp.zeros((len(clean.images), 1, 1, 1))
     return model.with_taps(clean.images, dict.fromkeys(stages, fitting_any))[1]
+
+
+def placed_at_stage(
+    model: FaceClassifier,
+    clean: CleanPass,
+    stage: str | None,
+    map_of: Callable[[Array, Array], Array],
+    *,
+    objective: str | Callable[[Array], Array] = "logit",
+) -> Float[Array, "batch height width"]:
+    """Return what a method makes of one stage, at the images' resolution.
+
+    Args:
+        model: the classifier.
+        clean: its clean pass.
+        stage: a name in `model.stages`; the last, the feature maps', where None.
+        map_of: activations and gradients, float32 [batch, rows, columns, channels], ->
+            a map of the stage's cells, float32 [batch, rows, columns].
+        objective: as for `stage_gradients`.
+
+    Raises:
+        InputError: the stage is not known.
+    """
+    place = chosen_stage(model, stage)
+    found = stage_gradients(model, clean, stages=[place.name], objective=objective)
+    activations, gradients = (
+        maps[place.name].astype(jnp.float32)
+        for maps in (found.activations, found.gradients)
+    )
+    maps = map_of(activations, gradients)
+    return upsample(maps, clean.images.shape[1:3], place.cells)
 
 
 def stage_gradients(

@@ -1,14 +1,20 @@
 """HiResCAM: every activation times its own gradient."""
 
-import jax.numpy as jnp
 from jax import Array
-from jaxtyping import Key
+from jaxtyping import Float, Key
 
 from sdd_jax.models import FaceClassifier
-from sdd_jax.saliency.class_maps import upsample
 from sdd_jax.saliency.clean import CleanPass
-from sdd_jax.saliency.gradients import chosen_stage, stage_gradients
+from sdd_jax.saliency.gradients import placed_at_stage
 from sdd_jax.types import Explanation
+
+
+def hires_cam_map(
+    activations: Float[Array, "batch rows columns channels"],
+    gradients: Float[Array, "batch rows columns channels"],
+) -> Float[Array, "batch rows columns"]:
+    """Return HiResCAM on a stage's cells."""
+    return (activations * gradients).sum(3)
 
 
 def hires_cam(
@@ -36,8 +42,4 @@ def hires_cam(
         Draelos and Carin, "Use HiResCAM instead of Grad-CAM for faithful explanations
         of convolutional neural networks", arXiv:2011.08891, 2020.
     """
-    place = chosen_stage(model, stage)
-    found = stage_gradients(model, clean, stages=[place.name])
-    activations, gradients = found.activations[place.name], found.gradients[place.name]
-    maps = (activations.astype(jnp.float32) * gradients.astype(jnp.float32)).sum(3)
-    return Explanation(upsample(maps, clean.images.shape[1:3], place.cells))
+    return Explanation(placed_at_stage(model, clean, stage, hires_cam_map))

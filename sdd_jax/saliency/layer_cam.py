@@ -11,8 +11,12 @@ from sdd_jax.errors import InputError
 from sdd_jax.models import FaceClassifier
 from sdd_jax.saliency.class_maps import upsample
 from sdd_jax.saliency.clean import CleanPass
-from sdd_jax.saliency.gradients import chosen_stage, chosen_stages, stage_gradients
-from sdd_jax.saliency.placement import rescaled
+from sdd_jax.saliency.gradients import (
+    chosen_stages,
+    placed_at_stage,
+    stage_gradients,
+)
+from sdd_jax.saliency.placement import rescaled, supporting
 from sdd_jax.types import Explanation
 
 
@@ -21,10 +25,7 @@ def layer_cam_map(
     gradients: Float[Array, "batch rows columns channels"],
 ) -> Float[Array, "batch rows columns"]:
     """Return max(0, sum_k max(0, g_k) A_k)."""
-    activations, gradients = (
-        maps.astype(jnp.float32) for maps in (activations, gradients)
-    )
-    return jnp.maximum((activations * jnp.maximum(gradients, 0)).sum(3), 0)
+    return jnp.maximum(supporting(activations, gradients), 0)
 
 
 def layer_cam(
@@ -65,21 +66,13 @@ def layer_cam(
             f"at least one to fuse, and not both"
         )
     if stages is None:
-        places = (chosen_stage(model, stage),)
-    else:
-        places = chosen_stages(model, stages)
+        return Explanation(placed_at_stage(model, clean, stage, layer_cam_map))
+    places = chosen_stages(model, stages)
     found = stage_gradients(model, clean, stages=[place.name for place in places])
     size = clean.images.shape[1:3]
-    maps = [
-        layer_cam_map(found.activations[place.name], found.gradients[place.name])
-        for place in places
-    ]
-    if stages is None:
-        return Explanation(upsample(maps[0], size, places[0].cells))
-    fused = jnp.stack(
-        [
-            upsample(jnp.tanh(sharpness * rescaled(cells_map)), size, place.cells)
-            for cells_map, place in zip(maps, places, strict=True)
-        ]
-    )
-    return Explanation(fused.max(0))
+    fused = []
+    for place in places:
+        maps = layer_cam_map(found.activations[place.name], found.gradients[place.name])
+        sharp = jnp.tanh(sharpness * rescaled(maps))
+        fused.append(upsample(sharp, size, place.cells))
+    return Explanation(jnp.stack(fused).max(0))

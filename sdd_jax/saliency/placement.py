@@ -103,6 +103,17 @@ def energy(
     return product
 
 
+def supporting(
+    activations: Float[Array, "batch rows columns channels"],
+    gradients: Float[Array, "batch rows columns channels"],
+) -> Float[Array, "batch rows columns"]:
+    """Return sum_k A_k max(g_k, 0) on a stage's cells."""
+    activations, gradients = (
+        maps.astype(jnp.float32) for maps in (activations, gradients)
+    )
+    return (activations * jnp.maximum(gradients, 0)).sum(3)
+
+
 def layer_product(
     stages: Sequence[Stage], found: StageGradients, size: tuple[int, ...]
 ) -> Float[Array, "batch height width"]:
@@ -115,12 +126,8 @@ def layer_product(
     """
     product = jnp.ones((len(found.value), *size), jnp.float32)
     for stage in stages:
-        activation, gradient = (
-            maps[stage.name].astype(jnp.float32)
-            for maps in (found.activations, found.gradients)
-        )
-        supporting = (activation * jnp.maximum(gradient, 0)).sum(3)
-        product = product * unit(upsample(supporting, size, stage.cells))
+        maps = supporting(found.activations[stage.name], found.gradients[stage.name])
+        product = product * unit(upsample(maps, size, stage.cells))
     return product
 
 

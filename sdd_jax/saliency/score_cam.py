@@ -3,7 +3,7 @@
 import jax
 import jax.numpy as jnp
 from jax import Array
-from jaxtyping import Float, Key
+from jaxtyping import Key
 
 from sdd_jax import checks
 from sdd_jax.models import FaceClassifier
@@ -11,14 +11,8 @@ from sdd_jax.saliency.activations import activations_at
 from sdd_jax.saliency.class_maps import upsample
 from sdd_jax.saliency.clean import CleanPass
 from sdd_jax.saliency.masked import masked_scores
+from sdd_jax.saliency.placement import rescaled
 from sdd_jax.types import Explanation
-
-
-def _scaled(maps: Float[Array, "batch height width"]) -> Array:
-    """Return each map from 0 to 1; one that is flat is 0 everywhere."""
-    lowest = maps.min((1, 2), keepdims=True)
-    span = maps.max((1, 2), keepdims=True) - lowest
-    return (maps - lowest) / jnp.where(span > 0, span, 1)
 
 
 def score_cam(
@@ -73,7 +67,7 @@ def score_cam(
     size = clean.images.shape[1:3]
 
     def mask_of(channel: Array) -> Array:
-        return _scaled(upsample(activations[..., channel], size, cells))
+        return rescaled(upsample(activations[..., channel], size, cells))
 
     scores = masked_scores(
         model, clean, mask_of, activations.shape[3], score=score, block=block

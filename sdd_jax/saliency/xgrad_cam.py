@@ -2,14 +2,23 @@
 
 import jax.numpy as jnp
 from jax import Array
-from jaxtyping import Key
+from jaxtyping import Float, Key
 
 from sdd_jax.models import FaceClassifier
-from sdd_jax.saliency.class_maps import upsample
 from sdd_jax.saliency.clean import CleanPass
 from sdd_jax.saliency.grad_cam import weighted_sum
-from sdd_jax.saliency.gradients import chosen_stage, stage_gradients
+from sdd_jax.saliency.gradients import placed_at_stage
 from sdd_jax.types import Explanation
+
+
+def xgrad_cam_map(
+    activations: Float[Array, "batch rows columns channels"],
+    gradients: Float[Array, "batch rows columns channels"],
+) -> Float[Array, "batch rows columns"]:
+    """Return XGrad-CAM on a stage's cells."""
+    sums = activations.sum((1, 2))
+    weights = (activations * gradients).sum((1, 2)) / jnp.where(sums == 0, 1, sums)
+    return weighted_sum(activations, jnp.where(sums == 0, 0, weights))
 
 
 def xgrad_cam(
@@ -38,13 +47,4 @@ def xgrad_cam(
         Fu, Hu, Dong, Guo, Gao and Li, "Axiom-based Grad-CAM: Towards Accurate
         Visualization and Explanation of CNNs", BMVC 2020.
     """
-    place = chosen_stage(model, stage)
-    found = stage_gradients(model, clean, stages=[place.name])
-    activations, gradients = (
-        maps[place.name].astype(jnp.float32)
-        for maps in (found.activations, found.gradients)
-    )
-    sums = activations.sum((1, 2))
-    weights = (activations * gradients).sum((1, 2)) / jnp.where(sums == 0, 1, sums)
-    maps = weighted_sum(activations, jnp.where(sums == 0, 0, weights))
-    return Explanation(upsample(maps, clean.images.shape[1:3], place.cells))
+    return Explanation(placed_at_stage(model, clean, stage, xgrad_cam_map))

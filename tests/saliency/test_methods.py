@@ -14,6 +14,7 @@ from sdd_jax.faithfulness import grid
 from sdd_jax.faithfulness.study import study
 from sdd_jax.saliency import DEFAULT_METHODS, METHODS, bind_methods, clean_pass
 from sdd_jax.saliency.class_maps import upsample
+from sdd_jax.saliency.methods import TARGET_FREE
 from sdd_jax.types import Batch, Explanation
 
 TARGETS = jnp.arange(8) % 7
@@ -160,6 +161,11 @@ def test_an_unknown_method_is_refused_with_the_known_ones():
 def test_one_text_is_no_list_of_methods():
     with pytest.raises(InputError, match=r"'sdd', one text: expected \('sdd',\)$"):
         inspect.unwrap(bind_methods)("sdd", {})
+
+
+def test_who_looks_at_no_target_is_known():
+    free = {name for name, needs in DEPENDS_ON.items() if "targets" not in needs}
+    assert free == TARGET_FREE
 
 
 def test_what_is_compared_by_default_exists():
