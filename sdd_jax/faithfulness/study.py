@@ -10,7 +10,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 from jax import Array
-from jaxtyping import Int, UInt8
+from jaxtyping import Int, Key, UInt8
 
 from sdd_jax import keys, saliency
 from sdd_jax.faithfulness.perturbations import (
@@ -22,6 +22,19 @@ from sdd_jax.faithfulness.perturbations import (
 from sdd_jax.faithfulness.ranks import ranks
 from sdd_jax.saliency.methods import USES_STAGES
 from sdd_jax.types import Batch, Explanation
+
+
+def method_keys(
+    seed: int, indices: Int[Array, " batch"]
+) -> tuple[Key[Array, " batch"], Key[Array, " batch"]]:
+    """Return each image's keys: what methods draw with, and what ties are broken with.
+
+    Args:
+        seed: of the study.
+        indices: the images' places in their set.
+    """
+    drawn, ties = jax.random.split(jax.random.key(seed))
+    return keys.for_indices(drawn, indices), keys.for_indices(ties, indices)
 
 
 def study(
@@ -74,8 +87,7 @@ def explained(
     """
     stages = not USES_STAGES.isdisjoint(methods)
     clean = saliency.clean_pass(model, batch.images, stages=stages)
-    drawn, ties = jax.random.split(jax.random.key(seed))
-    drawn, ties = (keys.for_indices(key, batch.indices) for key in (drawn, ties))
+    drawn, ties = method_keys(seed, batch.indices)
     explanations = {
         name: method(model, clean, drawn) for name, method in methods.items()
     }

@@ -24,6 +24,8 @@ import numpy as np
 from jax import Array
 from jaxtyping import Float
 
+from sdd_jax import sharding
+
 # Along one axis: three filter taps -> the four factors of a tile.
 _TAPS_TO_TILE = np.array([[1, 0, 0], [0.5, 0.5, 0.5], [0.5, -0.5, 0.5], [0, 0, 1]])
 
@@ -33,7 +35,7 @@ _OPTIONS = {
 }
 
 
-def compiler_options(platform: str) -> dict[str, str]:
+def compiler_options(platform: str = "") -> dict[str, str]:
     """Return what `jax.jit` is given so that XLA's own convolutions are fast.
 
     On CPUs, XLA leaves convolutions to YNNPACK, whose gradients by the kernel take up
@@ -42,8 +44,9 @@ def compiler_options(platform: str) -> dict[str, str]:
     fusions, they are Eigen's.
 
     Args:
-        platform: "cpu", "gpu" or "tpu".
+        platform: "cpu", "gpu" or "tpu"; the mesh's where "".
     """
+    platform = platform or sharding.platform()
     return dict(_OPTIONS) if platform == "cpu" and _options_exist() else {}
 
 

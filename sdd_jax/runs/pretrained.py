@@ -120,9 +120,7 @@ def pooled_features(
     """
     graphdef, arrays = split_model(inference.folded(model))
 
-    options = convolution.compiler_options(sharding.platform())
-
-    @functools.partial(jax.jit, compiler_options=options)
+    @functools.partial(jax.jit, compiler_options=convolution.compiler_options())
     def program(arrays: Any, images: jax.Array) -> jax.Array:
         model = join_model(graphdef, arrays)
         both = [

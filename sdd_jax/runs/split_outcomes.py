@@ -20,7 +20,14 @@ from sdd_jax.faithfulness.study import explained, tested
 from sdd_jax.models import FaceClassifier
 from sdd_jax.models.functional import join_model, split_model
 from sdd_jax.runs import store, workdir
-from sdd_jax.runs.whole_split import Chunk, batches_a_chunk, chunks, launch, loop
+from sdd_jax.runs.whole_split import (
+    Chunk,
+    batches_a_chunk,
+    by_image,
+    chunks,
+    launch,
+    loop,
+)
 from sdd_jax.types import Batch, Explanation, ImageSet
 
 Methods = Mapping[str, Callable[..., Explanation]]
@@ -220,10 +227,7 @@ def _flat(rows: Any, name: str, perturbed: Outcome, chunk: Chunk) -> Row:
     }
     for detail, value in rows["details"][name].items():
         found[_DETAIL + detail] = value
-    return {
-        key: value.reshape(-1, *value.shape[2:])[: chunk.num_images]
-        for key, value in found.items()
-    }
+    return by_image(found, chunk.num_images)
 
 
 def _joined(parts: Mapping[str, list[Row]]) -> SplitOutcomes:

@@ -95,7 +95,7 @@ def loop(
     return jax.jit(
         program,
         out_shardings=shardings,
-        compiler_options=convolution.compiler_options(sharding.platform()),
+        compiler_options=convolution.compiler_options(),
     )
 
 
@@ -144,6 +144,11 @@ def over_split(
     ]
     num_batches = -(-len(image_set) // batch_size)
     return jax.tree.map(lambda *parts: np.concatenate(parts)[:num_batches], *rows)
+
+
+def by_image(rows: Any, num_images: int) -> Any:
+    """Return arrays [batches, batch, ...] as [images, ...], without the padding."""
+    return jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:])[:num_images], rows)
 
 
 def batches_a_chunk(

@@ -127,7 +127,7 @@ def compiler_options(*, remat: bool) -> dict[str, str]:
     the first and the second computation of a unit early, then finds the two equal and
     keeps the first: all of the memory would be used after all.
     """
-    options = convolution.compiler_options(sharding.platform())
+    options = convolution.compiler_options()
     if remat and sharding.platform() == "cpu":
         options["xla_disable_hlo_passes"] = "cse_barrier_expander"
     return options
