@@ -7,9 +7,7 @@ not keep it from opening.
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
-
-from sdd_jax.reports import compare_table
+from sdd_jax.reports import compare_table, templates
 from sdd_jax.reports.table import method_name
 
 
@@ -26,15 +24,9 @@ def render(
             the bare image as `image`.
         plots: paths of the curves' plots, by fill.
     """
-    environment = Environment(
-        loader=PackageLoader("sdd_jax", "reports"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters.update(method_name=method_name)
-    html = environment.get_template("compare.html.jinja").render(
+    return templates.render(
+        "compare.html.jinja",
+        {"method_name": method_name},
         result=result,
         names=compare_table.ranked(result),
         columns=compare_table.COLUMNS,
@@ -42,5 +34,3 @@ def render(
         gallery=gallery,
         plots=plots,
     )
-    # Names of files may hold bytes that are no text, which UTF-8 cannot carry.
-    return html.encode("utf-8", "replace").decode("utf-8")

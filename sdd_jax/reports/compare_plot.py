@@ -9,8 +9,6 @@ from matplotlib.figure import Figure
 
 from sdd_jax.reports.table import method_name
 
-NUM_SHOWN = 8  # more lines than that nobody can tell apart
-
 
 def curves(methods: Mapping[str, Any], fractions: Sequence[float], fill: str) -> bytes:
     """Return a PNG file: deletion on the left, retention on the right, with bands.

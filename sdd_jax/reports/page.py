@@ -21,8 +21,8 @@ import base64
 from typing import Any
 
 import numpy as np
-from jinja2 import Environment, PackageLoader, StrictUndefined
 
+from sdd_jax.reports import templates
 from sdd_jax.reports.overlay import overlay, png
 
 
@@ -35,17 +35,10 @@ def render(title: str, records: list[dict[str, Any]], summary: dict[str, Any]) -
         summary: num_identities, fraction and versions {name: version}; these and
             all other items are listed at the end of the page.
     """
-    # autoescape=True, since Jinja's own choice by suffix knows no ".html.jinja".
-    environment = Environment(
-        loader=PackageLoader("sdd_jax", "reports"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters.update(percent=_percent, data_uri=_data_uri)
     known = [record["correct"] for record in records if record["correct"] is not None]
-    html = environment.get_template("page.html.jinja").render(
+    return templates.render(
+        "page.html.jinja",
+        {"percent": _percent, "data_uri": _data_uri},
         title=title,
         records=records,
         summary=summary,
@@ -53,8 +46,6 @@ def render(title: str, records: list[dict[str, Any]], summary: dict[str, Any]) -
         num_right=sum(known),
         legend=_legend(),
     )
-    # Names of files may hold bytes that are no text, which UTF-8 cannot carry.
-    return html.encode("utf-8", "replace").decode("utf-8")
 
 
 def _percent(probability: float) -> str:
