@@ -7,7 +7,7 @@ methods that are left.
 """
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
-from sdd_jax import checkpoints, files, screen, sharding
+from sdd_jax import files, screen
 from sdd_jax.errors import InputError
 from sdd_jax.faithfulness import comparison, fills, grid
 from sdd_jax.faithfulness.curves import (
@@ -27,18 +27,18 @@ from sdd_jax.faithfulness.curves import (
 )
 from sdd_jax.faithfulness.metrics import METRICS
 from sdd_jax.faithfulness.perturbations import ORDERS, Perturbation
-from sdd_jax.faithfulness.statistics import bootstrap_identity_means
+from sdd_jax.faithfulness.statistics import bootstrap_identity_means, estimate
 from sdd_jax.images import pipeline
-from sdd_jax.models import FaceClassifier, inference
+from sdd_jax.models import FaceClassifier
 from sdd_jax.reports import compare_page, compare_plot, compare_table, overlay
-from sdd_jax.runs import chosen_images, settings, setup, store, workdir
-from sdd_jax.runs.compared import Compared, Comparison, Method, class_sums
+from sdd_jax.runs import settings, setup, store, workdir
+from sdd_jax.runs.compared import Compared, Comparison
+from sdd_jax.runs.method_maps import Method
 from sdd_jax.runs.split_outcomes import Programs
 from sdd_jax.saliency import CleanPass, bind_methods
 from sdd_jax.saliency.controls import mean_map
 from sdd_jax.types import Explanation, ImageSet
 
-SECTIONS = ("seed", "data", "model")  # must be what the checkpoint was made with
 MEAN_MAP = "mean_map"  # the row of the mean map of other people's images
 IN_TABLE_1 = ("confidence_drop", "prediction_change")
 
@@ -55,14 +55,7 @@ def run(config: Mapping[str, Any], folder: Path) -> dict[str, Any]:
                 f"compare.methods, {', '.join(methods)}"
             )
     wanted = perturbations(options)
-    inference.check_dtype(config["compute_dtype"])
-    sharding.check_batch_size(options["batch_size"], "compare.batch_size")
-    checkpoints.latest_step(folder)  # raises where nothing was trained
-    workdir.check(folder, config, SECTIONS)
-    splits = setup.load_splits(config, folder)
-    split = chosen_images.named_split(splits, options["split"], "compare.split")
-    model, provenance = setup.load_model(folder, split.names, config["compute_dtype"])
-    workdir.claim(folder, config, SECTIONS)
+    split, model, provenance = setup.open_split(config, folder, "compare")
 
     chosen = spread(split, options["num_images"])
     image_set = spread_first(chosen, options["num_costly"])
@@ -151,8 +144,10 @@ def _say(name: str, one: Compared) -> None:
 
 def _mean_map(compared: Comparison, of: str, method: Method, options: Any) -> Compared:
     """Return the mean map of other people's images as if it were a method."""
-    found = class_sums(compared, of, method, options)
-    sums, counts, places = (jnp.asarray(value) for value in found)
+    found = compared.class_sums(of, method, options)
+    sums, counts, places = (
+        jnp.asarray(found[name]) for name in ("sums", "counts", "places")
+    )
 
     def bound(model: FaceClassifier, clean: CleanPass, key: Array) -> Explanation:
         known = dataclasses.replace(clean, targets=places[clean.targets])
@@ -228,6 +223,11 @@ def _write(
     """Write all files of `compare/`, whole or not at all."""
     curves = _curves(found, compared)
     names = compare_table.ranked(result)
+    drawn = {
+        name: curves["methods"][name]
+        for name in _drawn_in_plots(names, result["reference"])
+        if name in curves["methods"]
+    }
     with files.replaced_folder(folder) as fresh:
         files.write_json(fresh / "table.json", result)
         files.write_bytes(fresh / "table.md", compare_table.markdown(result).encode())
@@ -236,7 +236,7 @@ def _write(
         plots = {}
         for fill in compared.options["curves"]:
             plots[fill] = f"curves_{fill}.png"
-            plot = compare_plot.curves(curves["methods"], curves["fractions"], fill)
+            plot = compare_plot.curves(drawn, curves["fractions"], fill)
             files.write_bytes(fresh / plots[fill], plot)
         (fresh / "images").mkdir()
         gallery = [
@@ -253,11 +253,11 @@ def _gallery_row(
     """Write an image under every method; return what the page says of it."""
     image = shown.read(place)
     row = {"file": shown.files[place], "images": {}}
-    pictured = {"image": image} | {
+    shown_by = {"image": image} | {
         name: overlay.overlay(image, one.maps[place].astype(np.float32))
         for name, one in found.items()
     }
-    for name, drawn in pictured.items():
+    for name, drawn in shown_by.items():
         path = f"images/{place:04d}_{name}.png"
         files.write_bytes(folder / path, overlay.png(drawn))
         row["images"][name] = path
@@ -265,27 +265,44 @@ def _gallery_row(
 
 
 def _curves(found: Mapping[str, Compared], compared: Comparison) -> dict[str, Any]:
-    """Return the mean of every curve, as [method][fill][order], and its band."""
+    """Return the mean of every curve, as [method][fill][order], and its band.
+
+    As in the table, flat maps are in no mean; who has no others has no curve.
+    """
     fractions: list[float] = []
     methods: dict[str, Any] = {}
     for name, one in found.items():
-        labels = compared.image_set.labels[: len(one.intact.confidence)]
+        says = one.measured.counted["srg", comparison.ALL]
+        labels = compared.image_set.labels[: len(says)][says]
+        if not len(labels):
+            continue
         for fill in compared.options["curves"]:
             for order in ORDERS:
                 curve = relative_confidence(
                     order, fill, one.intact, one.outcome, compared.wanted
                 )
                 fractions = curve.fractions.tolist()
-                means = bootstrap_identity_means(
-                    curve.values.T,
+                values = curve.values.T[says]
+                drawn = bootstrap_identity_means(
+                    values,
                     labels,
                     seed=compared.options["seed"],
                     num_resamples=compared.options["num_resamples"],
                 )
-                fill_of = methods.setdefault(name, {}).setdefault(fill, {})
-                fill_of[order] = {
-                    "value": curve.values.mean(1).tolist(),
-                    "low": np.quantile(means, 0.025, axis=0).tolist(),
-                    "high": np.quantile(means, 0.975, axis=0).tolist(),
-                }
+                figures = map(estimate, values.mean(0), drawn.T)
+                of_fill = methods.setdefault(name, {}).setdefault(fill, {})
+                of_fill[order] = _by_name(figures)
     return {"fractions": fractions, "methods": methods}
+
+
+def _by_name(figures: Iterable[Mapping[str, float]]) -> dict[str, list[float]]:
+    rows = list(figures)
+    return {name: [row[name] for row in rows] for name in rows[0]}
+
+
+def _drawn_in_plots(names: list[str], reference: str) -> list[str]:
+    """Return the methods whose curves are drawn: the best, and what they are held to.
+
+    More lines than ten nobody can tell apart.
+    """
+    return list(dict.fromkeys([*names[:6], reference, "sdd", MEAN_MAP, "random_map"]))

@@ -4,13 +4,11 @@ All of it is kept on disk, so a method that is finished is never computed again.
 """
 
 import dataclasses
-import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
@@ -33,17 +31,18 @@ from sdd_jax.faithfulness.map_measures import (
 from sdd_jax.faithfulness.perturbations import counts_of
 from sdd_jax.faithfulness.ranks import num_masked
 from sdd_jax.faithfulness.sensitivity import max_sensitivity
+from sdd_jax.faithfulness.study import method_keys
 from sdd_jax.images import pipeline
 from sdd_jax.models import FaceClassifier
 from sdd_jax.models.functional import join_model, split_model
-from sdd_jax.runs import passes, store
+from sdd_jax.runs import store
+from sdd_jax.runs.method_maps import Method, class_sums, forward_passes, timed_maps
 from sdd_jax.runs.split_outcomes import Programs, SplitOutcomes, split_outcomes
-from sdd_jax.runs.whole_split import over_split
+from sdd_jax.runs.whole_split import by_image, over_split
 from sdd_jax.saliency.controls import of_wrong_class
 from sdd_jax.saliency.methods import TARGET_FREE, USES_STAGES
-from sdd_jax.types import Batch, Explanation, ImageSet
+from sdd_jax.types import Batch, ImageSet
 
-Method = Callable[..., Explanation]
 Wanted = tuple[Perturbation, ...]
 
 SQUARES = "mean"  # the fill of infidelity
@@ -138,7 +137,7 @@ class Comparison:
 
         size = self.options["batch_size"]
         rows = over_split(one_batch, arrays, self.image_set, batch_size=size)
-        rows = rows.reshape(-1, rows.shape[-1])[: len(self.image_set)]
+        rows = by_image(rows, len(self.image_set))
         store.save(self.results, key, {"differences": rows})
         return rows
 
@@ -154,6 +153,24 @@ class Comparison:
             "squares": self.options["num_squares"],
             **self.facts,
         }
+
+    def class_sums(
+        self, name: str, method: Method, options: Any
+    ) -> dict[str, np.ndarray]:
+        """Return what the mean map of other people is made from; see `class_sums`."""
+        key = self.key("sums", name, options)
+        found = store.load(self.results, key)
+        if not found:
+            found = class_sums(
+                self.model,
+                self.image_set,
+                method,
+                self.options["seed"],
+                batch_size=self.options["batch_size"],
+                stages=name in USES_STAGES,
+            )
+            store.save(self.results, key, found)
+        return found
 
     def _maps(
         self, name: str, method: Method, options: Any
@@ -171,101 +188,6 @@ class Comparison:
         )
         store.save(self.results, key, {"maps": maps, "rate": np.array(rate)})
         return maps, rate
-
-
-def forward_passes(
-    model: FaceClassifier, method: Method, batch_size: int, *, stages: bool = False
-) -> float:
-    """Return what a method's maps cost, the clean pass with them; see `passes`.
-
-    Where `stages` is true, the clean pass keeps them.
-    """
-    size = model.spec.size
-    images = jax.ShapeDtypeStruct((batch_size, size, size, 3), jnp.uint8)
-
-    def explain(images: Array) -> Array:
-        clean = saliency.clean_pass(model, images, stages=stages)
-        return method(model, clean, jax.random.key(0)).saliency
-
-    once = passes.num_multiplications(model.feature_maps, images)
-    return passes.num_multiplications(explain, images) / once
-
-
-def timed_maps(
-    model: FaceClassifier,
-    image_set: ImageSet,
-    method: Method,
-    seed: int,
-    *,
-    stages: bool = False,
-) -> tuple[np.ndarray, float]:
-    """Return a few images' maps, each from 0 to 1, and how many a second come.
-
-    The program is compiled, and runs once, before the clock starts.
-    """
-    graphdef, arrays = split_model(model)
-
-    @jax.jit
-    def program(arrays: Any, batch: Batch) -> Array:
-        model = join_model(graphdef, arrays)
-        clean = saliency.clean_pass(model, batch.images, stages=stages)
-        drawn, _ = jax.random.split(jax.random.key(seed))
-        found = method(model, clean, keys.for_indices(drawn, batch.indices)).saliency
-        lowest, highest = (
-            f(found, axis=(1, 2), keepdims=True) for f in (jnp.min, jnp.max)
-        )
-        span = jnp.where(highest > lowest, highest - lowest, 1)
-        return ((found - lowest) / span).astype(jnp.float16)
-
-    devices = sharding.num_devices()
-    size = -(-len(image_set) // devices) * devices
-    batch = sharding.shard_batch(
-        next(iter(pipeline.eval_batches(image_set, batch_size=size)))
-    )
-    maps = np.asarray(program(arrays, batch))[: len(image_set)]
-    began = time.perf_counter()
-    jax.block_until_ready(program(arrays, batch))
-    return maps, size / (time.perf_counter() - began)
-
-
-def class_sums(
-    compared: Comparison, name: str, method: Method, options: Any
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Return what the mean map of other people is made from.
-
-    Returns:
-        sums, float32 [known + 1, height, width], of the maps of each class that is
-        predicted for an image, and 0 at the end; counts, float32 [known + 1], how many
-        maps those are; places, int32 [classes], where each class is among them.
-    """
-    graphdef, arrays = split_model(compared.model)
-    seed = compared.options["seed"]
-
-    def one_batch(arrays: Any, batch: Batch) -> tuple[Array, Array]:
-        model = join_model(graphdef, arrays)
-        clean = saliency.clean_pass(model, batch.images)
-        drawn, _ = jax.random.split(jax.random.key(seed))
-        drawn = keys.for_indices(drawn, batch.indices)
-        return method(model, clean, drawn).saliency, clean.targets
-
-    key = compared.key("sums", name, options)
-    found = store.load(compared.results, key)
-    if not found:
-        image_set = compared.image_set
-        size = compared.options["batch_size"]
-        maps, classes = (
-            rows.reshape(-1, *rows.shape[2:])[: len(image_set)]
-            for rows in over_split(one_batch, arrays, image_set, batch_size=size)
-        )
-        known, where = np.unique(classes, return_inverse=True)
-        sums = np.zeros((len(known) + 1, *maps.shape[1:]), np.float32)
-        np.add.at(sums, where, maps)
-        counts = np.bincount(where, minlength=len(known) + 1).astype(np.float32)
-        places = np.full(compared.model.num_classes, len(known), np.int32)
-        places[known] = np.arange(len(known))
-        found = {"sums": sums, "counts": counts, "places": places}
-        store.save(compared.results, key, found)
-    return found["sums"], found["counts"], found["places"]
 
 
 def _first(image_set: ImageSet, number: int) -> ImageSet:
@@ -313,9 +235,7 @@ def _measure(
         }
         if not shifts:
             return measured
-        seed = jax.random.key(options["seed"])
-        drawn, _ = jax.random.split(seed)
-        drawn = keys.for_indices(drawn, batch.indices)
+        drawn, _ = method_keys(options["seed"], batch.indices)
 
         def explain(images: Array) -> Array:
             clean = saliency.clean_pass(
@@ -323,7 +243,8 @@ def _measure(
             )
             return method(model, clean, drawn).saliency
 
-        shifted = keys.for_indices(jax.random.fold_in(seed, 4), batch.indices)
+        shifts_key = jax.random.fold_in(jax.random.key(options["seed"]), 4)
+        shifted = keys.for_indices(shifts_key, batch.indices)
         measured["max_sensitivity"] = max_sensitivity(
             explain,
             batch.images,

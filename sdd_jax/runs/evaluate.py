@@ -11,17 +11,14 @@ from typing import Any
 
 import numpy as np
 
-from sdd_jax import checkpoints, files, screen, sharding
+from sdd_jax import files, screen
 from sdd_jax.faithfulness import METRICS, ORDERS, fills, grid
 from sdd_jax.faithfulness.summary import summarise
-from sdd_jax.models import inference
 from sdd_jax.reports import table
-from sdd_jax.runs import chosen_images, settings, setup, store, workdir
+from sdd_jax.runs import settings, setup, store, workdir
 from sdd_jax.runs.split_outcomes import Programs, SplitOutcomes, split_outcomes
 from sdd_jax.saliency import bind_methods
 from sdd_jax.types import ImageSet
-
-SECTIONS = ("seed", "data", "model")  # must be what the checkpoint was made with
 
 
 def run(config: Mapping[str, Any], folder: Path) -> dict[str, Any]:
@@ -30,16 +27,7 @@ def run(config: Mapping[str, Any], folder: Path) -> dict[str, Any]:
     options = config["eval"]
     methods = bind_methods(options["methods"], config["saliency"])
     wanted = grid(options["fills"], (options["fraction"],))
-    inference.check_dtype(config["compute_dtype"])
-    sharding.check_batch_size(options["batch_size"], "eval.batch_size")
-    checkpoints.latest_step(folder)  # raises where nothing was trained
-    workdir.check(folder, config, SECTIONS)
-    splits = setup.load_splits(config, folder)
-    image_set = chosen_images.named_split(splits, options["split"], "eval.split")
-    model, provenance = setup.load_model(
-        folder, image_set.names, config["compute_dtype"]
-    )
-    workdir.claim(folder, config, SECTIONS)
+    image_set, model, provenance = setup.open_split(config, folder, "eval")
 
     screen.say(
         f"evaluating {len(methods)} methods on {len(image_set)} "

@@ -28,7 +28,6 @@ from sdd_jax.runs import chosen_images, explain_folder, settings, setup, workdir
 from sdd_jax.saliency import bind_methods
 from sdd_jax.types import Batch, ImageSet
 
-SECTIONS = ("seed", "data", "model")  # must be what the checkpoint was made with
 METHODS = ("sdd", "cam")  # the first is the one that is tested by masking
 SHOWN = ("black", "mean")  # the fills
 
@@ -41,12 +40,12 @@ def run(config: Mapping[str, Any], folder: Path) -> dict[str, Any]:
     sharding.check_batch_size(options["batch_size"], "explain.batch_size")
     output = explain_folder.chosen(options, folder)
     checkpoints.latest_step(folder)  # raises where nothing was trained
-    workdir.check(folder, config, SECTIONS)
+    workdir.check(folder, config, setup.SECTIONS)
     splits = setup.load_splits(config, folder)
     model, provenance = setup.load_model(
         folder, splits["train"].names, config["compute_dtype"]
     )
-    workdir.claim(folder, config, SECTIONS)
+    workdir.claim(folder, config, setup.SECTIONS)
     image_set, skipped = chosen_images.chosen(options, splits, config["data"])
     screen.say(f"images to explain: {len(image_set)}")
     explained = _explain(config, model, image_set)
@@ -97,9 +96,7 @@ def _explain(
     methods = bind_methods(METHODS, config["saliency"])
     wanted = grid(SHOWN, (options["fraction"],))
 
-    compiler_options = convolution.compiler_options(sharding.platform())
-
-    @functools.partial(jax.jit, compiler_options=compiler_options)
+    @functools.partial(jax.jit, compiler_options=convolution.compiler_options())
     def program(arrays: Any, batch: Batch) -> dict[str, Any]:
         return study(
             join_model(graphdef, arrays),

@@ -8,14 +8,16 @@ from typing import Any
 import numpy as np
 
 import weights_conversion
-from sdd_jax import checkpoints, images, models, screen
+from sdd_jax import checkpoints, images, models, screen, sharding
 from sdd_jax.errors import InputError
 from sdd_jax.files import expanded
 from sdd_jax.images.sources import facescrub
 from sdd_jax.models import FaceClassifier, inference
-from sdd_jax.runs.workdir import planned_steps
+from sdd_jax.runs import chosen_images, workdir
 from sdd_jax.types import ImageSet
 from weights_conversion import adaface
+
+SECTIONS = ("seed", "data", "model")  # must be what a checkpoint was made with
 
 
 def image_size(config: Mapping[str, Any]) -> int:
@@ -133,28 +135,54 @@ def require_finite(confidence: Any, files: Sequence[str], folder: Path) -> None:
         )
 
 
+def open_split(
+    config: Mapping[str, Any], folder: Path, section: str
+) -> tuple[ImageSet, FaceClassifier, dict[str, Any]]:
+    """Return the split that a mode measures on, the workdir's model, its provenance.
+
+    Args:
+        config: plain dict.
+        folder: the workdir, where training left its checkpoints.
+        section: the mode's own, with `split` and `batch_size`.
+
+    Raises:
+        InputError: nothing was trained, or on other data, or there is no such split.
+    """
+    options = config[section]
+    inference.check_dtype(config["compute_dtype"])
+    sharding.check_batch_size(options["batch_size"], f"{section}.batch_size")
+    checkpoints.latest_step(folder)  # raises where nothing was trained
+    workdir.check(folder, config, SECTIONS)
+    splits = load_splits(config, folder)
+    name = f"{section}.split"
+    image_set = chosen_images.named_split(splits, options["split"], name)
+    model, provenance = load_model(folder, image_set.names, config["compute_dtype"])
+    workdir.claim(folder, config, SECTIONS)
+    return image_set, model, provenance
+
+
 def load_model(
-    workdir: Path, names: tuple[str, ...], compute_dtype: str | None
+    folder: Path, names: tuple[str, ...], compute_dtype: str | None
 ) -> tuple[FaceClassifier, dict[str, Any]]:
     """Return the workdir's best model, folded, and what a result must say about it.
 
     Args:
-        workdir: where training left its checkpoints.
+        folder: the workdir, where training left its checkpoints.
         names: the data's identities, which must be the model's own.
         compute_dtype: float32 or bfloat16; as the network was trained where None.
 
     Raises:
         InputError: there is no checkpoint, or it knows other identities.
     """
-    step = checkpoints.best_step(workdir)
-    check_names(checkpoints.description(workdir, step), names, workdir)
-    model = models.load(workdir, step=step)
-    last, planned = checkpoints.latest_step(workdir), planned_steps(workdir)
+    step = checkpoints.best_step(folder)
+    check_names(checkpoints.description(folder, step), names, folder)
+    model = models.load(folder, step=step)
+    last, planned = checkpoints.latest_step(folder), workdir.planned_steps(folder)
     if last < planned:
         screen.say(f"step {last} of {planned}: training is not finished")
     return inference.folded(model, dtype=compute_dtype), {
         "compute_dtype": compute_dtype or "as trained",
-        "checkpoint": str(checkpoints.path(workdir, step)),
+        "checkpoint": str(checkpoints.path(folder, step)),
         "checkpoint_sha256": checkpoints.sha256(models.variables(model)),
         "step": step,
     }

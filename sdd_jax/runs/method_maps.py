@@ -1,0 +1,114 @@
+"""A method's maps of a split: what they cost, and what is made of them."""
+
+import functools
+import time
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import Array
+from jaxtyping import Float
+
+from sdd_jax import saliency, sharding
+from sdd_jax.faithfulness.study import method_keys
+from sdd_jax.images import pipeline
+from sdd_jax.models import FaceClassifier, convolution
+from sdd_jax.models.functional import join_model, split_model
+from sdd_jax.runs import passes
+from sdd_jax.runs.whole_split import by_image, over_split
+from sdd_jax.saliency.placement import rescaled
+from sdd_jax.types import Batch, Explanation, ImageSet
+
+Method = Callable[..., Explanation]
+
+
+def forward_passes(
+    model: FaceClassifier, method: Method, batch_size: int, *, stages: bool = False
+) -> float:
+    """Return what a method's maps cost, the clean pass with them; see `passes`.
+
+    Where `stages` is true, the clean pass keeps them.
+    """
+    size = model.spec.size
+    images = jax.ShapeDtypeStruct((batch_size, size, size, 3), jnp.uint8)
+
+    def explain(images: Array) -> Array:
+        clean = saliency.clean_pass(model, images, stages=stages)
+        return method(model, clean, jax.random.key(0)).saliency
+
+    once = passes.num_multiplications(model.feature_maps, images)
+    return passes.num_multiplications(explain, images) / once
+
+
+def timed_maps(
+    model: FaceClassifier,
+    image_set: ImageSet,
+    method: Method,
+    seed: int,
+    *,
+    stages: bool = False,
+) -> tuple[np.ndarray, float]:
+    """Return a few images' maps, each from 0 to 1, and how many a second come.
+
+    The program is compiled, and runs once, before the clock starts.
+    """
+    graphdef, arrays = split_model(model)
+
+    @functools.partial(jax.jit, compiler_options=convolution.compiler_options())
+    def program(arrays: Any, batch: Batch) -> Array:
+        model = join_model(graphdef, arrays)
+        maps, _ = _explained(model, batch, method, seed, stages)
+        return rescaled(maps).astype(jnp.float16)
+
+    devices = sharding.num_devices()
+    size = -(-len(image_set) // devices) * devices
+    batch = sharding.shard_batch(
+        next(iter(pipeline.eval_batches(image_set, batch_size=size)))
+    )
+    maps = np.asarray(program(arrays, batch))[: len(image_set)]
+    began = time.perf_counter()
+    jax.block_until_ready(program(arrays, batch))
+    return maps, size / (time.perf_counter() - began)
+
+
+def class_sums(
+    model: FaceClassifier,
+    image_set: ImageSet,
+    method: Method,
+    seed: int,
+    *,
+    batch_size: int,
+    stages: bool = False,
+) -> dict[str, np.ndarray]:
+    """Return what the mean map of other people is made from.
+
+    Returns:
+        sums, float32 [known + 1, height, width], of the maps of each class that is
+        predicted for an image, and 0 at the end; counts, float32 [known + 1], how many
+        maps those are; places, int32 [classes], where each class is among them.
+    """
+    graphdef, arrays = split_model(model)
+
+    def one_batch(arrays: Any, batch: Batch) -> tuple[Array, Array]:
+        return _explained(join_model(graphdef, arrays), batch, method, seed, stages)
+
+    rows = over_split(one_batch, arrays, image_set, batch_size=batch_size)
+    maps, classes = by_image(rows, len(image_set))
+    known, where = np.unique(classes, return_inverse=True)
+    sums = np.zeros((len(known) + 1, *maps.shape[1:]), np.float32)
+    np.add.at(sums, where, maps)
+    counts = np.bincount(where, minlength=len(known) + 1).astype(np.float32)
+    places = np.full(model.num_classes, len(known), np.int32)
+    places[known] = np.arange(len(known))
+    return {"sums": sums, "counts": counts, "places": places}
+
+
+def _explained(
+    model: FaceClassifier, batch: Batch, method: Method, seed: int, stages: bool
+) -> tuple[Float[Array, "batch height width"], Array]:
+    """Return a batch's maps and predicted classes, as a study has them."""
+    clean = saliency.clean_pass(model, batch.images, stages=stages)
+    drawn, _ = method_keys(seed, batch.indices)
+    return method(model, clean, drawn).saliency, clean.targets

@@ -1,0 +1,57 @@
+"""What is made of a method's maps, besides what the study measures."""
+
+import functools
+
+import jax
+import numpy as np
+import pytest
+from small_options import OPTIONS
+
+from sdd_jax.runs.method_maps import class_sums, forward_passes, timed_maps
+from sdd_jax.saliency import METHODS, clean_pass
+from sdd_jax.saliency.methods import USES_STAGES
+from sdd_jax.types import ImageSet
+
+
+@pytest.fixture
+def image_set(images):
+    names = tuple("abcdefgh")
+    labels = np.zeros(8, np.int32)
+    return ImageSet(names, names, labels, lambda i: np.asarray(images[i]))
+
+
+def bound(name):
+    return functools.partial(METHODS[name], **OPTIONS.get(name, {}))
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_who_uses_the_stages_is_spared_a_forward_pass(classifier, name):
+    plain, kept = (
+        forward_passes(classifier, bound(name), 2, stages=stages)
+        for stages in (False, True)
+    )
+    spares = plain - kept > 0.5
+    assert spares == (name in USES_STAGES), (plain, kept)
+
+
+def test_the_sums_are_those_of_each_predicted_classs_maps(
+    classifier, images, image_set
+):
+    found = class_sums(classifier, image_set, METHODS["cam"], 0, batch_size=3)
+    clean = clean_pass(classifier, images)
+    maps = METHODS["cam"](classifier, clean, jax.random.key(0)).saliency
+    for target in range(7):
+        place = found["places"][target]
+        own = np.asarray(clean.targets) == target
+        assert found["counts"][place] == own.sum()
+        expected = np.asarray(maps)[own].sum(0)
+        np.testing.assert_allclose(found["sums"][place], expected, rtol=1e-5, atol=1e-5)
+    assert found["counts"].sum() == 8 and found["counts"][-1] == 0
+
+
+def test_shown_maps_go_from_0_to_1_and_are_timed(classifier, image_set):
+    maps, rate = timed_maps(classifier, image_set, METHODS["cam"], 0)
+    assert maps.shape == (8, 17, 17) and maps.dtype == np.float16
+    np.testing.assert_array_equal(maps.min((1, 2)), 0)
+    np.testing.assert_array_equal(maps.max((1, 2)), 1)
+    assert rate > 0
