@@ -15,7 +15,7 @@ def main(arguments: list[str] | None = None) -> int:
     """Print one row, and return the exit status."""
     parser = command.parser(__doc__)
     parser.parse_args(arguments)
-    return command.run(lambda: _run())
+    return command.run(_run)
 
 
 def _run() -> None:

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 from jax import Array
 from jaxtyping import Bool, Float, Key
 
+from sdd_jax.faithfulness.map_measures import positive_part
 from sdd_jax.faithfulness.ranks import largest
 
 
@@ -54,11 +55,7 @@ def energy_inside(
         Visual Explanations for Convolutional Neural Networks", CVPR Workshops 2020, the
         energy-based pointing game.
     """
-    largest_value = saliency.max((1, 2), keepdims=True)
-    says = jnp.isfinite(saliency).all((1, 2), keepdims=True) & (largest_value > 0)
-    # Over the largest, no sum overflows.
-    positive = jnp.maximum(saliency, 0) / jnp.where(says, largest_value, 1)
-    positive = jnp.where(says, positive, 1)
+    positive = positive_part(saliency)
     return (positive * mask).sum((1, 2)) / positive.sum((1, 2))
 
 

@@ -80,12 +80,22 @@ def half_mass_area(
     return (is_below.sum(1) + 1) / falling.shape[1]
 
 
+def positive_part(
+    saliency: Float[Array, "batch height width"],
+) -> Float[Array, "batch height width"]:
+    """Return max(m, 0) over its largest value, so that no sum overflows.
+
+    A map without positive values, or with one that is not finite, gives 1 everywhere.
+    """
+    largest = saliency.max((1, 2), keepdims=True)
+    says = jnp.isfinite(saliency).all((1, 2), keepdims=True) & (largest > 0)
+    positive = jnp.maximum(saliency, 0) / jnp.where(says, largest, 1)
+    return jnp.where(says, positive, 1)
+
+
 def _rising(
     saliency: Float[Array, "batch height width"],
 ) -> Float[Array, "batch pixels"]:
-    """Return the positive part, over its largest value, sorted; of none, all 1."""
-    flat = saliency.reshape(len(saliency), -1).astype(jnp.float32)
-    largest = flat.max(1, keepdims=True)
-    says = jnp.isfinite(flat).all(1, keepdims=True) & (largest > 0)
-    positive = jnp.maximum(flat, 0) / jnp.where(says, largest, 1)
-    return jnp.sort(jnp.where(says, positive, 1), axis=1)
+    """Return the positive part, sorted."""
+    positive = positive_part(saliency.astype(jnp.float32))
+    return jnp.sort(positive.reshape(len(saliency), -1), axis=1)
