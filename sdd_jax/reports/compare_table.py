@@ -48,17 +48,23 @@ def ranked(result: Mapping[str, Any]) -> list[str]:
 
 
 def summary(result: Mapping[str, Any]) -> Table:
-    """Return the table for the terminal."""
+    """Return the table for a terminal of 80 columns: no edges, speeds and numbers."""
     table = Table(title="Methods, the largest srg first", box=box.SIMPLE_HEAD)
     table.title_justify = "left"
-    table.caption = Text(NOTE, style="dim")
+    table.caption = Text(f"{NOTE} All columns: table.md.", style="dim")
     table.caption_justify = "left"
-    table.add_column("")
-    headings = [heading for heading, *_ in COLUMNS]
-    for heading in (*headings, "passes", "maps/s", "flat", "images"):
-        table.add_column(heading, justify="right")
+    table.padding = (0, 1, 0, 0)
+    table.add_column("", overflow="fold")
+    shown = [column for column in COLUMNS if column[0] != "edge"]
+    for heading in (*(heading for heading, *_ in shown), "passes", "flat"):
+        # Only the names may go over several lines: half a number is none.
+        lines = heading.replace(", ", ",\n")
+        table.add_column(lines, justify="right", no_wrap=True)
     for name in ranked(result):
-        table.add_row(Text(method_name(name)), *_cells(result["methods"][name], "\n"))
+        found = result["methods"][name]
+        cells = [_cell(found, *column, "\n", digits=0) for _, *column in shown]
+        costs = f"{found['forward_passes']:.2f}", str(found["flat_maps"])
+        table.add_row(Text(method_name(name)), *cells, *costs)
     return table
 
 
@@ -67,10 +73,16 @@ def markdown(result: Mapping[str, Any]) -> str:
     headings = [heading for heading, *_ in COLUMNS]
     rows = [["", *headings, "passes", "maps/s", "flat", "images"]]
     rows += [["---"] * len(rows[0])]
-    rows += [
-        [method_name(name), *_cells(result["methods"][name], " ")]
-        for name in ranked(result)
-    ]
+    for name in ranked(result):
+        found = result["methods"][name]
+        cells = [_cell(found, *column, " ", digits=1) for _, *column in COLUMNS]
+        costs = [
+            f"{found['forward_passes']:.2f}",
+            f"{found['images_per_second']:.1f}",
+            str(found["flat_maps"]),
+            str(found["num_images"]),
+        ]
+        rows.append([method_name(name), *cells, *costs])
     lines = [f"| {' | '.join(row)} |" for row in rows]
     return "\n".join(lines) + f"\n\n{NOTE}\n"
 
@@ -91,20 +103,12 @@ def csv(result: Mapping[str, Any]) -> str:
     return file.getvalue()
 
 
-def _cells(found: Mapping[str, Any], between: str) -> list[str]:
-    """Return a method's figures as text; a dash where there is none."""
-    cells = []
-    for _, metric, fill in COLUMNS:
-        one = found.get(metric, {}).get(fill)
-        cells.append(
-            f"{one['value']:.1f}{between}[{one['low']:.1f}, {one['high']:.1f}]"
-            if one
-            else "-"
-        )
-    return [
-        *cells,
-        f"{found['forward_passes']:.2f}",
-        f"{found['images_per_second']:.1f}",
-        str(found["flat_maps"]),
-        str(found["num_images"]),
-    ]
+def _cell(
+    found: Mapping[str, Any], metric: str, fill: str, between: str, *, digits: int
+) -> str:
+    """Return a figure and its interval as text; a dash where there is none."""
+    one = found.get(metric, {}).get(fill)
+    if not one:
+        return "-"
+    low, high = (f"{one[end]:.{digits}f}" for end in ("low", "high"))
+    return f"{one['value']:.1f}{between}[{low}, {high}]"

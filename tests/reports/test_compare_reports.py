@@ -3,7 +3,9 @@
 import csv
 import io
 
+import pytest
 from PIL import Image
+from rich.console import Console
 
 from sdd_jax.reports import compare_page, compare_plot, compare_table
 from sdd_jax.reports.table import METHOD_NAMES, method_name
@@ -47,6 +49,20 @@ def test_markdown_has_a_row_a_method():
     assert lines[2].startswith(f"| {method_name('sdd')} | 30.0 [29.0, 31.0] | 15.0 ")
     assert lines[2].endswith("| 1.25 | 99.5 | 3 | 120 |")
     assert lines[4].startswith("| <b>x | - | - |")
+
+
+@pytest.mark.parametrize("name", METHOD_NAMES)
+def test_on_a_narrow_terminal_no_figure_is_cut(name):
+    worst = {"value": -100.0, "low": -123.4, "high": 100.0}
+    wide = method(0.0, forward_passes=1001.0, flat_maps=4494)
+    for metric in ("srg", "specificity", "confidence_drop"):
+        wide[metric] = dict.fromkeys(("all", "black", "mean"), worst)
+    console = Console(file=io.StringIO(), width=80)
+    console.print(compare_table.summary({"methods": {name: wide}}))
+    said = console.file.getvalue()
+    assert "\N{HORIZONTAL ELLIPSIS}" not in said
+    assert said.count("[-123, 100]") == 4
+    assert "1001.00" in said and "4494" in said and "specificity" in said
 
 
 def test_csv_has_every_figure():
