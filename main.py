@@ -42,7 +42,7 @@ _MODE = flags.DEFINE_string(
     f"{', '.join(RUNS)} or all, which is {', '.join(ALL)}; train with a --config, else "
     "all.",
 )
-_NUM_DEVICES = flags.DEFINE_integer("num_devices", None, "How many; all by default.")
+_NUM_DEVICES = flags.DEFINE_string("num_devices", None, "How many; all by default.")
 
 
 def main(arguments: list[str]) -> int:
@@ -55,7 +55,7 @@ def main(arguments: list[str]) -> int:
 
 
 def _run(config: dict[str, Any], workdir: Path, modes: tuple[str, ...]) -> None:
-    jax.set_mesh(sharding.make_mesh(_NUM_DEVICES.value))
+    jax.set_mesh(sharding.make_mesh(_num_devices()))
     seconds = {}
     with files.lock(workdir / ".lock", of=workdir):
         for mode in modes:
@@ -71,6 +71,16 @@ def _run(config: dict[str, Any], workdir: Path, modes: tuple[str, ...]) -> None:
         screen.console.print(table.results(f"{total:.0f} s in all", shares))
         folder = explain_folder.chosen(config["explain"], workdir)
         screen.say(f"open {folder / 'index.html'} in a browser")
+
+
+def _num_devices() -> int | None:
+    text = _NUM_DEVICES.value
+    if text is not None and not text.isdecimal():
+        raise InputError(
+            f"--num_devices is {text!r}, expected a whole number from 1; all devices "
+            f"are used without it"
+        )
+    return None if text is None else int(text)
 
 
 def _parse(arguments: list[str]) -> tuple[dict[str, Any], Path, tuple[str, ...]]:

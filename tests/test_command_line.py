@@ -63,6 +63,15 @@ def test_a_misspelt_name_is_told_with_the_nearest(parse, arguments, message):
     assert '"' not in str(caught.value) and "\n" not in str(caught.value)
 
 
+@pytest.mark.parametrize("text", ["abc", "", "1e3", "-1", "2.0", "\u00b2"])
+def test_a_number_of_devices_is_a_whole_number(parse, text):
+    parse(f"--num_devices={text}")
+    import main
+
+    with pytest.raises(InputError, match=f"^--num_devices is '{text}', expected a who"):
+        main._num_devices()
+
+
 def test_what_a_source_takes_can_be_given_though_the_config_leaves_it_out(parse):
     config, _, modes = parse(
         "--config.data.source=facescrub",

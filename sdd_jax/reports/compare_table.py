@@ -62,7 +62,9 @@ def summary(result: Mapping[str, Any]) -> Table:
         table.add_column(lines, justify="right", no_wrap=True)
     for name in ranked(result):
         found = result["methods"][name]
-        cells = [_cell(found, *column, "\n", digits=0) for _, *column in shown]
+        cells = [
+            _cell(found, metric, fill, "\n", digits=0) for _, metric, fill in shown
+        ]
         costs = f"{found['forward_passes']:.2f}", str(found["flat_maps"])
         table.add_row(Text(method_name(name)), *cells, *costs)
     return table
@@ -75,7 +77,9 @@ def markdown(result: Mapping[str, Any]) -> str:
     rows += [["---"] * len(rows[0])]
     for name in ranked(result):
         found = result["methods"][name]
-        cells = [_cell(found, *column, " ", digits=1) for _, *column in COLUMNS]
+        cells = [
+            _cell(found, metric, fill, " ", digits=1) for _, metric, fill in COLUMNS
+        ]
         costs = [
             f"{found['forward_passes']:.2f}",
             f"{found['images_per_second']:.1f}",

@@ -1,10 +1,12 @@
 """The methods by name, and their hyper-parameters bound to them."""
 
 import functools
+import inspect
 from collections.abc import Callable, Mapping
 from typing import Any
 
 from sdd_jax import checks
+from sdd_jax.errors import InputError
 from sdd_jax.saliency.ablation_cam import ablation_cam
 from sdd_jax.saliency.activation_energy import activation_energy
 from sdd_jax.saliency.cam import cam
@@ -88,9 +90,19 @@ def bind_methods(
     """Return the named methods with their hyper-parameters bound.
 
     Raises:
-        InputError: a name is not known or stands twice, or there is none.
+        InputError: a name is not known or stands twice, or there is none; or a method
+            has no such hyper-parameter.
     """
     checks.require_names(names, METHODS, "method")
+    for name in names:
+        parameters = inspect.signature(METHODS[name]).parameters.values()
+        takes = [x.name for x in parameters if x.kind is x.KEYWORD_ONLY]
+        for option in options.get(name, {}):
+            if option not in takes:
+                raise InputError(
+                    f"saliency.{name}.{option} is no hyper-parameter of {name}: "
+                    f"expected some of {', '.join(takes) or 'none'}"
+                )
     return {
         name: functools.partial(METHODS[name], **options.get(name, {}))
         for name in names

@@ -57,9 +57,10 @@ def test_on_a_narrow_terminal_no_figure_is_cut(name):
     wide = method(0.0, forward_passes=1001.0, flat_maps=4494)
     for metric in ("srg", "specificity", "confidence_drop"):
         wide[metric] = dict.fromkeys(("all", "black", "mean"), worst)
-    console = Console(file=io.StringIO(), width=80)
-    console.print(compare_table.summary({"methods": {name: wide}}))
-    said = console.file.getvalue()
+    file = io.StringIO()
+    table = compare_table.summary({"methods": {name: wide}})
+    Console(file=file, width=80).print(table)
+    said = file.getvalue()
     assert "\N{HORIZONTAL ELLIPSIS}" not in said
     assert said.count("[-123, 100]") == 4
     assert "1001.00" in said and "4494" in said and "specificity" in said

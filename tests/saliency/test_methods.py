@@ -158,6 +158,25 @@ def test_an_unknown_method_is_refused_with_the_known_ones():
         bind_methods(("sdd", "gradcam"), {})
 
 
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (
+            {"cam": {"center": True}},
+            r"saliency.cam.center is no hyper-.* some of centre",
+        ),
+        (
+            {"random_map": {"x": 1}},
+            r"saliency.random_map.x is no hyper-.* some of none$",
+        ),
+        ({"cam": {"key": 1}}, r"saliency.cam.key is no hyper-parameter of cam: "),
+    ],
+)
+def test_an_unknown_hyper_parameter_is_refused_with_the_known_ones(options, message):
+    with pytest.raises(InputError, match=message):
+        bind_methods(("cam", "random_map"), options)
+
+
 def test_one_text_is_no_list_of_methods():
     with pytest.raises(InputError, match=r"'sdd', one text: expected \('sdd',\)$"):
         inspect.unwrap(bind_methods)("sdd", {})
