@@ -36,7 +36,7 @@ lint: .venv/installed
 	$(BIN)/ruff check .
 	$(BIN)/pyrefly check
 
-# The AdaFace family against PyTorch, and TFDS; `make test` skips these where the
+# The AdaFace family and saliency against PyTorch, and TFDS; skipped by `make test` where the
 # packages are missing.
 parity: .venv/installed-parity
 	$(BIN)/python -m pytest $(TWO_AT_ONCE) tests -k "parity or tfds"

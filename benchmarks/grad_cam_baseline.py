@@ -24,8 +24,7 @@ from benchmarks.torch_by_hand import SCHEMES, Effects
 from benchmarks.torch_network import Folded, Network, normalised
 
 HOW_TO_GET_IT = (
-    "no pytorch-grad-cam: pip install --no-deps grad-cam==1.5.7 "
-    "ttach && pip install tqdm opencv-python-headless scikit-learn to measure it"
+    "no pytorch-grad-cam: pip install torch==2.13.0 grad-cam==1.5.7 to measure it"
 )
 _BLACK = -1.0  # a normalised pixel of 0
 

@@ -94,6 +94,7 @@ def get_config() -> ml_collections.ConfigDict:
         output="",  # a folder of the workdir; "" names it after the images
         split="test",
         num_images=12,
+        methods=("sdd", "cam", "fine_sdd"),  # the first is tested by masking
         fraction=0.2,  # paper
         batch_size=16,
         seed=0,  # of ties

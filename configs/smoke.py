@@ -28,7 +28,7 @@ def get_config() -> ml_collections.ConfigDict:
         validate_every=3,
         log_every=2,
     )
-    config.explain.update(num_images=3, batch_size=8)
+    config.explain.update(methods=("sdd", "cam"), num_images=3, batch_size=8)
     config.eval.update(batch_size=8, num_resamples=100)
     config.compare.update(
         methods=("cam", "random_map"),

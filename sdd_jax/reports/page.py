@@ -6,10 +6,11 @@ of `records.jsonl` and its images:
 
     index, image (a file's name), label (None: not known), predicted, probability,
     correct (None: not known), rivals [{name, probability}], scale (F),
-    amplification (alpha), fraction, files {KEY: path},
+    amplification (alpha): no rivals and None where SDD is not shown,
+    methods [METHOD], of which the first is tested, fraction, files {KEY: path},
     outcomes {FILL: {SCHEME: {predicted, probability, confidence_drop,
     prediction_changed}}} with SCHEME deletion or retention,
-    images {KEY: PNG bytes} with KEY image, cam, sdd, and, for each FILL of the
+    images {KEY: PNG bytes} with KEY image, each METHOD, and, for each FILL of the
     outcomes, removed and kept (black) or removed_FILL and kept_FILL,
     rival_images {name: PNG bytes}, which may lack any name.
 
@@ -22,7 +23,7 @@ from typing import Any
 
 import numpy as np
 
-from sdd_jax.reports import templates
+from sdd_jax.reports import method_words, templates
 from sdd_jax.reports.overlay import overlay, png
 
 
@@ -32,8 +33,9 @@ def render(title: str, records: list[dict[str, Any]], summary: dict[str, Any]) -
     Args:
         title: the page's heading.
         records: one for each image, in the order of the page.
-        summary: num_identities, fraction and versions {name: version}; these and
-            all other items are listed at the end of the page.
+        summary: num_identities, fraction, methods as in every record, and versions
+            {name: version}; these and all other items are listed at the end of the
+            page.
     """
     known = [record["correct"] for record in records if record["correct"] is not None]
     return templates.render(
@@ -45,6 +47,7 @@ def render(title: str, records: list[dict[str, Any]], summary: dict[str, Any]) -
         num_known=len(known),
         num_right=sum(known),
         legend=_legend(),
+        methods=[method_words.shown(name) for name in summary["methods"]],
     )
 
 

@@ -2,14 +2,17 @@
 
 An explained image is a dict of its part of a batch:
 
-    index, label (negative: not known), prediction, rivals [num_rivals]
-    confidence, rival_probabilities [num_rivals]: their softmax probabilities
+    index, label (negative: not known), prediction, confidence
     image         uint8 RGB, [height, width, 3]
-    scale, amplification: F and alpha
-    maps          {method: float [height, width]}
+    maps          {method: float [height, width]}; the first method is tested by masking
     salient       bool, [height, width]: what is removed or kept
     masked_confidence, masked_prediction, confidence_drop (per cent),
     prediction_change (0 where it stays): [fills, schemes]
+
+and, where SDD is among the methods, what it found:
+
+    rivals, rival_probabilities [num_rivals]: and their softmax probabilities
+    scale, amplification: F and alpha
 """
 
 from collections.abc import Mapping, Sequence
@@ -60,11 +63,12 @@ def record(
         "rivals": [
             {"name": names[rival], "probability": float(probability)}
             for rival, probability in zip(
-                one["rivals"], one["rival_probabilities"], strict=True
+                one.get("rivals", ()), one.get("rival_probabilities", ()), strict=True
             )
         ],
-        "scale": one["scale"],
-        "amplification": one["amplification"],
+        "scale": one.get("scale"),
+        "amplification": one.get("amplification"),
+        "methods": list(one["maps"]),
         "fraction": fraction,
         "outcomes": {
             fill: {scheme: outcome(f, s) for s, scheme in enumerate(schemes)}

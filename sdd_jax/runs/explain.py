@@ -18,18 +18,23 @@ import numpy as np
 
 from sdd_jax import checkpoints, files, screen, sharding
 from sdd_jax.faithfulness import FILLS, ORDERS, grid, measured_each
-from sdd_jax.faithfulness.study import study
+from sdd_jax.faithfulness.study import explained as explained_by
+from sdd_jax.faithfulness.study import tested
 from sdd_jax.images import pipeline
 from sdd_jax.models import FaceClassifier, convolution, inference
 from sdd_jax.models.functional import join_model, split_model
 from sdd_jax.reports import overlay, page
 from sdd_jax.reports.record import drawn, record
 from sdd_jax.runs import chosen_images, explain_folder, settings, setup, workdir
+from sdd_jax.runs.method_maps import Method, forward_passes
 from sdd_jax.saliency import bind_methods
+from sdd_jax.saliency.methods import USES_STAGES
 from sdd_jax.types import Batch, ImageSet
 
-METHODS = ("sdd", "cam")  # the first is the one that is tested by masking
 SHOWN = ("black", "mean")  # the fills
+COSTLY = 10.0  # forward passes an image: what is above is said
+
+Methods = Mapping[str, Method]
 
 
 def run(config: Mapping[str, Any], folder: Path) -> dict[str, Any]:
@@ -38,6 +43,7 @@ def run(config: Mapping[str, Any], folder: Path) -> dict[str, Any]:
     options = config["explain"]
     inference.check_dtype(config["compute_dtype"])
     sharding.check_batch_size(options["batch_size"], "explain.batch_size")
+    methods = bind_methods(options["methods"], config["saliency"])
     output = explain_folder.chosen(options, folder)
     checkpoints.latest_step(folder)  # raises where nothing was trained
     workdir.check(folder, config, setup.SECTIONS)
@@ -48,7 +54,8 @@ def run(config: Mapping[str, Any], folder: Path) -> dict[str, Any]:
     workdir.claim(folder, config, setup.SECTIONS)
     image_set, skipped = chosen_images.chosen(options, splits, config["data"])
     screen.say(f"images to explain: {len(image_set)}")
-    explained = _explain(config, model, image_set)
+    _say_what_is_costly(model, methods, options["batch_size"])
+    explained = _explain(options, model, methods, image_set)
     for name in ("confidence", "masked_confidence"):
         values = np.stack([one[name] for one in explained], axis=-1)
         setup.require_finite(values, image_set.files, folder)
@@ -69,7 +76,7 @@ def run(config: Mapping[str, Any], folder: Path) -> dict[str, Any]:
         files.write_rows(fresh / "skipped.jsonl", skipped)
         arrays = _arrays(explained, image_set)
         files.write_arrays(fresh / "explanations.npz", arrays)
-        html = _page(fresh, records, splits["train"], options["fraction"], provenance)
+        html = _page(fresh, records, splits["train"], options, provenance)
         files.write_bytes(fresh / "index.html", html.encode())
         manifest = {
             "num_images": len(records),
@@ -87,61 +94,84 @@ def run(config: Mapping[str, Any], folder: Path) -> dict[str, Any]:
     return manifest
 
 
+def _say_what_is_costly(model: FaceClassifier, methods: Methods, size: int) -> None:
+    """Say how often a method asks the network, where it is often."""
+    for name, method in methods.items():
+        stages = name in USES_STAGES
+        passes = forward_passes(model, method, size, stages=stages)
+        if passes > COSTLY:
+            screen.say(
+                f"{name} asks the network {passes:.0f} times an image: with "
+                f"explain.methods this goes faster without it"
+            )
+
+
 def _explain(
-    config: Mapping[str, Any], model: FaceClassifier, image_set: ImageSet
+    options: Mapping[str, Any],
+    model: FaceClassifier,
+    methods: Methods,
+    image_set: ImageSet,
 ) -> list[dict[str, Any]]:
     """Return every image's explanation, in the form `reports.record` takes."""
-    options = config["explain"]
     graphdef, arrays = split_model(model)
-    methods = bind_methods(METHODS, config["saliency"])
     wanted = grid(SHOWN, (options["fraction"],))
+    first = next(iter(methods))
 
     @functools.partial(jax.jit, compiler_options=convolution.compiler_options())
     def program(arrays: Any, batch: Batch) -> dict[str, Any]:
-        return study(
-            join_model(graphdef, arrays),
-            batch,
-            methods=methods,
-            wanted=wanted,
-            seed=options["seed"],
-        )
+        model = join_model(graphdef, arrays)
+        how = dict(wanted=wanted, seed=options["seed"])
+        out = explained_by(model, batch, methods=methods, **how)
+        ranked = out["ranks"][first]
+        images, places = batch.images, batch.indices
+        perturbed = tested(model, images, places, out["intact"], ranked[None], **how)
+        return out | {"ranks": ranked, "perturbed": perturbed}
 
     explained = []
     for batch in pipeline.eval_batches(image_set, batch_size=options["batch_size"]):
         out = jax.tree.map(np.asarray, program(arrays, sharding.shard_batch(batch)))
-        tested = jax.tree.map(lambda row: row[0], out["perturbed"])
+        under_masks = jax.tree.map(lambda row: row[0], out["perturbed"])
         masked = {
-            "masked_confidence": tested.confidence,
-            "masked_prediction": tested.decision,
+            "masked_confidence": under_masks.confidence,
+            "masked_prediction": under_masks.decision,
         }
         for name in ("confidence_drop", "prediction_change"):
-            masked[name] = measured_each(name, out["intact"], tested, wanted)
+            masked[name] = measured_each(name, out["intact"], under_masks, wanted)
         shape = (len(SHOWN), len(ORDERS), -1)
         masked = {name: row.reshape(shape) for name, row in masked.items()}
         for place in np.flatnonzero(batch.valid):
-            explained.append(_one_of(batch, out, masked, int(place)))
+            explained.append(_one_of(batch, out, masked, int(place), tuple(methods)))
     return explained
 
 
 def _one_of(
-    batch: Batch, out: Mapping[str, Any], masked: Mapping[str, Any], place: int
+    batch: Batch,
+    out: Mapping[str, Any],
+    masked: Mapping[str, Any],
+    place: int,
+    methods: tuple[str, ...],
 ) -> dict[str, Any]:
-    """Return one image's part of a batch."""
-    details = out["explanations"]["sdd"].details
-    return {
+    """Return one image's part of a batch; what JAX returns has lost the order."""
+    explanations = out["explanations"]
+    own = {
         "index": int(batch.indices[place]),
         "label": int(batch.labels[place]),
         "image": batch.images[place],
         "prediction": int(out["intact"].decision[place]),
         "confidence": float(out["intact"].confidence[place]),
-        "rivals": details["rivals"][place],
-        "rival_probabilities": details["rival_probabilities"][place],
-        "scale": float(details["scale"][place]),
-        "amplification": float(details["amplification"][place]),
-        "maps": {name: out["explanations"][name].saliency[place] for name in METHODS},
-        "salient": out["ranks"][0, place] == 0,
+        "maps": {name: explanations[name].saliency[place] for name in methods},
+        "salient": out["ranks"][place] == 0,
         **{name: row[..., place] for name, row in masked.items()},
     }
+    if "sdd" in methods:
+        details = explanations["sdd"].details
+        own |= {
+            "rivals": details["rivals"][place],
+            "rival_probabilities": details["rival_probabilities"][place],
+            "scale": float(details["scale"][place]),
+            "amplification": float(details["amplification"][place]),
+        }
+    return own
 
 
 def _write_images(folder: Path, one: Mapping[str, Any]) -> dict[str, str]:
@@ -166,7 +196,7 @@ def _arrays(
         for name in explained[0]
         if name != "maps"
     }
-    for name in METHODS:
+    for name in explained[0]["maps"]:
         rows[name] = np.stack([one["maps"][name] for one in explained])
     return rows | {
         "files": np.array(image_set.files),
@@ -180,7 +210,7 @@ def _page(
     folder: Path,
     records: list[dict[str, Any]],
     known: ImageSet,
-    fraction: float,
+    options: Mapping[str, Any],
     provenance: Mapping[str, Any],
 ) -> str:
     """Return the page, which shows each rival's first training image."""
@@ -204,8 +234,8 @@ def _page(
     ]
     summary = {
         "num_identities": len(known.names),
-        "method": "Scaled directed divergence (SDD) beside CAM",
-        "fraction": fraction,
+        "methods": list(options["methods"]),
+        "fraction": options["fraction"],
         **provenance,
         "versions": workdir.versions(),
     }

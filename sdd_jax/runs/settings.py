@@ -112,6 +112,7 @@ SETTINGS: Mapping[str, Numbers | Words] = {
     "explain.output": TEXT,
     "explain.split": TEXT,
     "explain.num_images": whole(0),
+    "explain.methods": NAMES,
     "explain.fraction": FRACTION,
     "explain.batch_size": BATCH,
     "explain.seed": SEED,

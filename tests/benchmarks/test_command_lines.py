@@ -60,11 +60,11 @@ def test_every_other_module_has_no_command():
     assert others == {
         *("gpu.report", "gpu.rows", "gpu.yardsticks"),
         *("command", "counting", "drawn", "grad_cam_baseline", "torch_by_hand"),
-        *("torch_dlib", "torch_network", "torch_training"),
+        *("grad_cam_table", "torch_dlib", "torch_network", "torch_training", "watch"),
     }
 
 
-@pytest.mark.parametrize("name", ["choices", "precision"])
+@pytest.mark.parametrize("name", ["choices", "compare", "precision"])
 def test_without_a_trained_workdir_one_line_says_so(name, tmp_path, capsys):
     folder = tmp_path / "nothing"
     message = error_of(capsys, name, f"--workdir={folder}")
@@ -73,6 +73,11 @@ def test_without_a_trained_workdir_one_line_says_so(name, tmp_path, capsys):
     assert "no checkpoint" in error_of(capsys, name, f"--workdir={folder}")
     (tmp_path / "file").touch()
     error_of(capsys, name, f"--workdir={tmp_path / 'file'}")
+
+
+def test_a_comparison_wants_dlibs_network(trained, capsys):
+    message = error_of(capsys, "compare", f"--workdir={trained}")
+    assert "is not dlib's: expected a workdir of configs/orl.py, or --arch" in message
 
 
 def test_an_unknown_config_is_named(capsys):
@@ -147,6 +152,9 @@ def _refuse(path, **options):
 @pytest.mark.parametrize(
     ("name", "argument", "found"),
     [
+        ("compare", "--images=0", "'0', expected a whole number, at least 1"),
+        ("compare", "--arch=ir_999", "invalid choice: 'ir_999'"),
+        ("compare", "--baseline=some", "invalid choice: 'some'"),
         ("explain_eval", "--images=0", "'0', expected a whole number, at least 1"),
         ("explain_eval", "--identities=4", "expected a whole number, at least 5"),
         ("explain_eval", "--arch=ir_999", "invalid choice: 'ir_999'"),

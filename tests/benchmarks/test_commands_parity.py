@@ -3,10 +3,16 @@
 import importlib.util
 import json
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from benchmarks import command, torch_baseline
+from benchmarks import command, compare, drawn, torch_baseline
+from sdd_jax.faithfulness.curves import curve_grid
+from sdd_jax.faithfulness.perturbations import Outcome, counts_of, perturbed_outcomes
+from sdd_jax.faithfulness.ranks import ranks
+from sdd_jax.saliency import clean_pass
 
 torch = pytest.importorskip("torch", reason="PyTorch's side needs the extra [parity]")
 
@@ -57,6 +63,78 @@ def test_explain_eval(result_of):
     for scheme in ("deletion", "retention"):
         for metric in ("confidence_drop", "prediction_change"):
             assert abs(ours[scheme][metric] - hand[scheme][metric]) < 0.5
+
+
+def test_compare(monkeypatch, capsys):
+    from benchmarks import grad_cam_table
+
+    methods = ("grad_cam", "ablation_cam")
+    theirs_of = {name: grad_cam_table.METHODS[name] for name in methods}
+    monkeypatch.setattr(compare, "METHODS", methods)
+    monkeypatch.setattr(grad_cam_table, "METHODS", theirs_of)
+    monkeypatch.setattr(compare, "WANTED", curve_grid(("mean",), (0.5,)))
+    arguments = ["--arch=ir_tiny", "--images=3", "--batch_size=8", "--identities=7"]
+    assert compare.main(arguments) == 0
+    result = json.loads(capsys.readouterr().out.splitlines()[-1])
+    ours = result["seconds"]["sdd_jax"]
+    assert ours["all"] == pytest.approx(ours["maps"] + ours["curves"])
+    assert result["compile_seconds"] > 0
+    assert set(result["curves"]["sdd_jax"]) == set(methods)
+    theirs = "pytorch-grad-cam"
+    assert (result["ratio"] is None) == (theirs not in result["seconds"])
+    if not importlib.util.find_spec("pytorch_grad_cam"):
+        return
+    seconds = result["seconds"][theirs]
+    assert sum(seconds[f"maps: {name}"] for name in methods) == pytest.approx(
+        seconds["maps"]
+    )
+    ratio = result["ratio"]["clock"]
+    assert ratio["all"] == pytest.approx(seconds["all"] / ours["all"])
+    # The ends of the curves, the intact images and the filled ones, know of no map.
+    for name in methods:
+        for order in ("deletion", "retention"):
+            ends = [
+                [curves[name][order][place] for place in (0, -1)]
+                for curves in result["curves"].values()
+            ]
+            np.testing.assert_allclose(*ends, rtol=1e-4)
+
+
+@pytest.mark.parametrize("arch", ["dlib", "ir_tiny"])
+def test_the_same_maps_have_the_same_curves_on_both_sides(arch):
+    from benchmarks import grad_cam_table
+
+    model = drawn.classifier(arch, "float32", 7)
+    pixels = drawn.images(3, size=model.spec.size)
+    maps = np.random.default_rng(0).random((2, *pixels.shape[:3]), np.float32)
+    wanted = compare.WANTED[1::7] + compare.WANTED[-1:]
+    network = grad_cam_table.network_of(model, arch)
+    intact, found = grad_cam_table.outcomes(
+        network, torch.from_numpy(pixels), list(maps), wanted, batch_size=2
+    )
+
+    @jax.jit
+    def program(pixels, maps):
+        def answer(images, targets):
+            scores = model.scores(model.feature_maps(images), targets)
+            return Outcome(scores.confidence, scores.decision)
+
+        keys = jax.random.split(jax.random.key(0), len(pixels))
+        clean = clean_pass(model, pixels)
+        whole = Outcome(clean.scores.confidence, clean.targets)
+        counts = counts_of(wanted, *pixels.shape[1:3])
+        ranked = jnp.stack([ranks(each, keys, counts=counts) for each in maps])
+        return whole, perturbed_outcomes(
+            answer, pixels, ranked, clean.targets, keys, intact=whole, wanted=wanted
+        )
+
+    expected = program(jnp.asarray(pixels), jnp.asarray(maps))
+    for theirs, ours in zip((intact, found), expected, strict=True):
+        assert theirs.confidence.shape == ours.confidence.shape
+        np.testing.assert_allclose(theirs.confidence, ours.confidence, rtol=2e-3)
+        np.testing.assert_array_equal(theirs.decision, ours.decision)
+    # Masks did change what the network says.
+    assert np.ptp(found.confidence, axis=1).min() > 0.01
 
 
 def test_train_step(result_of):

@@ -5,13 +5,15 @@ from html.parser import HTMLParser
 import numpy as np
 import pytest
 
+from sdd_jax.reports import method_words
 from sdd_jax.reports.overlay import png
 from sdd_jax.reports.page import render
+from sdd_jax.saliency.methods import METHODS, TARGET_FREE
 
 SUMMARY = {
     "num_identities": 40,
     "model": "tiny",
-    "method": "sdd",
+    "methods": ["sdd", "cam"],
     "checkpoint": "best-123",
     "versions": {"jax": "0.10.2", "flax": "0.12.8"},
     "fraction": 0.2,
@@ -47,6 +49,7 @@ def a_record(**changes):
         ],
         "scale": 4.25,
         "amplification": 0.3125,
+        "methods": ["sdd", "cam"],
         "fraction": 0.2,
         "outcomes": {
             "black": {
@@ -236,6 +239,46 @@ def test_rounding_never_claims_certainty():
 
 def test_rivals_are_named_with_their_probabilities():
     assert "Bea 2.0 % Cleo 0.4 %" in text(a_record())
+
+
+def test_every_method_has_its_words_and_no_two_the_same():
+    assert method_words.WORDS.keys() == METHODS.keys()
+    for words in method_words.WORDS.values():
+        assert words.sentence.endswith(".") and words.sentence[0].isupper()
+    for part in zip(*method_words.WORDS.values(), strict=True):
+        assert len(set(part)) == len(METHODS)
+    for name, words in method_words.WORDS.items():
+        same = "the same for any other answer" in words.sentence
+        better = "must do better than this" in words.sentence
+        assert (same or better) == (name in TARGET_FREE)
+
+
+def test_each_method_is_shown_with_one_sentence():
+    names = ["eigen_cam", "sdd", "random_map"]
+    images = {name: png_of(50 + i) for i, name in enumerate(names)}
+    record = a_record(methods=names)
+    record["images"] = record["images"] | images
+    elements = parsed([record], SUMMARY | {"methods": names})
+    words = " ".join(elements.text.split())
+    sources = {image["src"] for image in elements.named("img")}
+    for name in names:
+        said = method_words.shown(name)
+        assert words.count(f"{said['label']} ({said['name']})") == 1
+        assert words.count(said["sentence"]) == 1
+        shown = base64.b64encode(images[name]).decode()
+        assert f"data:image/png;base64,{shown}" in sources
+    assert "If the Eigen-CAM map tells the truth" in words
+    assert "Methods eigen_cam, sdd, random_map" in words
+
+
+def test_without_sdd_there_are_no_rivals_and_no_scale():
+    record = a_record(
+        methods=["cam"], rivals=[], rival_images={}, scale=None, amplification=None
+    )
+    words = parsed([record], SUMMARY | {"methods": ["cam"]}).text
+    assert "Answer and look-alikes" not in words
+    assert "Scale F" not in words and "Amplification" not in words
+    assert "If the CAM map tells the truth" in words
 
 
 def test_a_page_without_rivals_and_their_images_is_whole():

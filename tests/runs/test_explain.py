@@ -53,6 +53,7 @@ def test_each_record_tells_who_how_sure_and_who_else(records, arrays, explained)
         assert rivals == arrays["names"][order].tolist()
         rivals = [rival["probability"] for rival in record["rivals"]]
         assert rivals == pytest.approx(scores[order].tolist(), rel=1e-4)
+        assert record["methods"] == ["sdd", "cam"]
         assert 4 <= record["scale"] <= 50
         assert 0.2 - 1e-6 <= record["amplification"] <= 0.4 + 1e-6
 
@@ -99,6 +100,29 @@ def test_the_page_names_everybody_and_loads_nothing(explained, records):
         assert record["image"] in html
     assert "data:image/png;base64," in html
     assert 'src="http' not in html and "<script" not in html
+
+
+def test_the_methods_that_are_asked_for_are_shown_and_the_first_is_tested(
+    workdir_copy, make_config, capsys
+):
+    names = ["score_cam", "centre", "fine_sdd"]
+    config = make_config({"explain.methods": names, "explain.num_images": 1})
+    explain.run(config, workdir_copy)
+    folder = workdir_copy / "explain"
+    (record,) = map(json.loads, (folder / "records.jsonl").read_text().splitlines())
+    assert record["methods"] == names
+    assert set(record["files"]) == DRAWN - {"sdd", "cam"} | set(names)
+    assert record["rivals"] == [] and record["scale"] is None
+    arrays = np.load(folder / "explanations.npz")
+    assert "rivals" not in arrays and "cam" not in arrays
+    number = arrays["salient"].sum()
+    tested = arrays["score_cam"][0]
+    assert tested[arrays["salient"][0]].min() == np.sort(tested.ravel())[-number]
+    said = capsys.readouterr().out
+    assert "score_cam asks the network" in said and "goes faster without" in said
+    assert "fine_sdd asks the network" not in said
+    html = (folder / "index.html").read_text()
+    assert "Score-CAM" in html and "Answer and look-alikes" not in html
 
 
 def test_any_image_file_is_explained_without_a_truth(
@@ -158,6 +182,8 @@ def test_a_failure_leaves_the_old_explanation_whole(
 @pytest.mark.parametrize(
     ("override", "message"),
     [
+        ({"explain.methods": ["cam", "magic"]}, "unknown method 'magic': expected one"),
+        ({"explain.methods": ["cam", "cam"]}, "the methods are cam, cam: expected at"),
         ({"explain.fraction": 1.5}, r"fraction is 1\.5, expected a number between"),
         ({"explain.images": "nobody.jpg"}, "no image nobody.jpg: expected a file"),
         ({"explain.split": "holdout"}, r"explain\.split is 'holdout'"),
