@@ -27,6 +27,7 @@ from sdd_jax.runs import (
     evaluate,
     explain,
     explain_folder,
+    lookalikes,
     planted,
     settings,
     train,
@@ -38,6 +39,7 @@ RUNS = {
     "eval": evaluate.run,
     "compare": compare.run,
     "planted": planted.run,
+    "lookalikes": lookalikes.run,
 }
 ALL = ("train", "explain", "eval")  # the modes of a run without one
 

@@ -115,4 +115,13 @@ def get_config() -> ml_collections.ConfigDict:
         num_resamples=2000,
         seed=0,
     )
+    config.lookalikes = dict(
+        split="test",
+        methods=("sdd", "cam", "fine_sdd", "fine_cam"),
+        num_pairs=10,  # the most similar ones
+        num_faces=2,  # of each pair, blended at eleven ratios
+        batch_size=20,
+        num_resamples=2000,
+        seed=0,
+    )
     return config

@@ -48,4 +48,11 @@ def get_config() -> ml_collections.ConfigDict:
         batch_size=8,
         num_resamples=100,
     )
+    config.lookalikes.update(
+        methods=("sdd", "cam"),
+        num_pairs=2,
+        num_faces=1,
+        batch_size=8,
+        num_resamples=100,
+    )
     return config

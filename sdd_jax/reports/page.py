@@ -6,7 +6,7 @@ of `records.jsonl` and its images:
 
     index, image (a file's name), label (None: not known), predicted, probability,
     correct (None: not known), rivals [{name, probability}], scale (F),
-    amplification (alpha), fraction, files {KEY: path},
+    amplification (alpha), is_flat {METHOD: bool}, fraction, files {KEY: path},
     outcomes {FILL: {SCHEME: {predicted, probability, confidence_drop,
     prediction_changed}}} with SCHEME deletion or retention,
     images {KEY: PNG bytes} with KEY image, cam, sdd, and, for each FILL of the

@@ -7,6 +7,7 @@ An explained image is a dict of its part of a batch:
     image         uint8 RGB, [height, width, 3]
     scale, amplification: F and alpha
     maps          {method: float [height, width]}
+    is_flat       {method: bool}: all of its map is equal, or not finite
     salient       bool, [height, width]: what is removed or kept
     masked_confidence, masked_prediction, confidence_drop (per cent),
     prediction_change (0 where it stays): [fills, schemes]
@@ -65,6 +66,7 @@ def record(
         ],
         "scale": one["scale"],
         "amplification": one["amplification"],
+        "is_flat": {name: bool(flat) for name, flat in one["is_flat"].items()},
         "fraction": fraction,
         "outcomes": {
             fill: {scheme: outcome(f, s) for s, scheme in enumerate(schemes)}

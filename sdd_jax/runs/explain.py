@@ -18,6 +18,7 @@ import numpy as np
 
 from sdd_jax import checkpoints, files, screen, sharding
 from sdd_jax.faithfulness import FILLS, ORDERS, grid, measured_each
+from sdd_jax.faithfulness.map_measures import is_flat
 from sdd_jax.faithfulness.study import study
 from sdd_jax.images import pipeline
 from sdd_jax.models import FaceClassifier, convolution, inference
@@ -98,13 +99,15 @@ def _explain(
 
     @functools.partial(jax.jit, compiler_options=convolution.compiler_options())
     def program(arrays: Any, batch: Batch) -> dict[str, Any]:
-        return study(
+        out = study(
             join_model(graphdef, arrays),
             batch,
             methods=methods,
             wanted=wanted,
             seed=options["seed"],
         )
+        maps = {name: each.saliency for name, each in out["explanations"].items()}
+        return out | {"is_flat": {name: is_flat(each) for name, each in maps.items()}}
 
     explained = []
     for batch in pipeline.eval_batches(image_set, batch_size=options["batch_size"]):
@@ -139,6 +142,7 @@ def _one_of(
         "scale": float(details["scale"][place]),
         "amplification": float(details["amplification"][place]),
         "maps": {name: out["explanations"][name].saliency[place] for name in METHODS},
+        "is_flat": {name: bool(out["is_flat"][name][place]) for name in METHODS},
         "salient": out["ranks"][0, place] == 0,
         **{name: row[..., place] for name, row in masked.items()},
     }
@@ -164,10 +168,11 @@ def _arrays(
     rows = {
         name: np.stack([one[name] for one in explained])
         for name in explained[0]
-        if name != "maps"
+        if name not in ("maps", "is_flat")
     }
     for name in METHODS:
         rows[name] = np.stack([one["maps"][name] for one in explained])
+        rows[f"{name}_is_flat"] = np.array([one["is_flat"][name] for one in explained])
     return rows | {
         "files": np.array(image_set.files),
         "names": np.array(image_set.names),

@@ -148,6 +148,13 @@ SETTINGS: Mapping[str, Numbers | Words] = {
     "planted.batch_size": BATCH,
     "planted.num_resamples": NUM_RESAMPLES,
     "planted.seed": SEED,
+    "lookalikes.split": TEXT,
+    "lookalikes.methods": NAMES,
+    "lookalikes.num_pairs": whole(2),
+    "lookalikes.num_faces": whole(1),
+    "lookalikes.batch_size": BATCH,
+    "lookalikes.num_resamples": NUM_RESAMPLES,
+    "lookalikes.seed": SEED,
 }
 # None stands for the usual: as trained, the package's own folder, adaptive.
 MAY_BE_NONE = frozenset(

@@ -1,4 +1,5 @@
 import io
+from typing import Any
 
 import numpy as np
 import pytest
@@ -9,8 +10,13 @@ from sdd_jax.errors import InputError
 from sdd_jax.images import marks
 from sdd_jax.images.sources import planted, synthetic
 
-DRAWN = {"image_size": 32, "seed": 3, "num_identities": 8, "num_images": 15}
-OPTIONS = DRAWN | {"of": "synthetic", "num_pairs": 1, "num_fours": 1}
+DRAWN: dict[str, Any] = {
+    "image_size": 32,
+    "seed": 3,
+    "num_identities": 8,
+    "num_images": 15,
+}
+OPTIONS: dict[str, Any] = DRAWN | {"of": "synthetic", "num_pairs": 1, "num_fours": 1}
 
 
 @pytest.fixture(scope="module")
@@ -96,9 +102,8 @@ def test_the_tests_images_stand_once_and_are_mixed(found):
 def test_all_of_it_follows_from_the_seed():
     first, again = (planted.evidence(**OPTIONS) for _ in range(2))
     assert first[0] == again[0]
-    np.testing.assert_array_equal(
-        *(pixels(found["test"].marked) for _, found in (first, again))
-    )
+    one, other = (pixels(found["test"].marked) for _, found in (first, again))
+    np.testing.assert_array_equal(one, other)
     assert planted.evidence(**(OPTIONS | {"seed": 4}))[0] != first[0]
 
 
