@@ -87,11 +87,14 @@ def evidence(classifier: FaceClassifier, tmp_path):
     )
     test = splits["test"]
     # The network knows seven classes; the eighth identity's images stand last.
-    few = [pipeline.subset(test[place], range(21)) for place in range(3)]
-    splits["test"] = source.Planted(*few, test.mask, test.swapped_mask)
+    marked, without, swapped = (
+        pipeline.subset(each, range(21))
+        for each in (test.marked, test.without, test.swapped)
+    )
+    few = test._replace(marked=marked, without=without, swapped=swapped)
     return plan, found_marks.evidence(
         classifier,
-        splits["test"],
+        few,
         plan,
         seed=0,
         batch_size=4,
