@@ -166,7 +166,6 @@ def test_only_images_whose_answer_follows_the_mark_count(evidence):
         ({"planted.reference": "lime"}, "^planted.reference is 'lime': expected one"),
         ({"planted.mean_map_of": "x"}, "^planted.mean_map_of is 'x': expected one of"),
         ({"planted.methods": ("gradcam",)}, "^unknown method 'gradcam'"),
-        ({"data": DATA | {"num_train": 3}}, "^data.num_train is no setting of"),
     ],
 )
 def test_what_makes_no_sense_is_refused(make_config, tmp_path, overrides, message):
