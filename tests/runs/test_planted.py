@@ -7,7 +7,6 @@ import numpy as np
 import pytest
 
 from sdd_jax.errors import InputError
-from sdd_jax.images import pipeline
 from sdd_jax.images.sources import planted as source
 from sdd_jax.models import FaceClassifier
 from sdd_jax.runs import found_marks, planted, train
@@ -82,19 +81,12 @@ def test_a_second_run_computes_nothing_and_says_the_same(
 
 @pytest.fixture
 def evidence(classifier: FaceClassifier, tmp_path):
-    plan, splits = source.evidence(
-        image_size=17, seed=0, **{k: v for k, v in DATA.items() if k != "source"}
-    )
-    test = splits["test"]
-    # The network knows seven classes; the eighth identity's images stand last.
-    marked, without, swapped = (
-        pipeline.subset(each, range(21))
-        for each in (test.marked, test.without, test.swapped)
-    )
-    few = test._replace(marked=marked, without=without, swapped=swapped)
+    options = {name: value for name, value in DATA.items() if name != "source"}
+    options["num_identities"] = 7  # the network's
+    plan, splits = source.evidence(image_size=17, seed=0, **options)
     return plan, found_marks.evidence(
         classifier,
-        few,
+        splits["test"],
         plan,
         seed=0,
         batch_size=4,
