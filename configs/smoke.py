@@ -42,4 +42,17 @@ def get_config() -> ml_collections.ConfigDict:
         batch_size=8,
         num_resamples=100,
     )
+    config.planted.update(
+        methods=("cam", "random_map"),
+        mean_map_of="cam",
+        batch_size=8,
+        num_resamples=100,
+    )
+    config.lookalikes.update(
+        methods=("sdd", "cam"),
+        num_pairs=2,
+        num_faces=1,
+        batch_size=8,
+        num_resamples=100,
+    )
     return config

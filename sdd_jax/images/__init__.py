@@ -6,8 +6,10 @@ the same `names`; its other options are keywords of its own. A source of the use
 files lists its images and leaves the rest to `splitting.splits.splits_of`, which
 keeps the split in the folder `record`. `maker(...)` takes the same options, those that
 it has no use for as well, and returns how the source makes an image of any file.
+`planted` is no source of its own: it draws marks into the images of another.
 """
 
+import inspect
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -16,6 +18,7 @@ from sdd_jax.images.sources import (
     folder,
     lfw,
     orl,
+    planted,
     prepared,
     synthetic,
     tfds,
@@ -31,6 +34,7 @@ _MODULES = {
     "prepared": prepared,
     "tfds": tfds,
     "synthetic": synthetic,
+    "planted": planted,
 }
 SOURCES: dict[str, Callable[..., dict[str, ImageSet]]] = {
     name: module.splits for name, module in _MODULES.items()
@@ -45,3 +49,19 @@ def image_maker(data: Mapping[str, Any]) -> Maker:
     """
     options = dict(data)
     return _MODULES[options.pop("source")].maker(**options)
+
+
+def options_of(data: Mapping[str, Any]) -> dict[str, inspect.Parameter]:
+    """Return the options that a config's source takes, those of its `of` as well.
+
+    Args:
+        data: A config's section: `source`, a name in SOURCES, and options.
+    """
+    found = dict(inspect.signature(SOURCES[data["source"]]).parameters)
+    for name in ("image_size", "seed", "record", "options"):  # not of the config
+        found.pop(name, None)
+    if "of" in found:
+        of = data.get("of", found["of"].default)
+        if of in planted.SOURCES:
+            found |= options_of({"source": of})
+    return found

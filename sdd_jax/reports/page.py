@@ -7,7 +7,8 @@ of `records.jsonl` and its images:
     index, image (a file's name), label (None: not known), predicted, probability,
     correct (None: not known), rivals [{name, probability}], scale (F),
     amplification (alpha): no rivals and None where SDD is not shown,
-    methods [METHOD], of which the first is tested, fraction, files {KEY: path},
+    methods [METHOD], of which the first is tested, is_flat {METHOD: bool}, fraction,
+    files {KEY: path},
     outcomes {FILL: {SCHEME: {predicted, probability, confidence_drop,
     prediction_changed}}} with SCHEME deletion or retention,
     images {KEY: PNG bytes} with KEY image, each METHOD, and, for each FILL of the

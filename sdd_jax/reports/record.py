@@ -5,6 +5,7 @@ An explained image is a dict of its part of a batch:
     index, label (negative: not known), prediction, confidence
     image         uint8 RGB, [height, width, 3]
     maps          {method: float [height, width]}; the first method is tested by masking
+    is_flat       {method: bool}: all of its map is equal, or not finite
     salient       bool, [height, width]: what is removed or kept
     masked_confidence, masked_prediction, confidence_drop (per cent),
     prediction_change (0 where it stays): [fills, schemes]
@@ -69,6 +70,7 @@ def record(
         "scale": one.get("scale"),
         "amplification": one.get("amplification"),
         "methods": list(one["maps"]),
+        "is_flat": {name: bool(flat) for name, flat in one["is_flat"].items()},
         "fraction": fraction,
         "outcomes": {
             fill: {scheme: outcome(f, s) for s, scheme in enumerate(schemes)}

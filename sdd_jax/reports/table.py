@@ -72,6 +72,7 @@ METHOD_NAMES = {
     "sobel": "Sobel edges",
     "activation_energy": "activation energy",
     "mean_map": "mean map of others",
+    "cam_less_twin": "CAM less the twin's",
 }
 COLUMNS = (
     ("deletion", "confidence_drop"),

@@ -6,15 +6,11 @@ side. What is finished is kept in `results/`: a run that was stopped goes on wit
 methods that are left.
 """
 
-import dataclasses
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-import jax
-import jax.numpy as jnp
 import numpy as np
-from jax import Array
 
 from sdd_jax import files, screen
 from sdd_jax.errors import InputError
@@ -29,15 +25,13 @@ from sdd_jax.faithfulness.metrics import METRICS
 from sdd_jax.faithfulness.perturbations import ORDERS, Perturbation
 from sdd_jax.faithfulness.statistics import bootstrap_identity_means, estimate
 from sdd_jax.images import pipeline
-from sdd_jax.models import FaceClassifier
 from sdd_jax.reports import compare_page, compare_plot, compare_table, overlay
 from sdd_jax.runs import settings, setup, store, workdir
 from sdd_jax.runs.compared import Compared, Comparison
-from sdd_jax.runs.method_maps import Method
+from sdd_jax.runs.method_maps import Method, mean_map_of
 from sdd_jax.runs.split_outcomes import Programs
-from sdd_jax.saliency import CleanPass, bind_methods
-from sdd_jax.saliency.controls import mean_map
-from sdd_jax.types import Explanation, ImageSet
+from sdd_jax.saliency import bind_methods
+from sdd_jax.types import ImageSet
 
 MEAN_MAP = "mean_map"  # the row of the mean map of other people's images
 IN_TABLE_1 = ("confidence_drop", "prediction_change")
@@ -145,16 +139,7 @@ def _say(name: str, one: Compared) -> None:
 def _mean_map(compared: Comparison, of: str, method: Method, options: Any) -> Compared:
     """Return the mean map of other people's images as if it were a method."""
     found = compared.class_sums(of, method, options)
-    sums, counts, places = (
-        jnp.asarray(found[name]) for name in ("sums", "counts", "places")
-    )
-
-    def bound(model: FaceClassifier, clean: CleanPass, key: Array) -> Explanation:
-        known = dataclasses.replace(clean, targets=places[clean.targets])
-        # Else the compiler takes seconds to add up what it knows beforehand.
-        fixed = jax.lax.optimization_barrier(sums)
-        return mean_map(model, known, key, sums=fixed, counts=counts)
-
+    bound = mean_map_of(found)
     return compared.method(MEAN_MAP, bound, {"of": of, "options": options})
 
 

@@ -18,6 +18,7 @@ import numpy as np
 
 from sdd_jax import checkpoints, files, screen, sharding
 from sdd_jax.faithfulness import FILLS, ORDERS, grid, measured_each
+from sdd_jax.faithfulness.map_measures import is_flat
 from sdd_jax.faithfulness.study import explained as explained_by
 from sdd_jax.faithfulness.study import tested
 from sdd_jax.images import pipeline
@@ -125,7 +126,9 @@ def _explain(
         ranked = out["ranks"][first]
         images, places = batch.images, batch.indices
         perturbed = tested(model, images, places, out["intact"], ranked[None], **how)
-        return out | {"ranks": ranked, "perturbed": perturbed}
+        maps = {name: each.saliency for name, each in out["explanations"].items()}
+        flat = {name: is_flat(each) for name, each in maps.items()}
+        return out | {"ranks": ranked, "perturbed": perturbed, "is_flat": flat}
 
     explained = []
     for batch in pipeline.eval_batches(image_set, batch_size=options["batch_size"]):
@@ -160,6 +163,7 @@ def _one_of(
         "prediction": int(out["intact"].decision[place]),
         "confidence": float(out["intact"].confidence[place]),
         "maps": {name: explanations[name].saliency[place] for name in methods},
+        "is_flat": {name: bool(out["is_flat"][name][place]) for name in methods},
         "salient": out["ranks"][place] == 0,
         **{name: row[..., place] for name, row in masked.items()},
     }
@@ -194,10 +198,11 @@ def _arrays(
     rows = {
         name: np.stack([one[name] for one in explained])
         for name in explained[0]
-        if name != "maps"
+        if name not in ("maps", "is_flat")
     }
     for name in explained[0]["maps"]:
         rows[name] = np.stack([one["maps"][name] for one in explained])
+        rows[f"{name}_is_flat"] = np.array([one["is_flat"][name] for one in explained])
     return rows | {
         "files": np.array(image_set.files),
         "names": np.array(image_set.names),

@@ -1,8 +1,9 @@
 """A method's maps of a split: what they cost, and what is made of them."""
 
+import dataclasses
 import functools
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax
@@ -18,6 +19,8 @@ from sdd_jax.models import FaceClassifier, convolution
 from sdd_jax.models.functional import join_model, split_model
 from sdd_jax.runs import passes
 from sdd_jax.runs.whole_split import by_image, over_split
+from sdd_jax.saliency import CleanPass
+from sdd_jax.saliency.controls import mean_map
 from sdd_jax.saliency.placement import rescaled
 from sdd_jax.types import Batch, Explanation, ImageSet
 
@@ -103,6 +106,21 @@ def class_sums(
     places = np.full(model.num_classes, len(known), np.int32)
     places[known] = np.arange(len(known))
     return {"sums": sums, "counts": counts, "places": places}
+
+
+def mean_map_of(found: Mapping[str, np.ndarray]) -> Method:
+    """Return the mean map of other people as a method, from `class_sums`."""
+    sums, counts, places = (
+        jnp.asarray(found[name]) for name in ("sums", "counts", "places")
+    )
+
+    def bound(model: FaceClassifier, clean: CleanPass, key: Array) -> Explanation:
+        known = dataclasses.replace(clean, targets=places[clean.targets])
+        # Else the compiler takes seconds to add up what it knows beforehand.
+        fixed = jax.lax.optimization_barrier(sums)
+        return mean_map(model, known, key, sums=fixed, counts=counts)
+
+    return bound
 
 
 def _explained(

@@ -8,16 +8,15 @@ several words there are, is checked where it is used.
 import copy
 import dataclasses
 import difflib
-import inspect
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from sdd_jax import images
 from sdd_jax.checks import SEED, Numbers, real, whole
 from sdd_jax.errors import InputError
 from sdd_jax.faithfulness.ranks import FRACTION
 from sdd_jax.faithfulness.statistics import NUM_RESAMPLES
-from sdd_jax.images import SOURCES
-from sdd_jax.images.sources import facescrub
+from sdd_jax.images.sources import facescrub, planted
 from sdd_jax.models.classifier import BACKBONES, backbone_options
 from sdd_jax.models.dlib_resnet import BLOCKS
 from sdd_jax.saliency.sdd import FACTOR
@@ -74,6 +73,10 @@ SETTINGS: Mapping[str, Numbers | Words] = {
     "data.min_images": whole(1),
     "data.num_identities": whole(2),
     "data.num_images": whole(3),
+    "data.of": TEXT,
+    "data.num_pairs": whole(0),
+    "data.num_fours": whole(0),
+    "data.strength": planted.STRENGTH,
     # Of the backbones; `models.classifier.BACKBONES` says which takes what.
     "model.backbone.name": TEXT,
     "model.backbone.arch": TEXT,
@@ -139,6 +142,20 @@ SETTINGS: Mapping[str, Numbers | Words] = {
     "compare.batch_size": BATCH,
     "compare.num_resamples": NUM_RESAMPLES,
     "compare.seed": SEED,
+    "planted.split": TEXT,
+    "planted.methods": NAMES,
+    "planted.reference": TEXT,
+    "planted.mean_map_of": TEXT,
+    "planted.batch_size": BATCH,
+    "planted.num_resamples": NUM_RESAMPLES,
+    "planted.seed": SEED,
+    "lookalikes.split": TEXT,
+    "lookalikes.methods": NAMES,
+    "lookalikes.num_pairs": whole(2),
+    "lookalikes.num_faces": whole(1),
+    "lookalikes.batch_size": BATCH,
+    "lookalikes.num_resamples": NUM_RESAMPLES,
+    "lookalikes.seed": SEED,
 }
 # None stands for the usual: as trained, the package's own folder, adaptive.
 MAY_BE_NONE = frozenset(
@@ -204,8 +221,8 @@ def optional(config: Mapping[str, Any]) -> list[str]:
     """Return the settings that the config's source and backbone take."""
     names = []
     source, backbone = config["data"]["source"], config["model"]["backbone"]["name"]
-    if source in SOURCES:
-        names += [f"data.{x}" for x in inspect.signature(SOURCES[source]).parameters]
+    if source in images.SOURCES:
+        names += [f"data.{x}" for x in images.options_of(config["data"])]
     if backbone in BACKBONES:
         names += [f"model.backbone.{x}" for x in backbone_options(backbone)]
     return [name for name in names if is_optional(name)]

@@ -1,6 +1,5 @@
 """What every mode starts from: the images, and the model that answers for them."""
 
-import inspect
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -78,6 +77,18 @@ def load_splits(
         config: plain dict; its seed and data decide.
         folder: the workdir, where a split of the user's own files is kept.
     """
+    arguments = source_arguments(config, folder)
+    return images.SOURCES[config["data"]["source"]](**arguments)
+
+
+def source_arguments(
+    config: Mapping[str, Any], folder: Path | None = None
+) -> dict[str, Any]:
+    """Return what the config's source of images is called with; see `load_splits`.
+
+    Raises:
+        InputError: there is no such source, or it does not take an option.
+    """
     options = dict(config["data"])
     source = options.pop("source")
     if source not in images.SOURCES:
@@ -85,17 +96,15 @@ def load_splits(
             f"unknown data.source {source!r}: expected one of "
             f"{', '.join(images.SOURCES)}"
         )
-    known = inspect.signature(images.SOURCES[source]).parameters
+    known = images.options_of(config["data"])
     for name in options:
         if name not in known:
-            others = sorted(known.keys() - {"image_size", "seed", "record"})
             raise InputError(
                 f"data.{name} is no setting of data.source={source}: expected some of "
-                f"{', '.join(others)}"
+                f"{', '.join(sorted(known))}"
             )
-    return images.SOURCES[source](
-        image_size=image_size(config), seed=config["seed"], record=folder, **options
-    )
+    own = {"image_size": image_size(config), "seed": config["seed"], "record": folder}
+    return own | options
 
 
 def check_names(

@@ -15,9 +15,15 @@ jits, never moves data, never normalises. A new method is one file, one line in
 
 from sdd_jax.saliency.clean import CleanPass, clean_pass
 from sdd_jax.saliency.gradients import stage_gradients
-from sdd_jax.saliency.methods import DEFAULT_METHODS, METHODS, bind_methods
+from sdd_jax.saliency.methods import (
+    CHEAP_METHODS,
+    DEFAULT_METHODS,
+    METHODS,
+    bind_methods,
+)
 
 __all__ = [
+    "CHEAP_METHODS",
     "DEFAULT_METHODS",
     "METHODS",
     "CleanPass",

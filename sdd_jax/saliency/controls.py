@@ -42,6 +42,15 @@ def wrong_classes(
     return jnp.where(checks.are_classes(targets, num_classes), other, targets)
 
 
+def explaining(
+    model: FaceClassifier, clean: CleanPass, targets: Int[Array, " batch"]
+) -> CleanPass:
+    """Return the clean pass of the same images for other targets."""
+    num_top = clean.ranking.classes.shape[1]
+    ranking = model.ranking(clean.feature_maps, targets, num_top=num_top)
+    return dataclasses.replace(clean, targets=targets, ranking=ranking)
+
+
 def of_wrong_class(method: Callable[..., Explanation]) -> Callable[..., Explanation]:
     """Return the method that explains a random other class, by the same means.
 
@@ -57,9 +66,7 @@ def of_wrong_class(method: Callable[..., Explanation]) -> Callable[..., Explanat
     ) -> Explanation:
         image_keys = keys.per_image(key, len(clean.images))
         wrong = wrong_classes(clean.targets, image_keys, model.num_classes)
-        num_top = clean.ranking.classes.shape[1]
-        ranking = model.ranking(clean.feature_maps, wrong, num_top=num_top)
-        of_wrong = dataclasses.replace(clean, targets=wrong, ranking=ranking)
+        of_wrong = explaining(model, clean, wrong)
         explanation = method(model, of_wrong, key, **options)
         details = explanation.details | {"wrong_class": wrong}
         return Explanation(explanation.saliency, details)

@@ -72,6 +72,15 @@ METHODS: dict[str, Callable[..., Explanation]] = {
 # What `make run` compares.
 DEFAULT_METHODS = ("sdd", "cam", "random_map", "random_pixels", "centre")
 
+# A map costs less than ten forward passes.
+CHEAP_METHODS = tuple(
+    name
+    for name in METHODS
+    if name
+    not in ("score_cam", "ablation_cam", "rise", "occlusion", "lime", "kernel_shap")
+    and name not in ("integrated_gradients", "smooth_grad")
+)
+
 # Their maps are the same for every target.
 TARGET_FREE = frozenset(
     ("random_map", "random_pixels", "centre", "sobel", "activation_energy", "eigen_cam")

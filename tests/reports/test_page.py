@@ -50,6 +50,7 @@ def a_record(**changes):
         "scale": 4.25,
         "amplification": 0.3125,
         "methods": ["sdd", "cam"],
+        "is_flat": {"sdd": False, "cam": False},
         "fraction": 0.2,
         "outcomes": {
             "black": {
@@ -88,6 +89,17 @@ class Elements(HTMLParser):
 
     def named(self, tag):
         return [attributes for name, attributes in self.tags if name == tag]
+
+
+@pytest.mark.parametrize("method", ["sdd", "cam"])
+def test_a_flat_map_is_told(method):
+    said = "This map says nothing: all places in it count the same."
+    flat = {"sdd": False, "cam": False, method: True}
+    pages = [
+        render("Page", [a_record(**changes)], SUMMARY)
+        for changes in ({}, {"is_flat": flat})
+    ]
+    assert [page.count(said) for page in pages] == [0, 1]
 
 
 def parsed(records, summary=SUMMARY, title="Faces"):

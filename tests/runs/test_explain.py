@@ -58,6 +58,14 @@ def test_each_record_tells_who_how_sure_and_who_else(records, arrays, explained)
         assert 0.2 - 1e-6 <= record["amplification"] <= 0.4 + 1e-6
 
 
+def test_a_record_flags_maps_that_say_nothing(records, arrays):
+    for i, record in enumerate(records):
+        assert set(record["is_flat"]) == {"sdd", "cam"}
+        for name, flat in record["is_flat"].items():
+            assert flat == (np.ptp(arrays[name][i]) == 0)
+            assert flat == arrays[f"{name}_is_flat"][i]
+
+
 def test_outcomes_are_what_masking_did(records, arrays):
     for i, record in enumerate(records):
         for f, fill in enumerate(arrays["fills"]):

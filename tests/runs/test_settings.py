@@ -3,7 +3,7 @@ import math
 
 import pytest
 
-from configs import finetune, folder, lfw, orl, smoke
+from configs import finetune, folder, lfw, orl, planted, smoke
 from sdd_jax import images
 from sdd_jax.checks import Numbers
 from sdd_jax.errors import InputError
@@ -12,14 +12,15 @@ from sdd_jax.runs import evaluate, explain, settings, train
 
 CONFIGS = {
     module.__name__: module.get_config().to_dict()
-    for module in (orl, folder, finetune, lfw, smoke)
+    for module in (orl, folder, finetune, lfw, planted, smoke)
 }
 NUMBERS = {
     name: allowed
     for name, allowed in settings.SETTINGS.items()
     if isinstance(allowed, Numbers)
 }
-NOT_OF_THE_CONFIG = {"image_size", "seed", "record"}  # a source is given them
+# A source is given them, or has those of another as well.
+NOT_OF_THE_CONFIG = {"image_size", "seed", "record", "options"}
 
 
 def with_setting(name, value):

@@ -1,0 +1,110 @@
+"""The tables of blended look-alikes: on the terminal, as Markdown, as CSV.
+
+`result` is the content of `lookalikes/table.json`:
+
+    result["ratios"]                            of the second face, 0 to 1
+    result["network"]["first"][RATIO]           {"value", "low", "high"}, per cent
+    result["methods"][METHOD][MEASURE][RATIO]   the same; MEASURE is spearman, flat
+                                                or collapsed (per cent)
+
+RATIO is a ratio as text; one whose maps are all flat has no spearman.
+"""
+
+import csv as csv_files
+import io
+from collections.abc import Mapping
+from typing import Any
+
+from rich import box
+from rich.table import Table
+from rich.text import Text
+
+from sdd_jax.reports.table import method_name
+
+NOTE = (
+    "The network's rows: probability of the two, per cent. The methods' rows: "
+    "Spearman's correlation of the map for the first and the map for the second; 1 "
+    "where they are the same. Intervals of 95 % over pairs of identities."
+)
+Rows = list[list[str]]
+
+
+def in_words(result: Mapping[str, Any]) -> list[str]:
+    """Return a sentence a method: when its maps say next to nothing."""
+    lines = []
+    for name, found in result["methods"].items():
+        shares = {
+            ratio: found["collapsed"][str(ratio)]["value"] for ratio in result["ratios"]
+        }
+        worst = max(shares, key=lambda ratio: shares[ratio])
+        flat = sum(found["flat"][str(ratio)]["value"] for ratio in shares)
+        flat /= len(shares)
+        often = [f"{ratio:g}" for ratio, share in shares.items() if share >= 50]
+        if often:
+            said = f"collapses (half of its maps or more) at ratios {', '.join(often)}"
+        elif shares[worst]:
+            said = f"collapses most at ratio {worst:g}, {shares[worst]:.0f} % of maps"
+        else:
+            said = "collapses at no ratio"
+        lines.append(f"{method_name(name)} {said}; {flat:.1f} % of its maps are flat.")
+    return lines
+
+
+def summary(result: Mapping[str, Any]) -> Table:
+    """Return the table for the terminal."""
+    rows = _rows(result, "\n")
+    table = Table(title="Look-alikes blended", box=box.SIMPLE_HEAD)
+    table.title_justify = table.caption_justify = "left"
+    table.caption = Text(NOTE, style="dim")
+    for place, heading in enumerate(rows[0]):
+        table.add_column(heading, justify="right" if place else "left")
+    for name, *cells in rows[1:]:
+        table.add_row(Text(name), *cells)
+    return table
+
+
+def markdown(result: Mapping[str, Any]) -> str:
+    """Return the table and what stands in it in words, as Markdown."""
+    rows = _rows(result, " ")
+    lines = [rows[0], ["---"] * len(rows[0]), *rows[1:]]
+    table = "\n".join(f"| {' | '.join(row)} |" for row in lines)
+    words = "\n".join(f"- {line}" for line in in_words(result))
+    return f"{table}\n\n{NOTE}\n\n{words}\n"
+
+
+def csv(result: Mapping[str, Any]) -> str:
+    """Return every figure as a row: of, measure, ratio, value, low, high."""
+    file = io.StringIO()
+    writer = csv_files.writer(file, lineterminator="\n")
+    writer.writerow(("of", "measure", "ratio", "value", "low", "high"))
+    for of, found in ({"network": result["network"]} | result["methods"]).items():
+        for measure, ratios in found.items():
+            for ratio, one in ratios.items():
+                figures = one["value"], one["low"], one["high"]
+                writer.writerow((of, measure, ratio, *figures))
+    return file.getvalue()
+
+
+def _rows(result: Mapping[str, Any], between: str) -> Rows:
+    ratios = result["ratios"]
+    rows = [["ratio of the second", *(f"{ratio:g}" for ratio in ratios)]]
+    lines = [
+        (f"probability, {which}", result["network"][which], 1)
+        for which in ("first", "second")
+    ]
+    lines += [
+        (method_name(name), found.get("spearman", {}), 2)
+        for name, found in result["methods"].items()
+    ]
+    for heading, found, digits in lines:
+        cells = [_cell(found.get(str(ratio)), digits, between) for ratio in ratios]
+        rows.append([heading, *cells])
+    return rows
+
+
+def _cell(one: Mapping[str, float] | None, digits: int, between: str) -> str:
+    """Return a figure as text; a dash where there is none."""
+    if not one:
+        return "-"
+    value, low, high = (f"{one[end]:.{digits}f}" for end in ("value", "low", "high"))
+    return f"{value}{between}[{low}, {high}]"
