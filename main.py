@@ -22,13 +22,24 @@ from ml_collections import config_flags
 from sdd_jax import cli, files, screen, sharding
 from sdd_jax.errors import InputError
 from sdd_jax.reports import table
-from sdd_jax.runs import compare, evaluate, explain, explain_folder, settings, train
+from sdd_jax.runs import (
+    ablate,
+    compare,
+    evaluate,
+    explain,
+    explain_folder,
+    sanity,
+    settings,
+    train,
+)
 
 RUNS = {
     "train": train.run,
     "explain": explain.run,
     "eval": evaluate.run,
     "compare": compare.run,
+    "sanity": sanity.run,
+    "ablate": ablate.run,
 }
 ALL = ("train", "explain", "eval")  # the modes of a run without one
 

@@ -217,7 +217,10 @@ def test_a_workdir_that_cannot_be_written_is_one_line(main, tmp_path):
     [
         (
             ["--mode=prove"],
-            ["unknown mode 'prove'", "train, explain, eval, compare or all"],
+            [
+                "unknown mode 'prove'",
+                "train, explain, eval, compare, sanity, ablate or all",
+            ],
         ),
         (["--config=configs/none.py"], ["no config at configs/none.py", "orl.py"]),
         (["--config", "configs/none.py"], ["no config at configs/none.py", "orl.py"]),
@@ -350,4 +353,4 @@ sys.exit(main.main(sys.argv))
 
 def test_help_names_the_modes(main):
     done = main("--help")
-    assert "train, explain, eval, compare or all" in done.stdout
+    assert "train, explain, eval, compare, sanity, ablate or all" in done.stdout

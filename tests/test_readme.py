@@ -11,12 +11,13 @@ from typing import Any
 import numpy as np
 import pytest
 
+import main
 import weights_conversion
-from benchmarks import choices
 from configs import finetune, orl
 from sdd_jax import saliency
 from sdd_jax.images.sources import facescrub
-from sdd_jax.runs import train
+from sdd_jax.runs import ablate, train
+from sdd_jax.runs.choices import choices, fraction_rows
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
@@ -82,13 +83,16 @@ def test_the_lines_beside_pytorch_grad_cams_do_what_the_page_says(
     )
 
 
-@pytest.mark.slow
-def test_a_row_of_the_choices_table_is_measured(trained_folder):
-    values = choices.measure({"scale": 50.0}, trained_folder / "runs" / "orl")
-    assert set(values) == {"black", "mean"}
-    for schemes in values.values():
-        assert 0 < schemes["deletion"]["confidence_drop"] < 100
-    assert not (trained_folder / "runs" / "orl" / "eval").exists()
+def test_the_page_of_choices_has_a_row_for_each_that_its_command_tries():
+    page = (ROOT / "docs" / "choices.md").read_text()
+    [mode] = re.findall(r"python main.py --config=configs/orl.py .*--mode=(\w+)", page)
+    assert main.RUNS[mode] is ablate.run
+    config = orl.get_config().to_dict()
+    groups = choices(config["saliency"]["sdd"], num_classes=40).groups
+    groups["fraction"] = fraction_rows(config["ablate"]["fraction"])
+    said = set(re.findall(r"^\| (.+?)(?: \(default\))? \|", page, re.M))
+    for labels in groups.values():
+        assert labels.keys() <= said
 
 
 def test_every_flag_in_the_readme_exists():
