@@ -121,6 +121,8 @@ def get_config() -> ml_collections.ConfigDict:
     # SDD's own choices, one at a time.
     config.ablate = dict(
         split="test",
+        parameters=("num_classes_compared", "scale", "amplification")
+        + ("upsample_first", "centre"),
         curves=("mean",),  # fills of the whole curves
         fills=("black", "mean", "blur", "linear"),  # of the figures at `fraction`
         fraction=0.2,

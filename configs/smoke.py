@@ -50,6 +50,10 @@ def get_config() -> ml_collections.ConfigDict:
         num_resamples=100,
     )
     config.ablate.update(
-        fills=("black", "mean"), num_images=0, batch_size=8, num_resamples=100
+        parameters=("num_classes_compared", "scale"),
+        fills=("black", "mean"),
+        num_images=0,
+        batch_size=8,
+        num_resamples=100,
     )
     return config

@@ -59,7 +59,8 @@ def run(config: Mapping[str, Any], folder: Path) -> dict[str, Any]:
     )
     split, model, provenance = setup.open_split(config, folder, "ablate")
     image_set = spread(split, options["num_images"])
-    tried = choices(config["saliency"].get("sdd", {}), model.num_classes)
+    own = config["saliency"].get("sdd", {})
+    tried = choices(own, model.num_classes, options["parameters"])
     for line in tried.left_out:
         screen.say(line)
     screen.say(
@@ -197,7 +198,7 @@ def table(
         says = one.counted["confidence_drop", options["fills"][0]]
         result["methods"][name]["flat_maps"] = int((~says).sum())
     findings = []
-    numbers = tried.groups["num_classes_compared"]
+    numbers = tried.groups.get("num_classes_compared", {})
     known = {label: found[row] for label, row in numbers.items()}
     margin = options["margin"]
     enough = ablation.smallest_enough(known, labels, _SRG, margin=margin, **bootstrap)

@@ -1,10 +1,11 @@
 """The choices that SDD leaves open: one parameter at a time away from the default."""
 
 import inspect
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
-from sdd_jax.saliency import sdd
+from sdd_jax import checks
+from sdd_jax.saliency.sdd import sdd
 
 DEFAULT = "default"
 CLASSES = (2, 3, 5, 10, 20)  # compared, the target among them
@@ -21,7 +22,9 @@ class Choices(NamedTuple):
     left_out: list[str]  # in words
 
 
-def choices(own: Mapping[str, Any], num_classes: int) -> Choices:
+def choices(
+    own: Mapping[str, Any], num_classes: int, parameters: Sequence[str]
+) -> Choices:
     """Return the choices of SDD's parameters, each beside the default of the others.
 
     What is chosen already is the row `default`.
@@ -29,11 +32,14 @@ def choices(own: Mapping[str, Any], num_classes: int) -> Choices:
     Args:
         own: SDD's options, which are the default; the others are as in `saliency.sdd`.
         num_classes: of the model; comparing more than those is left out.
+        parameters: of SDD, those to change.
+
+    Raises:
+        InputError: a parameter has no choices here, stands twice, or there is none.
     """
-    parameters = inspect.signature(sdd.sdd).parameters.values()
     default = {
         parameter.name: parameter.default
-        for parameter in parameters
+        for parameter in inspect.signature(sdd).parameters.values()
         if parameter.kind is parameter.KEYWORD_ONLY
     } | dict(own)
     rivals = min(default["num_classes_compared"], num_classes) - 1
@@ -53,8 +59,10 @@ def choices(own: Mapping[str, Any], num_classes: int) -> Choices:
         "upsample_first": {"exp, then upsampled": False, "upsampled, then exp": True},
         "centre": {"class weights centred": True, "class weights raw": False},
     }
+    checks.require_names(parameters, values, "parameter")
     options, groups = {DEFAULT: default}, {}
-    for name, chosen in values.items():
+    for name in parameters:
+        chosen = values[name]
         rows = {
             label: DEFAULT if value == default[name] else label
             for label, value in chosen.items()
@@ -67,7 +75,7 @@ def choices(own: Mapping[str, Any], num_classes: int) -> Choices:
     left_out = [
         f"{number} classes compared are left out: the data have {num_classes}"
         for number in CLASSES
-        if number not in known
+        if number not in known and "num_classes_compared" in parameters
     ]
     return Choices(options, groups, left_out)
 

@@ -149,6 +149,7 @@ SETTINGS: Mapping[str, Numbers | Words] = {
     "sanity.num_resamples": NUM_RESAMPLES,
     "sanity.seed": SEED,
     "ablate.split": TEXT,
+    "ablate.parameters": NAMES,
     "ablate.curves": NAMES,
     "ablate.fills": NAMES,
     "ablate.fraction": FRACTION,
