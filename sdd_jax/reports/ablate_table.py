@@ -118,7 +118,9 @@ def _called(label: str, row: str) -> str:
 
 
 def _lines(rows: list[list[str]]) -> str:
-    return "\n".join(f"| {' | '.join(row)} |" for row in rows)
+    # F = |S| has a column's own sign.
+    escaped = ([cell.replace("|", "\\|") for cell in row] for row in rows)
+    return "\n".join(f"| {' | '.join(row)} |" for row in escaped)
 
 
 def _curves(result: Mapping[str, Any], row: str, between: str) -> list[str]:

@@ -31,7 +31,7 @@ RESULT = {
     "methods": {"default": row(20.0), "F = 50": row(10.0), "fraction 5%": masked(5.0)},
     "differences": {"F = 50": {"srg": {"all": figure(-10.0, p=0.01)}}},
     "groups": {
-        "scale": {"F = 50": "F = 50", "F adaptive": "default"},
+        "scale": {"F = 50": "F = 50", "F = |S|": "default"},
         "fraction": {"5%": "fraction 5%", "20%": "default"},
     },
     "findings": ["scale: F = 50 differs"],
@@ -48,7 +48,7 @@ def test_markdown_has_a_row_a_choice_in_two_tables():
         "| 11.0 / 11.0 | 12.0 / 12.0 | 321 | 3 |"
     ) in lines
     assert "| 5% | - | - | - | 6.0 / 6.0 | 7.0 / 7.0 | - | 3 |" in lines
-    assert sum(line.startswith("| F adaptive (default) |") for line in lines) == 2
+    assert sum(line.startswith("| F = \\|S\\| (default) |") for line in lines) == 2
     assert "| 5% | 6.0 / 6.0 | 7.0 / 7.0 |" in lines
     for said in (*RESULT["findings"], *RESULT["left_out"]):
         assert f"- {said}" in lines
@@ -60,7 +60,7 @@ def test_csv_has_every_figure_and_its_difference():
     assert (float(srg["value"]), float(srg["difference_value"])) == (10, -10)
     assert float(srg["difference_p"]) == 0.01
     [own] = [
-        row for row in rows if (row["choice"], row["metric"]) == ("F adaptive", "srg")
+        row for row in rows if (row["choice"], row["metric"]) == ("F = |S|", "srg")
     ]
     assert own["difference_value"] == ""
     assert {row["parameter"] for row in rows} == {"scale", "fraction"}
