@@ -50,7 +50,7 @@ def get_config() -> ml_collections.ConfigDict:
         num_resamples=100,
     )
     config.ablate.update(
-        parameters=("num_classes_compared", "scale"),
+        parameters=("num_classes_compared",),
         fills=("black", "mean"),
         num_images=0,
         batch_size=8,
