@@ -23,12 +23,14 @@ from sdd_jax import cli, files, screen, sharding
 from sdd_jax.errors import InputError
 from sdd_jax.reports import table
 from sdd_jax.runs import (
+    ablate,
     compare,
     evaluate,
     explain,
     explain_folder,
     lookalikes,
     planted,
+    sanity,
     settings,
     train,
 )
@@ -38,6 +40,8 @@ RUNS = {
     "explain": explain.run,
     "eval": evaluate.run,
     "compare": compare.run,
+    "sanity": sanity.run,
+    "ablate": ablate.run,
     "planted": planted.run,
     "lookalikes": lookalikes.run,
 }

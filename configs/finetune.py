@@ -86,6 +86,7 @@ def get_config() -> ml_collections.ConfigDict:
             # Paper: adaptive, F in [number of rivals, 50] and alpha in [0.2, 0.4].
             scale=ml_collections.config_dict.placeholder(float),
             amplification=ml_collections.config_dict.placeholder(float),
+            upsample_first=False,  # the exponential on the network's own grid
         ),
         cam=dict(centre=True),
     )
@@ -145,6 +146,32 @@ def get_config() -> ml_collections.ConfigDict:
         methods=("sdd", "cam", "fine_sdd", "fine_cam"),
         num_pairs=10,  # the most similar ones
         num_faces=2,  # of each pair, blended at eleven ratios
+        batch_size=128,
+        num_resamples=2000,
+        seed=0,
+    )
+    # Do maps depend on the network and on the class?
+    config.sanity = dict(
+        split="test",
+        methods=tuple(METHODS),
+        threshold=0.5,  # of Spearman's correlation
+        num_images=200,
+        costly=50.0,  # forward passes
+        num_costly=50,
+        batch_size=50,
+        num_resamples=2000,
+        seed=0,
+    )
+    # SDD's own choices, one at a time.
+    config.ablate = dict(
+        split="test",
+        parameters=("num_classes_compared", "scale", "amplification")
+        + ("upsample_first", "centre"),
+        curves=("mean",),  # fills of the whole curves
+        fills=("black", "mean", "blur", "linear"),  # of the figures at `fraction`
+        fraction=0.2,
+        margin=1.0,  # of srg, per cent: closer than this to the best is as good
+        num_images=500,  # evenly spaced over the split; 0 for all
         batch_size=128,
         num_resamples=2000,
         seed=0,

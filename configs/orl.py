@@ -63,6 +63,7 @@ def get_config() -> ml_collections.ConfigDict:
             centre=True,
             scale=ml_collections.config_dict.placeholder(float),  # adaptive
             amplification=ml_collections.config_dict.placeholder(float),  # adaptive
+            upsample_first=False,  # the exponential on the network's own grid
         ),
         cam=dict(centre=True),
         # A quarter and a half of what their papers draw: two CPU cores, many images.
@@ -116,11 +117,37 @@ def get_config() -> ml_collections.ConfigDict:
         num_resamples=2000,
         seed=0,
     )
+    config.sanity = dict(
+        split="test",
+        methods=tuple(METHODS),
+        # Maps of another network or class must be less alike than this; see docs.
+        threshold=0.5,
+        num_images=40,  # evenly spaced over the split; 0 for all
+        costly=50.0,  # a method of more forward passes than this
+        num_costly=4,  # explains so many, with no layer spoilt and with all
+        batch_size=20,
+        num_resamples=2000,
+        seed=0,
+    )
     config.lookalikes = dict(
         split="test",
         methods=("sdd", "cam", "fine_sdd", "fine_cam"),
         num_pairs=10,  # the most similar ones
         num_faces=2,  # of each pair, blended at eleven ratios
+        batch_size=20,
+        num_resamples=2000,
+        seed=0,
+    )
+    # SDD's own choices, one at a time.
+    config.ablate = dict(
+        split="test",
+        parameters=("num_classes_compared", "scale", "amplification")
+        + ("upsample_first", "centre"),
+        curves=("mean",),  # fills of the whole curves
+        fills=("black", "mean", "blur", "linear"),  # of the figures at `fraction`
+        fraction=0.2,
+        margin=1.0,  # of srg, per cent: closer than this to the best is as good
+        num_images=80,  # evenly spaced over the split; 0 for all
         batch_size=20,
         num_resamples=2000,
         seed=0,

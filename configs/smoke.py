@@ -55,4 +55,18 @@ def get_config() -> ml_collections.ConfigDict:
         batch_size=8,
         num_resamples=100,
     )
+    config.sanity.update(
+        methods=("cam", "random_map"),
+        num_images=6,
+        num_costly=2,
+        batch_size=8,
+        num_resamples=100,
+    )
+    config.ablate.update(
+        parameters=("num_classes_compared",),
+        fills=("black", "mean"),
+        num_images=0,
+        batch_size=8,
+        num_resamples=100,
+    )
     return config

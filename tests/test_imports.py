@@ -23,7 +23,7 @@ MAY_IMPORT = {
     "trees": set(),
     "checkpoints": BASE | {"trees"},
     "images": BASE,
-    "models": BASE | {"sharding", "checkpoints"},
+    "models": BASE | {"sharding", "checkpoints", "trees"},
     "saliency": BASE | {"models"},
     "faithfulness": BASE,
     "sdd_jax.faithfulness.study": BASE | {"saliency"},  # it joins the two

@@ -219,7 +219,7 @@ def test_a_workdir_that_cannot_be_written_is_one_line(main, tmp_path):
             ["--mode=prove"],
             [
                 "unknown mode 'prove'",
-                "train, explain, eval, compare, planted, lookalikes or all",
+                "compare, sanity, ablate, planted, lookalikes or all",
             ],
         ),
         (["--config=configs/none.py"], ["no config at configs/none.py", "orl.py"]),
@@ -353,4 +353,4 @@ sys.exit(main.main(sys.argv))
 
 def test_help_names_the_modes(main):
     done = main("--help")
-    assert "compare, planted, lookalikes or all" in done.stdout
+    assert "compare, sanity, ablate, planted, lookalikes or all" in done.stdout

@@ -11,12 +11,12 @@ from typing import Any
 import numpy as np
 import pytest
 
+import main
 import weights_conversion
-from benchmarks import choices
 from configs import finetune, orl
 from sdd_jax import saliency
 from sdd_jax.images.sources import facescrub
-from sdd_jax.runs import train
+from sdd_jax.runs import ablate, train
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
@@ -82,13 +82,12 @@ def test_the_lines_beside_pytorch_grad_cams_do_what_the_page_says(
     )
 
 
-@pytest.mark.slow
-def test_a_row_of_the_choices_table_is_measured(trained_folder):
-    values = choices.measure({"scale": 50.0}, trained_folder / "runs" / "orl")
-    assert set(values) == {"black", "mean"}
-    for schemes in values.values():
-        assert 0 < schemes["deletion"]["confidence_drop"] < 100
-    assert not (trained_folder / "runs" / "orl" / "eval").exists()
+def test_the_page_of_choices_names_its_command_and_all_that_it_changes():
+    page = (ROOT / "docs" / "choices.md").read_text()
+    [mode] = re.findall(r"python main.py --config=configs/orl.py .*--mode=(\w+)", page)
+    assert main.RUNS[mode] is ablate.run
+    for name in (*orl.get_config().ablate.parameters, "fraction"):
+        assert f"`{name}`" in page or f"`{name}=" in page
 
 
 def test_every_flag_in_the_readme_exists():

@@ -32,6 +32,7 @@ from sdd_jax.faithfulness.statistics import (
 
 Column = tuple[str, str]  # a metric and a fill
 ALL = "all"
+MASKED_METRICS = ("confidence_drop", "prediction_change")  # the paper's Table 1
 Wanted = tuple[Perturbation, ...]
 
 
@@ -71,7 +72,7 @@ def masked_columns(
     """
     found = {}
     for order in ORDERS:
-        for metric in ("confidence_drop", "prediction_change"):
+        for metric in MASKED_METRICS:
             name = metric if order == "deletion" else f"{order}_{metric}"
             for fill in fills:
                 cell = Perturbation(order, fill, fraction)

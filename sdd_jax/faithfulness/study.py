@@ -92,13 +92,17 @@ def explained(
         name: method(model, clean, drawn) for name, method in methods.items()
     }
     counts = counts_of(wanted, *batch.images.shape[1:3])
+
+    def rank(saliency: Array) -> Array:
+        return ranks(saliency, ties, counts=counts)
+
+    # One body for all methods: of many, compiling would take longer than ranking.
+    maps = jnp.stack([each.saliency for each in explanations.values()])
+    ranked = jax.lax.map(rank, maps)
     return {
         "intact": Outcome(clean.scores.confidence, clean.targets),
         "explanations": explanations,
-        "ranks": {
-            name: ranks(explanation.saliency, ties, counts=counts)
-            for name, explanation in explanations.items()
-        },
+        "ranks": dict(zip(explanations, ranked, strict=True)),
     }
 
 

@@ -24,12 +24,12 @@ from sdd_jax.faithfulness.curves import (
 from sdd_jax.faithfulness.metrics import METRICS
 from sdd_jax.faithfulness.perturbations import ORDERS, Perturbation
 from sdd_jax.faithfulness.statistics import bootstrap_identity_means, estimate
-from sdd_jax.images import pipeline
 from sdd_jax.reports import compare_page, compare_plot, compare_table, overlay
 from sdd_jax.runs import settings, setup, store, workdir
 from sdd_jax.runs.compared import Compared, Comparison
 from sdd_jax.runs.method_maps import Method, mean_map_of
 from sdd_jax.runs.split_outcomes import Programs
+from sdd_jax.runs.spread import spread, spread_first
 from sdd_jax.saliency import bind_methods
 from sdd_jax.types import ImageSet
 
@@ -103,27 +103,6 @@ def perturbations(options: Mapping[str, Any]) -> tuple[Perturbation, ...]:
     curves = curve_grid(options["curves"])
     table = grid(options["fills"], (options["fraction"],))
     return tuple(dict.fromkeys(curves + table))
-
-
-def spread(image_set: ImageSet, number: int) -> ImageSet:
-    """Return so many images, evenly spaced; all of them where the number is 0."""
-    return pipeline.subset(image_set, _spread(len(image_set), number))
-
-
-def spread_first(image_set: ImageSet, number: int) -> ImageSet:
-    """Return all images, so many that are evenly spaced before the others.
-
-    What explains only the first of them explains as many people as it can.
-    """
-    first = _spread(len(image_set), number)
-    rest = [place for place in range(len(image_set)) if place not in set(first)]
-    return pipeline.subset(image_set, first + rest)
-
-
-def _spread(length: int, number: int) -> list[int]:
-    if not 0 < number < length:
-        return list(range(length))
-    return [int(place) for place in np.linspace(0, length - 1, number).round()]
 
 
 def _say(name: str, one: Compared) -> None:

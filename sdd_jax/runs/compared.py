@@ -32,12 +32,12 @@ from sdd_jax.faithfulness.perturbations import counts_of
 from sdd_jax.faithfulness.ranks import num_masked
 from sdd_jax.faithfulness.sensitivity import max_sensitivity
 from sdd_jax.faithfulness.study import method_keys
-from sdd_jax.images import pipeline
 from sdd_jax.models import FaceClassifier
 from sdd_jax.models.functional import join_model, split_model
 from sdd_jax.runs import store
 from sdd_jax.runs.method_maps import Method, class_sums, forward_passes, timed_maps
 from sdd_jax.runs.split_outcomes import Programs, SplitOutcomes, split_outcomes
+from sdd_jax.runs.spread import first_images
 from sdd_jax.runs.whole_split import by_image, over_split
 from sdd_jax.saliency.controls import of_wrong_class
 from sdd_jax.saliency.methods import TARGET_FREE, USES_STAGES
@@ -83,7 +83,7 @@ class Comparison:
         )
         is_costly = cost > self.options["costly"]
         number = self.options["num_costly"] if is_costly else 0
-        image_set = _first(self.image_set, number)
+        image_set = first_images(self.image_set, number)
         methods = {name: method}
         if name not in TARGET_FREE:
             methods[_WRONG + name] = of_wrong_class(method)
@@ -188,13 +188,6 @@ class Comparison:
         )
         store.save(self.results, key, {"maps": maps, "rate": np.array(rate)})
         return maps, rate
-
-
-def _first(image_set: ImageSet, number: int) -> ImageSet:
-    """Return the first images; all of them where the number is 0."""
-    if not 0 < number < len(image_set):
-        return image_set
-    return pipeline.subset(image_set, range(number))
 
 
 def _measure(

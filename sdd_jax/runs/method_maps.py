@@ -36,13 +36,19 @@ def forward_passes(
     """
     size = model.spec.size
     images = jax.ShapeDtypeStruct((batch_size, size, size, 3), jnp.uint8)
+    # As arguments: on several devices, each part of the program must get its own part.
+    graphdef, arrays = split_model(model)
 
-    def explain(images: Array) -> Array:
+    def forward(arrays: Any, images: Array) -> Array:
+        return join_model(graphdef, arrays).feature_maps(images)
+
+    def explain(arrays: Any, images: Array) -> Array:
+        model = join_model(graphdef, arrays)
         clean = saliency.clean_pass(model, images, stages=stages)
         return method(model, clean, jax.random.key(0)).saliency
 
-    once = passes.num_multiplications(model.feature_maps, images)
-    return passes.num_multiplications(explain, images) / once
+    once = passes.num_multiplications(forward, arrays, images)
+    return passes.num_multiplications(explain, arrays, images) / once
 
 
 def timed_maps(

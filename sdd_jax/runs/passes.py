@@ -47,6 +47,8 @@ def _of_equation(equation: Any) -> int:
     if name == "cond":
         return max(_of(branch.jaxpr) for branch in params["branches"])
     times = params["length"] if name == "scan" else 1
+    if name == "shard_map":
+        times = params["mesh"].size  # the body is one device's part
     return times * sum(_of(inner) for inner in _inner(params))
 
 

@@ -53,12 +53,30 @@ def scaled_directed_divergence(
 ) -> tuple[
     Float[Array, "batch rows columns"], Float[Array, " batch"], Float[Array, " batch"]
 ]:
-    """Return exp(alpha (F x_t - sum_k x_k)), F and alpha.
+    """Return exp(alpha (F x_t - sum_k x_k)), F and alpha; see `directed_exponent`.
+
+    The largest value of every image is 1.
+    """
+    exponent, scale, amplification = directed_exponent(
+        target_map, rival_maps, scale=scale, amplification=amplification
+    )
+    return jnp.exp(exponent), scale, amplification
+
+
+def directed_exponent(
+    target_map: Float[Array, "batch rows columns"],
+    rival_maps: Float[Array, "batch rivals rows columns"],
+    *,
+    scale: Float[Array, " batch"] | None = None,
+    amplification: Float[Array, " batch"] | None = None,
+) -> tuple[
+    Float[Array, "batch rows columns"], Float[Array, " batch"], Float[Array, " batch"]
+]:
+    """Return alpha (F x_t - sum_k x_k), less the image's largest, and F and alpha.
 
     All maps of an image are first divided by their common largest absolute value, so
-    that alpha means the same for every network. The result's own maximum is taken out
-    of the exponent, which changes no order and keeps float32 from overflowing: the
-    largest value of every image is 1.
+    that alpha means the same for every network. The largest exponent of every image is
+    0, which changes no order and keeps float32 from overflowing in the exponential.
 
     Args:
         target_map: x_t.
@@ -77,5 +95,4 @@ def scaled_directed_divergence(
     if amplification is None:
         amplification = adaptive_amplification(divergence)
     below_largest = divergence - divergence.max((1, 2), keepdims=True)
-    exponent = amplification[:, None, None] * below_largest
-    return jnp.exp(exponent), scale, amplification
+    return amplification[:, None, None] * below_largest, scale, amplification

@@ -11,7 +11,7 @@ from sdd_jax.errors import InputError
 from sdd_jax.models import FaceClassifier
 from sdd_jax.saliency.class_maps import upsample
 from sdd_jax.saliency.clean import CleanPass
-from sdd_jax.saliency.divergence import scaled_directed_divergence
+from sdd_jax.saliency.divergence import directed_exponent
 from sdd_jax.types import Explanation, Ranking
 
 FACTOR = checks.real(0, above=True)  # the paper's F and alpha
@@ -68,6 +68,7 @@ def sdd(
     centre: bool = True,
     scale: float | None = None,
     amplification: float | None = None,
+    upsample_first: bool = False,
 ) -> Explanation:
     """Return the divergence at the images' resolution, its rivals, F and alpha.
 
@@ -83,6 +84,9 @@ def sdd(
         centre: remove the mean class weight first; see `PooledHead.class_maps`.
         scale: the paper's F; adaptive where None.
         amplification: the paper's alpha; adaptive where None.
+        upsample_first: take the exponential at the images' resolution, not on the
+            network's own grid. It then changes no order of an image's pixels, and so
+            alpha changes no mask.
 
     Raises:
         InputError: there would be no rival, or F or alpha is not above 0.
@@ -98,14 +102,20 @@ def sdd(
     def for_each(value: float | None) -> Array | None:
         return None if value is None else jnp.full(len(maps), value, maps.dtype)
 
-    divergence, scales, amplifications = scaled_directed_divergence(
+    exponent, scales, amplifications = directed_exponent(
         maps[:, 0],
         maps[:, 1:],
         scale=for_each(scale),
         amplification=for_each(amplification),
     )
+    size = clean.images.shape[1:3]
+    saliency = (
+        jnp.exp(upsample(exponent, size, model.cells))
+        if upsample_first
+        else upsample(jnp.exp(exponent), size, model.cells)
+    )
     return Explanation(
-        upsample(divergence, clean.images.shape[1:3], model.cells),
+        saliency,
         {
             "rivals": rivals,
             "rival_probabilities": rival_probabilities,

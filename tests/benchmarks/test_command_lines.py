@@ -64,7 +64,7 @@ def test_every_other_module_has_no_command():
     }
 
 
-@pytest.mark.parametrize("name", ["choices", "compare", "precision"])
+@pytest.mark.parametrize("name", ["compare", "precision"])
 def test_without_a_trained_workdir_one_line_says_so(name, tmp_path, capsys):
     folder = tmp_path / "nothing"
     message = error_of(capsys, name, f"--workdir={folder}")

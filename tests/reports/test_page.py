@@ -268,7 +268,7 @@ def test_every_method_has_its_words_and_no_two_the_same():
 def test_each_method_is_shown_with_one_sentence():
     names = ["eigen_cam", "sdd", "random_map"]
     images = {name: png_of(50 + i) for i, name in enumerate(names)}
-    record = a_record(methods=names)
+    record = a_record(methods=names, is_flat=dict.fromkeys(names, False))
     record["images"] = record["images"] | images
     elements = parsed([record], SUMMARY | {"methods": names})
     words = " ".join(elements.text.split())

@@ -7,6 +7,8 @@ import numpy as np
 import pytest
 from small_options import OPTIONS
 
+from sdd_jax import models, sharding
+from sdd_jax.models import inference
 from sdd_jax.runs.method_maps import class_sums, forward_passes, timed_maps
 from sdd_jax.saliency import METHODS, clean_pass
 from sdd_jax.saliency.methods import USES_STAGES
@@ -55,3 +57,15 @@ def test_shown_maps_go_from_0_to_1_and_are_timed(classifier, image_set):
     np.testing.assert_array_equal(maps.min((1, 2)), 0)
     np.testing.assert_array_equal(maps.max((1, 2)), 1)
     assert rate > 0
+
+
+def test_costs_are_the_same_on_eight_devices(trained):
+    """The folded form divides a batch itself."""
+    costs = []
+    for number in (1, 8):
+        with jax.set_mesh(sharding.make_mesh(number)):
+            model = inference.folded(models.load(trained))
+            for method in (METHODS["cam"], METHODS["occlusion"]):
+                costs.append(forward_passes(model, method, 8))
+    assert costs[0] == pytest.approx(1, abs=0.1) and costs[1] > 10
+    assert costs[2:] == pytest.approx(costs[:2], rel=0.01)

@@ -201,3 +201,20 @@ def test_a_divergence_needs_a_rival(classifier, images, compared, num_classes):
         f".*: use at least 2$",
     ):
         compared_classes(model, clean_pass(model, images), compared)
+
+
+def test_after_upsampling_alpha_is_a_power_and_changes_no_order(classifier, images):
+    targets = jnp.arange(8) % 7
+
+    def saliency(alpha, upsample_first):
+        options = {"amplification": alpha, "upsample_first": upsample_first}
+        return explain(classifier, images, targets, **options).saliency
+
+    once, twice = saliency(0.25, True), saliency(0.5, True)
+    np.testing.assert_allclose(twice, once**2, rtol=1e-5)
+    once, twice = saliency(0.25, False), saliency(0.5, False)
+    assert not np.allclose(twice, once**2, rtol=1e-2)
+    # Where a cell has its centre, nothing is between others: both are the same.
+    at_centres = np.ix_(range(8), (2, 6, 10, 14), (2, 6, 10, 14))
+    first = saliency(0.25, True)
+    np.testing.assert_allclose(first[at_centres], once[at_centres], rtol=1e-5)

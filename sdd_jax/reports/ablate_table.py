@@ -1,0 +1,159 @@
+"""The table of SDD's choices: on the terminal, as Markdown, as CSV.
+
+`result` is the content of `ablate/table.json`:
+
+    result["methods"][ROW][METRIC][FILL]      {"value", "low", "high"}, and flat_maps
+    result["differences"][ROW][METRIC][FILL]  the same and "p": ROW less the default
+    result["groups"][PARAMETER][CHOICE]       the choice's ROW
+"""
+
+import csv as csv_files
+import io
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from rich import box
+from rich.table import Table
+from rich.text import Text
+
+ALL = "all"
+DEFAULT = "default"
+SCHEMES = {"deletion": "", "retention": "retention_"}  # how their metrics begin
+SHOWN = ("black", "mean")  # the fills of the terminal's narrow table
+NOTE = (
+    "srg: what deletion takes more than retention, per cent. specificity: srg less "
+    "that of a wrong class's map. Of each fill: confidence drop / prediction change, "
+    "per cent. Larger is better, of retention smaller. +-: less the default, paired. "
+    "Intervals of 95 % over identities. flat: maps that say nothing, in no mean."
+)
+
+
+def summary(result: Mapping[str, Any]) -> Table:
+    """Return the table for the terminal."""
+    table = Table(title="SDD's choices, one at a time", box=box.SIMPLE_HEAD)
+    table.title_justify = "left"
+    table.caption = Text(NOTE, style="dim")
+    table.caption_justify = "left"
+    shown = [fill for fill in SHOWN if fill in _fills(result)]
+    for heading in ("", "srg", "+-", "specificity", *shown, "flat"):
+        table.add_column(heading, justify="right" if heading else "left")
+    for group, choices in result["groups"].items():
+        table.add_row(Text(group, style="bold cyan"))
+        for label, row in choices.items():
+            cells = [*_curves(result, row, "\n"), *_masked(result, row, "", shown)]
+            flat = str(result["methods"][row]["flat_maps"])
+            table.add_row(_called(label, row), *cells, flat)
+    return table
+
+
+def markdown(result: Mapping[str, Any]) -> str:
+    """Return tables as Markdown: the curves and deletion, then retention."""
+    fills = _fills(result)
+    headings = ["", "srg", "+-", "specificity", *fills, "edge", "flat"]
+    first = [headings, ["---"] * len(headings)]
+    second = [["", *fills], ["---"] * (1 + len(fills))]
+    for group, choices in result["groups"].items():
+        first.append([f"**{group}**", *[""] * (len(headings) - 1)])
+        second.append([f"**{group}**", *[""] * len(fills)])
+        for label, row in choices.items():
+            called = _called(label, row)
+            found = result["methods"][row]
+            edge = found.get("edge_length", {}).get(ALL)
+            first.append(
+                [
+                    called,
+                    *_curves(result, row, " "),
+                    *_masked(result, row, SCHEMES["deletion"], fills),
+                    f"{edge['value']:.0f}" if edge else "-",
+                    str(found["flat_maps"]),
+                ]
+            )
+            second.append([called, *_masked(result, row, SCHEMES["retention"], fills)])
+    says = [*result["findings"], *result["left_out"], NOTE]
+    return "\n\n".join(
+        [
+            f"Deletion, {result['num_images']} images",
+            _lines(first),
+            "Retention",
+            _lines(second),
+            *(f"- {line}" for line in says),
+            "",
+        ]
+    )
+
+
+def csv(result: Mapping[str, Any]) -> str:
+    """Return every figure as a row, and beside it what it is less the default's."""
+    file = io.StringIO()
+    writer = csv_files.writer(file, lineterminator="\n")
+    ends = ("value", "low", "high")
+    less = [f"difference_{end}" for end in (*ends, "p")]
+    writer.writerow(("parameter", "choice", "metric", "fill", *ends, *less))
+    for group, label, row in _rows(result):
+        for metric, found in result["methods"][row].items():
+            if metric == "flat_maps":
+                writer.writerow((group, label, metric, ALL, found, *[""] * 6))
+                continue
+            others = result["differences"].get(row, {}).get(metric, {})
+            for fill, one in found.items():
+                other = others.get(fill, {})
+                figures = [one[end] for end in ends]
+                figures += [other.get(end, "") for end in (*ends, "p")]
+                writer.writerow((group, label, metric, fill, *figures))
+    return file.getvalue()
+
+
+def _rows(result: Mapping[str, Any]) -> Iterator[tuple[str, str, str]]:
+    for group, choices in result["groups"].items():
+        for label, row in choices.items():
+            yield group, label, row
+
+
+def _fills(result: Mapping[str, Any]) -> list[str]:
+    return list(result["methods"][DEFAULT]["confidence_drop"])
+
+
+def _called(label: str, row: str) -> str:
+    return f"{label} (default)" if row == DEFAULT != label else label
+
+
+def _lines(rows: list[list[str]]) -> str:
+    # F = |S| has a column's own sign.
+    escaped = ([cell.replace("|", "\\|") for cell in row] for row in rows)
+    return "\n".join(f"| {' | '.join(row)} |" for row in escaped)
+
+
+def _curves(result: Mapping[str, Any], row: str, between: str) -> list[str]:
+    """Return srg, what it is less the default's, and specificity; a dash for none."""
+    found = result["methods"][row]
+    other = result["differences"].get(row, {})
+    cells = []
+    for one, sign in (
+        (found.get("srg", {}).get(ALL), ""),
+        (other.get("srg", {}).get(ALL), "+"),
+        (found.get("specificity", {}).get(ALL), ""),
+    ):
+        cells.append(
+            f"{one['value']:{sign}.1f}{between}"
+            f"[{one['low']:{sign}.1f}, {one['high']:{sign}.1f}]"
+            if one
+            else "-"
+        )
+    return cells
+
+
+def _masked(
+    result: Mapping[str, Any], row: str, scheme: str, fills: list[str]
+) -> list[str]:
+    """Return confidence drop and prediction change under each fill."""
+    found = result["methods"][row]
+    cells = []
+    for fill in fills:
+        figures = [
+            found.get(f"{scheme}{metric}", {}).get(fill)
+            for metric in ("confidence_drop", "prediction_change")
+        ]
+        cells.append(
+            " / ".join(f"{one['value']:.1f}" if one else "-" for one in figures)
+        )
+    return cells

@@ -1,0 +1,116 @@
+"""The table of the sanity checks: on the terminal, as Markdown, as CSV.
+
+`result` is the content of `sanity/table.json`: `result["methods"][METHOD]` is as in
+`faithfulness.sanity_table`, and has forward_passes, num_images and is_control.
+"""
+
+import csv as csv_files
+import io
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from rich import box
+from rich.table import Table
+from rich.text import Text
+
+from sdd_jax.reports.table import method_name
+
+COLUMNS = ("all layers", "SSIM", "mean of layers", "wrong class", "SSIM", "flat")
+HEADINGS = (*COLUMNS, "images", "network", "class")
+NOTE = (
+    "Spearman correlation, and SSIM, of maps of the intact network with those of the "
+    "network whose layers are all spoilt; the mean over the cascade from the head on; "
+    "with those of a random other class. 1: the maps are the same. flat: pairs of maps "
+    "that say nothing, of all layers spoilt and of the wrong class. Intervals of 95 % "
+    "over identities. *: does not look at the network, and must fail."
+)
+
+
+def summary(result: Mapping[str, Any]) -> Table:
+    """Return the table for the terminal."""
+    table = Table(title="Do maps depend on network and class?", box=box.SIMPLE_HEAD)
+    table.title_justify = "left"
+    table.caption = Text(_note(result), style="dim")
+    table.caption_justify = "left"
+    table.add_column("")
+    for heading in HEADINGS:
+        table.add_column(heading)
+    for name, found in result["methods"].items():
+        table.add_row(Text(_called(name, found)), *map(Text, _cells(found, "\n")))
+    return table
+
+
+def markdown(result: Mapping[str, Any]) -> str:
+    """Return the table as Markdown."""
+    rows = [["", *HEADINGS], ["---"] * (1 + len(HEADINGS))]
+    rows += [
+        [_called(name, found).replace("*", "\\*"), *_cells(found, " ")]
+        for name, found in result["methods"].items()
+    ]
+    lines = [f"| {' | '.join(row)} |" for row in rows]
+    return "\n".join(lines) + f"\n\n{_note(result)}\n".replace("*", "\\*")
+
+
+def csv(result: Mapping[str, Any]) -> str:
+    """Return every figure as a row."""
+    file = io.StringIO()
+    writer = csv_files.writer(file, lineterminator="\n")
+    writer.writerow(("method", "order", "layer", "metric", "value", "low", "high"))
+    for name, found in result["methods"].items():
+        for order, layer, figure in _figures(found):
+            for metric, one in figure.items():
+                values = (
+                    (one["value"], one["low"], one["high"])
+                    if isinstance(one, Mapping)
+                    else (one, "", "")
+                )
+                writer.writerow((name, order, layer, metric, *values))
+        for of, verdict in found["verdict"].items():
+            writer.writerow((name, "verdict", of, verdict, "", "", ""))
+    return file.getvalue()
+
+
+def all_layers(found: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return the figure of the network whose layers are all spoilt."""
+    return [one for layer, one in found["cascading"].items() if layer != "mean"][-1]
+
+
+def _figures(found: Mapping[str, Any]) -> Iterator[tuple[str, str, Any]]:
+    for order in ("cascading", "independent"):
+        for layer, figure in found.get(order, {}).items():
+            yield order, layer, figure
+    yield "wrong_class", "", found["wrong_class"]
+
+
+def _note(result: Mapping[str, Any]) -> str:
+    return f"{NOTE} Verdict: {result['protocol']['verdict']}."
+
+
+def _called(name: str, found: Mapping[str, Any]) -> str:
+    return method_name(name) + ("*" if found["is_control"] else "")
+
+
+def _cells(found: Mapping[str, Any], between: str) -> list[str]:
+    """Return a method's figures as text; a dash where there is none."""
+
+    def cell(figure: Mapping[str, Any], metric: str) -> str:
+        one = figure.get(metric)
+        if one is None:
+            return "-"
+        # + 0.0: no minus before what rounds to nothing.
+        value, low, high = (
+            round(one[end], 2) + 0.0 for end in ("value", "low", "high")
+        )
+        return f"{value:.2f}{between}[{low:.2f}, {high:.2f}]"
+
+    spoilt, wrong = all_layers(found), found["wrong_class"]
+    # Of one network, a mean over the cascade would say the same again.
+    mean = found["cascading"]["mean"] if len(found["cascading"]) > 2 else {}
+    return [
+        *(cell(spoilt, metric) for metric in ("spearman", "ssim")),
+        cell(mean, "spearman"),
+        *(cell(wrong, metric) for metric in ("spearman", "ssim")),
+        f"{spoilt['flat_maps']}, {wrong['flat_maps']}",
+        str(found["num_images"]),
+        *found["verdict"].values(),
+    ]
