@@ -5,7 +5,7 @@ from collections.abc import Callable
 import jax
 import jax.numpy as jnp
 from jax import Array
-from jaxtyping import Float, Key, UInt8
+from jaxtyping import Float, Int, Key, UInt8
 
 from sdd_jax import checks
 
@@ -48,24 +48,41 @@ def max_sensitivity(
     """
     checks.require(num_draws, checks.whole(1), "num_draws")
     checks.require(radius, checks.real(0, 1, above=True), "radius")
-    if saliency is None:
-        saliency = explain(images)
-    norm = _norm(saliency)
-    says = (norm > 0) & jnp.isfinite(norm)
+    known = explain(images) if saliency is None else saliency
 
     def draw(place: Array, largest: Array) -> Array:
-        own = jax.vmap(jax.random.fold_in, in_axes=(0, None))(keys, place)
-        shift = 255 * jax.vmap(
-            lambda key: jax.random.uniform(
-                key, images.shape[1:], minval=-radius, maxval=radius
-            )
-        )(own)
-        shifted = jnp.clip(jnp.round(images + shift), 0, 255).astype(jnp.uint8)
-        change = _norm(explain(shifted) - saliency)
-        return jnp.maximum(largest, change / jnp.where(says, norm, 1))
+        other = explain(shifted(images, keys, place, radius=radius))
+        return jnp.maximum(largest, relative_change(known, other))
 
-    largest = jax.lax.fori_loop(0, num_draws, draw, jnp.zeros_like(norm))
-    return jnp.where(says, largest, 0)
+    return jax.lax.fori_loop(0, num_draws, draw, jnp.zeros(known.shape[:-2]))
+
+
+def shifted(
+    images: UInt8[Array, "batch height width 3"],
+    keys: Key[Array, " batch"],
+    place: Int[Array, ""] | int,
+    *,
+    radius: float = RADIUS,
+) -> UInt8[Array, "batch height width 3"]:
+    """Return x + u, for the draw of that place; see `max_sensitivity`."""
+    own = jax.vmap(jax.random.fold_in, in_axes=(0, None))(keys, place)
+    shift = 255 * jax.vmap(
+        lambda key: jax.random.uniform(
+            key, images.shape[1:], minval=-radius, maxval=radius
+        )
+    )(own)
+    return jnp.clip(jnp.round(images + shift), 0, 255).astype(jnp.uint8)
+
+
+def relative_change(
+    saliency: Float[Array, "*methods batch height width"],
+    other: Float[Array, "*methods batch height width"],
+) -> Float[Array, "*methods batch"]:
+    """Return |other - saliency| / |saliency|; 0 where |saliency| is 0 or not finite."""
+    norm = _norm(saliency)
+    says = (norm > 0) & jnp.isfinite(norm)
+    change = _norm(other - saliency) / jnp.where(says, norm, 1)
+    return jnp.where(says, change, 0)
 
 
 def _norm(

@@ -25,11 +25,10 @@ from sdd_jax.faithfulness.metrics import METRICS
 from sdd_jax.faithfulness.perturbations import ORDERS, Perturbation
 from sdd_jax.faithfulness.statistics import bootstrap_identity_means, estimate
 from sdd_jax.reports import compare_page, compare_plot, compare_table, overlay
-from sdd_jax.runs import settings, setup, store, workdir
+from sdd_jax.runs import compare_programs, settings, setup, store, workdir
 from sdd_jax.runs.compared import Compared, Comparison
 from sdd_jax.runs.method_maps import Method, mean_map_of
-from sdd_jax.runs.split_outcomes import Programs
-from sdd_jax.runs.spread import spread, spread_first
+from sdd_jax.runs.spread import first_images, spread, spread_first, spread_places
 from sdd_jax.saliency import bind_methods
 from sdd_jax.types import ImageSet
 
@@ -53,11 +52,12 @@ def run(config: Mapping[str, Any], folder: Path) -> dict[str, Any]:
 
     chosen = spread(split, options["num_images"])
     image_set = spread_first(chosen, options["num_costly"])
+    of_all = len(first_images(image_set, options["num_costly"]))
     results = folder / "results" / provenance["checkpoint_sha256"][:16]
     compared = Comparison(
         model=model,
         image_set=image_set,
-        shown=spread(chosen, options["num_shown"]),
+        shown=spread_places(of_all, options["num_shown"]),
         options=options,
         wanted=wanted,
         results=results,
@@ -65,13 +65,7 @@ def run(config: Mapping[str, Any], folder: Path) -> dict[str, Any]:
             name: provenance[name] for name in ("compute_dtype", "checkpoint_sha256")
         }
         | {"versions": workdir.versions(), "code": workdir.code_sha256()},
-        programs=Programs(
-            model,
-            methods={},
-            wanted=wanted,
-            seed=options["seed"],
-            batch_size=options["batch_size"],
-        ),
+        programs=compare_programs.shared(model, options, wanted),
     )
     screen.say(
         f"comparing {len(methods)} methods on {len(image_set)} of {len(split)} "
@@ -204,7 +198,7 @@ def _write(
             files.write_bytes(fresh / plots[fill], plot)
         (fresh / "images").mkdir()
         gallery = [
-            _gallery_row(fresh, compared.shown, place, {n: found[n] for n in names})
+            _gallery_row(fresh, compared, place, {n: found[n] for n in names})
             for place in range(len(compared.shown))
         ]
         html = compare_page.render(result, gallery, plots)
@@ -212,11 +206,12 @@ def _write(
 
 
 def _gallery_row(
-    folder: Path, shown: ImageSet, place: int, found: Mapping[str, Compared]
+    folder: Path, compared: Comparison, place: int, found: Mapping[str, Compared]
 ) -> dict[str, Any]:
     """Write an image under every method; return what the page says of it."""
-    image = shown.read(place)
-    row = {"file": shown.files[place], "images": {}}
+    of_set = compared.shown[place]
+    image = compared.image_set.read(of_set)
+    row = {"file": compared.image_set.files[of_set], "images": {}}
     shown_by = {"image": image} | {
         name: overlay.overlay(image, one.maps[place].astype(np.float32))
         for name, one in found.items()

@@ -4,49 +4,39 @@ All of it is kept on disk, so a method that is finished is never computed again.
 """
 
 import dataclasses
-from collections.abc import Callable, Mapping
+import time
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import jax
+import jax.numpy as jnp
 import numpy as np
-from jax import Array
 
-from sdd_jax import keys, saliency, sharding
+from sdd_jax import screen, sharding
 from sdd_jax.faithfulness import Outcome, Perturbation, comparison
-from sdd_jax.faithfulness.average_drop import explained_image
 from sdd_jax.faithfulness.comparison import Measured
-from sdd_jax.faithfulness.infidelity import (
-    Squares,
-    draw_squares,
-    foretold,
-    log_differences,
-)
-from sdd_jax.faithfulness.map_measures import (
-    edge_length,
-    gini,
-    half_mass_area,
-    is_flat,
-)
-from sdd_jax.faithfulness.perturbations import counts_of
-from sdd_jax.faithfulness.ranks import num_masked
-from sdd_jax.faithfulness.sensitivity import max_sensitivity
-from sdd_jax.faithfulness.study import method_keys
 from sdd_jax.models import FaceClassifier
-from sdd_jax.models.functional import join_model, split_model
-from sdd_jax.runs import store
-from sdd_jax.runs.method_maps import Method, class_sums, forward_passes, timed_maps
-from sdd_jax.runs.split_outcomes import Programs, SplitOutcomes, split_outcomes
+from sdd_jax.runs import compare_programs, store
+from sdd_jax.runs.compare_programs import Program, Shared
+from sdd_jax.runs.method_maps import Method, class_sums, forward_passes
 from sdd_jax.runs.spread import first_images
-from sdd_jax.runs.whole_split import by_image, over_split
-from sdd_jax.saliency.controls import of_wrong_class
+from sdd_jax.runs.whole_split import (
+    Chunk,
+    batches_a_chunk,
+    by_image,
+    chunks,
+    launch,
+    over_split,
+)
 from sdd_jax.saliency.methods import TARGET_FREE, USES_STAGES
-from sdd_jax.types import Batch, ImageSet
+from sdd_jax.saliency.placement import rescaled
+from sdd_jax.types import ImageSet
 
-Wanted = tuple[Perturbation, ...]
+Rows = dict[str, np.ndarray]
 
-SQUARES = "mean"  # the fill of infidelity
-_WRONG = "wrong_class_of_"  # begins the name of a method that explains another class
+# Bytes that lie on the devices with every pixel of an image: maps of it, of a wrong
+# class and of the shifted image, that image, and ranks.
+_BYTES_A_PIXEL = 16
 
 
 @dataclasses.dataclass(frozen=True)
@@ -68,44 +58,33 @@ class Comparison:
 
     model: FaceClassifier
     image_set: ImageSet
-    shown: ImageSet  # of which maps are kept
+    shown: Sequence[int]  # the places of images whose maps are kept
     options: Mapping[str, Any]  # the config's section `compare`
-    wanted: Wanted  # all perturbations
+    wanted: tuple[Perturbation, ...]  # all perturbations
     results: Path  # where finished results are
     facts: Mapping[str, Any]  # what they depend on besides
-    programs: Programs  # of the model; each method puts its own in
+    programs: Shared
 
     def method(self, name: str, method: Method, options: Any) -> Compared:
         """Return what a method gives; options are its own, as JSON."""
-        stages = name in USES_STAGES
         cost = forward_passes(
-            self.model, method, self.options["batch_size"], stages=stages
+            self.model,
+            method,
+            self.options["batch_size"],
+            stages=name in USES_STAGES,
         )
         is_costly = cost > self.options["costly"]
         number = self.options["num_costly"] if is_costly else 0
         image_set = first_images(self.image_set, number)
-        methods = {name: method}
-        if name not in TARGET_FREE:
-            methods[_WRONG + name] = of_wrong_class(method)
-        measure = _measure(self.wanted, self.options, shifts=not is_costly)
-        measures = [self.options[name] for name in ("num_squares", "num_shifts")]
-        facts = {"compare": [*measures, is_costly], **self.facts}
-        rows = split_outcomes(
-            self.programs.of(methods, measure),
-            image_set,
-            results=self.results,
-            facts=facts,
-            options=dict.fromkeys(methods, options),
-        )
-        maps, rate = self._maps(name, method, options)
+        rows = self._rows(name, method, image_set, options, shifts=not is_costly)
         return Compared(
-            measured=_numbers(rows, self.differences(), self.wanted, self.options),
-            outcome=Outcome(*(values[0] for values in rows.perturbed)),
-            intact=rows.intact,
-            maps=maps,
+            measured=self._numbers(rows),
+            outcome=_outcome(rows, "own"),
+            intact=Outcome(rows["confidence"], rows["prediction"]),
+            maps=rows["maps"],
             forward_passes=cost,
-            images_per_second=rate,
-            num_flat=int(rows.details[name]["is_flat"].sum()),
+            images_per_second=rows["timed"].sum() / rows["seconds"].sum(),
+            num_flat=int(rows["own_is_flat"].sum()),
         )
 
     def differences(self) -> np.ndarray:
@@ -116,41 +95,28 @@ class Comparison:
         key = self.key("squares", "", None)
         if found := store.load(self.results, key):
             return found["differences"]
-        graphdef, arrays = split_model(self.model)
-
-        def one_batch(arrays: Any, batch: Batch) -> Array:
-            model = join_model(graphdef, arrays)
-            scores = saliency.clean_pass(model, batch.images).scores
-
-            def answer(images: Array, targets: Array) -> Array:
-                return model.scores(model.feature_maps(images), targets).log_confidence
-
-            return log_differences(
-                answer,
-                batch.images,
-                scores.decision,
-                _squares(batch, self.options),
-                _squares_keys(batch, self.options),
-                fill=SQUARES,
-                intact=scores.log_confidence,
-            ).T
-
-        size = self.options["batch_size"]
-        rows = over_split(one_batch, arrays, self.image_set, batch_size=size)
+        rows = over_split(
+            compare_programs.differences(self.programs.graphdef, self.options),
+            self.programs.arrays,
+            self.image_set,
+            batch_size=self.options["batch_size"],
+        )
         rows = by_image(rows, len(self.image_set))
         store.save(self.results, key, {"differences": rows})
         return rows
 
     def key(self, what: str, name: str, options: Any) -> dict[str, Any]:
-        """Return what a stored result that no split_outcomes made depends on."""
+        """Return what a stored result depends on."""
         return {
             "compare": what,
             "method": name,
             "options": options,
             "seed": self.options["seed"],
-            "images": [list(self.image_set.files), list(self.shown.files)],
+            "images": [list(self.image_set.files), list(self.shown)],
+            "wanted": self.wanted,
+            "batch_size": self.options["batch_size"],
             "devices": [sharding.num_devices(), sharding.platform()],
-            "squares": self.options["num_squares"],
+            "draws": [self.options["num_squares"], self.options["num_shifts"]],
             **self.facts,
         }
 
@@ -172,127 +138,130 @@ class Comparison:
             store.save(self.results, key, found)
         return found
 
-    def _maps(
-        self, name: str, method: Method, options: Any
-    ) -> tuple[np.ndarray, float]:
-        """Return the shown images' maps, and how many a second come."""
-        key = self.key("maps", name, options)
-        if found := store.load(self.results, key):
-            return found["maps"], float(found["rate"])
-        maps, rate = timed_maps(
-            self.model,
-            self.shown,
-            method,
-            self.options["seed"],
-            stages=name in USES_STAGES,
+    def _rows(
+        self,
+        name: str,
+        method: Method,
+        image_set: ImageSet,
+        own: Any,
+        *,
+        shifts: bool,
+    ) -> Rows:
+        """Return a method's arrays, one row an image, from disk where they are."""
+        explain = compare_programs.explain(
+            self.programs.graphdef, method, self.options, stages=name in USES_STAGES
         )
-        store.save(self.results, key, {"maps": maps, "rate": np.array(rate)})
-        return maps, rate
+        size = self.options["batch_size"]
+        length = batches_a_chunk(image_set, size, num_masks=_BYTES_A_PIXEL)
+        parts = []
+        for chunk in chunks(image_set, batch_size=size, length=length):
+            key = self.key("method", name, own) | {
+                "chunk": [chunk.first, chunk.num_images, chunk.sha256],
+                "shifts": shifts,
+            }
+            if part := store.load(self.results, key):
+                screen.say(f"finished before: {name}")
+            else:
+                part = self._part(
+                    chunk, explain, shifts=shifts, two=name not in TARGET_FREE
+                )
+                store.save(self.results, key, part)
+            parts.append(part)
+        return {key: np.concatenate([part[key] for part in parts]) for key in parts[0]}
 
+    def _part(self, chunk: Chunk, explain: Program, *, shifts: bool, two: bool) -> Rows:
+        """Return a chunk's rows, and how many images were explained in what time.
 
-def _measure(
-    wanted: Wanted, options: Mapping[str, Any], *, shifts: bool
-) -> Callable[..., dict[str, Array]]:
-    """Return what a method's explanations are measured by, besides the outcomes.
+        Where `shifts` is false, how much maps change with their image is left out.
+        Where `two` is false, a wrong class has the same maps.
+        """
+        shared, images = self.programs, chunk.images
+        seconds = []
 
-    Where `shifts` is false, how much maps change with their image is left out.
-    """
+        def run(program: Program, data: Any, arrays: Any = shared.arrays) -> Any:
+            return launch(program, arrays, data, chunk)
 
-    def measure(
-        name: str, method: Method, model: FaceClassifier, batch: Batch, own: Any
-    ) -> dict[str, Array]:
-        found, targets = own["saliency"], own["intact"].decision
-        if name.startswith(_WRONG):
-            return {"is_flat": is_flat(found)}
-        height, width = found.shape[1:]
-        place = counts_of(wanted, height, width).index(
-            num_masked(options["fraction"], height, width)
-        )
-        shown = explained_image(batch.images, found)
-        foretells = foretold(
-            found[None],
-            batch.images,
-            _squares(batch, options),
-            _squares_keys(batch, options),
-            fill=SQUARES,
-        )
-        measured = {
-            "is_flat": is_flat(found),
-            "edge_length": edge_length(own["ranks"] <= place),
-            "gini": gini(found),
-            "half_mass_area": half_mass_area(found),
-            "explained_confidence": model.scores(
-                model.feature_maps(shown), targets
-            ).confidence,
-            "foretold": foretells[0].T,
+        def explained(images: Any, targets: Any) -> Any:
+            began = time.perf_counter()
+            found = run(explain, (images, targets))
+            seconds.append(time.perf_counter() - began)
+            return found
+
+        def tested(maps: Any) -> tuple[Any, Outcome]:
+            measured, ranks = run(shared.judge, (images, targets, maps))
+            return measured, run(shared.test, (images, intact, ranks))[0]
+
+        outcome, (intact, wrong) = run(shared.clean, images)
+        targets = intact.decision
+        flat, maps = explained(images, targets)
+        measured, own = tested(maps)
+        other_flat, other = flat, own
+        if two:
+            other_flat, other_maps = explained(images, wrong)
+            _, other = tested(other_maps)
+        if shifts:
+            measured["max_sensitivity"] = np.zeros(flat.shape, np.float32)
+            for place in range(self.options["num_shifts"]):
+                draw = sharding.replicate(np.int32(place))
+                _, shifted = run(shared.shift, images, draw)
+                _, others = explained(shifted, targets)
+                changed, _ = run(shared.change, (maps, others), ())
+                largest = measured["max_sensitivity"]
+                measured["max_sensitivity"] = np.maximum(largest, changed)
+        if len(seconds) == 1:
+            explained(images, targets)
+        rows = measured | {
+            "confidence": outcome.confidence,
+            "prediction": outcome.decision,
+            "own_is_flat": flat,
+            "other_is_flat": other_flat,
         }
-        if not shifts:
-            return measured
-        drawn, _ = method_keys(options["seed"], batch.indices)
+        for begin, found in (("own", own), ("other", other)):
+            rows[f"{begin}_confidence"] = found.confidence
+            rows[f"{begin}_prediction"] = found.decision
+        timed = seconds[1:]  # the first was compiled as well
+        return by_image(rows, chunk.num_images) | {
+            "maps": self._shown(maps, chunk),
+            "timed": np.array([len(timed) * chunk.num_images]),
+            "seconds": np.array([sum(timed)]),
+        }
 
-        def explain(images: Array) -> Array:
-            clean = saliency.clean_pass(
-                model, images, targets, stages=name in USES_STAGES
-            )
-            return method(model, clean, drawn).saliency
+    def _shown(self, maps: Any, chunk: Chunk) -> np.ndarray:
+        """Return those of a chunk's maps that are kept, each from 0 to 1."""
+        size = self.options["batch_size"]
+        places = [place - chunk.first for place in self.shown]
+        inside = [divmod(p, size) for p in places if 0 <= p < chunk.num_images]
+        if not inside:
+            return np.zeros((0, *maps.shape[2:]), np.float16)
+        kept = jnp.stack([maps[batch, row] for batch, row in inside])
+        return np.asarray(rescaled(kept)).astype(np.float16)
 
-        shifts_key = jax.random.fold_in(jax.random.key(options["seed"]), 4)
-        shifted = keys.for_indices(shifts_key, batch.indices)
-        measured["max_sensitivity"] = max_sensitivity(
-            explain,
-            batch.images,
-            shifted,
-            saliency=found,
-            num_draws=options["num_shifts"],
+    def _numbers(self, rows: Rows) -> Measured:
+        """Return all numbers of a method, from its rows."""
+        intact = Outcome(rows["confidence"], rows["prediction"])
+        own, other = _outcome(rows, "own"), _outcome(rows, "other")
+        curves, fraction = self.options["curves"], self.options["fraction"]
+        differences = self.differences()[: len(intact.confidence)]
+        values = comparison.curve_columns(intact, own, self.wanted, fills=curves)
+        specificity = comparison.specificity_columns(
+            intact, own, other, self.wanted, fills=curves
         )
-        return measured
-
-    return measure
-
-
-def _squares_keys(batch: Batch, options: Mapping[str, Any]) -> Array:
-    key = jax.random.fold_in(jax.random.key(options["seed"]), 3)
-    return keys.for_indices(key, batch.indices)
-
-
-def _squares(batch: Batch, options: Mapping[str, Any]) -> Squares:
-    """Return the squares of infidelity, the same for every method."""
-    return draw_squares(
-        _squares_keys(batch, options),
-        *batch.images.shape[1:3],
-        num_draws=options["num_squares"],
-    )
+        values |= specificity
+        values |= comparison.masked_columns(
+            intact,
+            own,
+            self.wanted,
+            fills=self.options["fills"],
+            fraction=fraction,
+        )
+        values |= comparison.map_columns(intact, rows, differences)
+        says = ~rows["own_is_flat"]
+        counted = dict.fromkeys(values, says)
+        # A wrong class may have nothing that speaks for it.
+        counted |= dict.fromkeys(specificity, says & ~rows["other_is_flat"])
+        return Measured(values, counted)
 
 
-def _numbers(
-    rows: SplitOutcomes,
-    differences: np.ndarray,
-    wanted: Wanted,
-    options: Mapping[str, Any],
-) -> Measured:
-    """Return all numbers of a method, the first of the rows; the second explains the
-    wrong class, and is missing where that makes no difference.
-    """
-    names = list(rows.details)
-    own, *other = (
-        Outcome(*(values[place] for values in rows.perturbed))
-        for place in range(len(names))
-    )
-    curves = options["curves"]
-    values = comparison.curve_columns(rows.intact, own, wanted, fills=curves)
-    specificity = comparison.specificity_columns(
-        rows.intact, own, other[0] if other else own, wanted, fills=curves
-    )
-    details = rows.details[names[0]]
-    number = len(rows.intact.confidence)
-    values |= specificity
-    values |= comparison.masked_columns(
-        rows.intact, own, wanted, fills=options["fills"], fraction=options["fraction"]
-    )
-    values |= comparison.map_columns(rows.intact, details, differences[:number])
-    says = ~details["is_flat"]
-    counted = dict.fromkeys(values, says)
-    # A wrong class may have nothing that speaks for it.
-    says_both = says & ~rows.details[names[-1]]["is_flat"]
-    counted |= dict.fromkeys(specificity, says_both)
-    return Measured(values, counted)
+def _outcome(rows: Rows, begin: str) -> Outcome:
+    """Return the outcome of perturbed images, [perturbations, images]."""
+    return Outcome(rows[f"{begin}_confidence"].T, rows[f"{begin}_prediction"].T)

@@ -1,8 +1,6 @@
 """A method's maps of a split: what they cost, and what is made of them."""
 
 import dataclasses
-import functools
-import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -12,16 +10,14 @@ import numpy as np
 from jax import Array
 from jaxtyping import Float
 
-from sdd_jax import saliency, sharding
+from sdd_jax import saliency
 from sdd_jax.faithfulness.study import method_keys
-from sdd_jax.images import pipeline
-from sdd_jax.models import FaceClassifier, convolution
+from sdd_jax.models import FaceClassifier
 from sdd_jax.models.functional import join_model, split_model
 from sdd_jax.runs import passes
 from sdd_jax.runs.whole_split import by_image, over_split
 from sdd_jax.saliency import CleanPass
 from sdd_jax.saliency.controls import mean_map
-from sdd_jax.saliency.placement import rescaled
 from sdd_jax.types import Batch, Explanation, ImageSet
 
 Method = Callable[..., Explanation]
@@ -49,37 +45,6 @@ def forward_passes(
 
     once = passes.num_multiplications(forward, arrays, images)
     return passes.num_multiplications(explain, arrays, images) / once
-
-
-def timed_maps(
-    model: FaceClassifier,
-    image_set: ImageSet,
-    method: Method,
-    seed: int,
-    *,
-    stages: bool = False,
-) -> tuple[np.ndarray, float]:
-    """Return a few images' maps, each from 0 to 1, and how many a second come.
-
-    The program is compiled, and runs once, before the clock starts.
-    """
-    graphdef, arrays = split_model(model)
-
-    @functools.partial(jax.jit, compiler_options=convolution.compiler_options())
-    def program(arrays: Any, batch: Batch) -> Array:
-        model = join_model(graphdef, arrays)
-        maps, _ = _explained(model, batch, method, seed, stages)
-        return rescaled(maps).astype(jnp.float16)
-
-    devices = sharding.num_devices()
-    size = -(-len(image_set) // devices) * devices
-    batch = sharding.shard_batch(
-        next(iter(pipeline.eval_batches(image_set, batch_size=size)))
-    )
-    maps = np.asarray(program(arrays, batch))[: len(image_set)]
-    began = time.perf_counter()
-    jax.block_until_ready(program(arrays, batch))
-    return maps, size / (time.perf_counter() - began)
 
 
 def class_sums(

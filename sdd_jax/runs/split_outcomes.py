@@ -5,7 +5,6 @@ pass and all methods' explanations; then one for the perturbed images, once a me
 What a method gave is kept on disk as soon as it is there.
 """
 
-import copy
 import functools
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
@@ -81,13 +80,6 @@ class Programs:
         return explain_program(
             self.graphdef, methods=chosen, measure=self.measure, **self.options
         )
-
-    def of(self, methods: Methods, measure: Measure | None = None) -> "Programs":
-        """Return programs of other methods; what tests them is compiled once."""
-        other = copy.copy(self)
-        other.methods, other.measure = methods, measure
-        other.explain = functools.cache(other._explain)
-        return other
 
     def __call__(
         self, chunk: Chunk, names: tuple[str, ...]

@@ -8,7 +8,7 @@ from sdd_jax.types import ImageSet
 
 def spread(image_set: ImageSet, number: int) -> ImageSet:
     """Return so many images, evenly spaced; all of them where the number is 0."""
-    return pipeline.subset(image_set, _spread(len(image_set), number))
+    return pipeline.subset(image_set, spread_places(len(image_set), number))
 
 
 def spread_first(image_set: ImageSet, number: int) -> ImageSet:
@@ -16,7 +16,7 @@ def spread_first(image_set: ImageSet, number: int) -> ImageSet:
 
     What explains only the first of them explains as many people as it can.
     """
-    first = _spread(len(image_set), number)
+    first = spread_places(len(image_set), number)
     rest = [place for place in range(len(image_set)) if place not in set(first)]
     return pipeline.subset(image_set, first + rest)
 
@@ -28,7 +28,8 @@ def first_images(image_set: ImageSet, number: int) -> ImageSet:
     return pipeline.subset(image_set, range(number))
 
 
-def _spread(length: int, number: int) -> list[int]:
+def spread_places(length: int, number: int) -> list[int]:
+    """Return so many evenly spaced places; all of them where the number is 0."""
     if not 0 < number < length:
         return list(range(length))
     return [int(place) for place in np.linspace(0, length - 1, number).round()]

@@ -8,7 +8,6 @@ import pytest
 from sdd_jax.errors import InputError
 from sdd_jax.images import SOURCES
 from sdd_jax.runs import compare, compared
-from sdd_jax.runs.split_outcomes import Programs
 
 METHODS = ["cam", "random_map", "mean_map"]
 METRICS = {
@@ -96,13 +95,42 @@ def test_a_second_run_computes_nothing_and_says_the_same(
     def refuse(*_, **__):
         raise AssertionError("a finished method is computed again")
 
-    monkeypatch.setattr(compared, "timed_maps", refuse)
     monkeypatch.setattr(compared, "class_sums", refuse)
     monkeypatch.setattr(compared, "over_split", refuse)
-    monkeypatch.setattr(Programs, "_explain", refuse)
+    monkeypatch.setattr(compared, "launch", refuse)
     again = json.loads(json.dumps(compare.run(config, copy)))
     for name in ("methods", "differences", "reference"):
         assert again[name] == table[name]
+
+
+@pytest.mark.slow
+def test_a_run_that_is_killed_twice_repeats_no_finished_method(
+    trained, table, make_config, tmp_path, monkeypatch
+):
+    """A kill is an exception here: whatever is not on disk by then is lost."""
+    folder = tmp_path / "workdir"
+    shutil.copytree(trained, folder)
+    began = []
+    own = compared.Comparison._part
+
+    def part(self, chunk, explain, **how):
+        began.append(len(began))
+        if len(began) in (2, 4):
+            raise KeyboardInterrupt
+        return own(self, chunk, explain, **how)
+
+    monkeypatch.setattr(compared.Comparison, "_part", part)
+    config = make_config({})
+    for _ in range(2):
+        with pytest.raises(KeyboardInterrupt):
+            compare.run(config, folder)
+        assert not (folder / "compare").exists()
+    again = compare.run(config, folder)
+    # Three methods, and two that were not finished.
+    assert len(began) == 3 + 2
+    for name in METHODS:
+        for metric in METRICS:
+            assert again["methods"][name][metric] == table["methods"][name][metric]
 
 
 def test_chosen_images_are_evenly_spaced():

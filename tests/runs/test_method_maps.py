@@ -9,7 +9,7 @@ from small_options import OPTIONS
 
 from sdd_jax import models, sharding
 from sdd_jax.models import inference
-from sdd_jax.runs.method_maps import class_sums, forward_passes, timed_maps
+from sdd_jax.runs.method_maps import class_sums, forward_passes
 from sdd_jax.saliency import METHODS, clean_pass
 from sdd_jax.saliency.methods import USES_STAGES
 from sdd_jax.types import ImageSet
@@ -49,14 +49,6 @@ def test_the_sums_are_those_of_each_predicted_classs_maps(
         expected = np.asarray(maps)[own].sum(0)
         np.testing.assert_allclose(found["sums"][place], expected, rtol=1e-5, atol=1e-5)
     assert found["counts"].sum() == 8 and found["counts"][-1] == 0
-
-
-def test_shown_maps_go_from_0_to_1_and_are_timed(classifier, image_set):
-    maps, rate = timed_maps(classifier, image_set, METHODS["cam"], 0)
-    assert maps.shape == (8, 17, 17) and maps.dtype == np.float16
-    np.testing.assert_array_equal(maps.min((1, 2)), 0)
-    np.testing.assert_array_equal(maps.max((1, 2)), 1)
-    assert rate > 0
 
 
 def test_costs_are_the_same_on_eight_devices(trained):
