@@ -97,8 +97,8 @@ def get_config() -> ml_collections.ConfigDict:
         curves=("mean", "linear"),  # fills of the whole curves
         fills=("black", "mean", "blur", "linear"),  # of the figures at `fraction`
         fraction=0.2,
-        num_images=80,  # evenly spaced over the split; 0 for all
-        costly=100.0,  # a method of more forward passes than this
+        num_images=40,  # evenly spaced over the split, one a person; 0 for all
+        costly=50.0,  # a method of more forward passes than this
         num_costly=20,  # explains so many of them
         num_shown=12,  # on the page
         batch_size=20,
