@@ -12,9 +12,10 @@ import io
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from rich import box
 from rich.table import Table
-from rich.text import Text
+
+from sdd_jax.reports import narrow
+from sdd_jax.reports.narrow import figure
 
 ALL = "all"
 DEFAULT = "default"
@@ -30,28 +31,26 @@ NOTE = (
 
 def summary(result: Mapping[str, Any]) -> Table:
     """Return the table for the terminal."""
-    table = Table(title="SDD's choices, one at a time", box=box.SIMPLE_HEAD)
-    table.title_justify = "left"
-    table.caption = Text(NOTE, style="dim")
-    table.caption_justify = "left"
     shown = [fill for fill in SHOWN if fill in _fills(result)]
-    for heading in ("", "srg", "+-", "specificity", *shown, "flat"):
-        table.add_column(heading, justify="right" if heading else "left")
+    rows = [["", "srg", "+-", "specificity", *shown, "flat"]]
     for group, choices in result["groups"].items():
-        table.add_row(Text(group, style="bold cyan"))
+        rows.append([group])
         for label, row in choices.items():
-            cells = [*_curves(result, row, "\n"), *_masked(result, row, "", shown)]
+            cells = [
+                *_curves(result, row, "\n", ends=0),
+                *_masked(result, row, "", shown),
+            ]
             flat = str(result["methods"][row]["flat_maps"])
-            table.add_row(_called(label, row), *cells, flat)
-    return table
+            rows.append([_called(label, row), *cells, flat])
+    return narrow.table("SDD's choices, one at a time", rows, NOTE)
 
 
 def markdown(result: Mapping[str, Any]) -> str:
     """Return tables as Markdown: the curves and deletion, then retention."""
     fills = _fills(result)
     headings = ["", "srg", "+-", "specificity", *fills, "edge", "flat"]
-    first = [headings, ["---"] * len(headings)]
-    second = [["", *fills], ["---"] * (1 + len(fills))]
+    first = [headings]
+    second = [["", *fills]]
     for group, choices in result["groups"].items():
         first.append([f"**{group}**", *[""] * (len(headings) - 1)])
         second.append([f"**{group}**", *[""] * len(fills)])
@@ -73,9 +72,9 @@ def markdown(result: Mapping[str, Any]) -> str:
     return "\n\n".join(
         [
             f"Deletion, {result['num_images']} images",
-            _lines(first),
+            narrow.markdown(first),
             "Retention",
-            _lines(second),
+            narrow.markdown(second),
             *(f"- {line}" for line in says),
             "",
         ]
@@ -117,29 +116,20 @@ def _called(label: str, row: str) -> str:
     return f"{label} (default)" if row == DEFAULT != label else label
 
 
-def _lines(rows: list[list[str]]) -> str:
-    # F = |S| has a column's own sign.
-    escaped = ([cell.replace("|", "\\|") for cell in row] for row in rows)
-    return "\n".join(f"| {' | '.join(row)} |" for row in escaped)
-
-
-def _curves(result: Mapping[str, Any], row: str, between: str) -> list[str]:
+def _curves(
+    result: Mapping[str, Any], row: str, between: str, ends: int = 1
+) -> list[str]:
     """Return srg, what it is less the default's, and specificity; a dash for none."""
     found = result["methods"][row]
     other = result["differences"].get(row, {})
-    cells = []
-    for one, sign in (
-        (found.get("srg", {}).get(ALL), ""),
-        (other.get("srg", {}).get(ALL), "+"),
-        (found.get("specificity", {}).get(ALL), ""),
-    ):
-        cells.append(
-            f"{one['value']:{sign}.1f}{between}"
-            f"[{one['low']:{sign}.1f}, {one['high']:{sign}.1f}]"
-            if one
-            else "-"
+    return [
+        figure(one.get(ALL), between, ends=ends, sign=sign)
+        for one, sign in (
+            (found.get("srg", {}), ""),
+            (other.get("srg", {}), "+"),
+            (found.get("specificity", {}), ""),
         )
-    return cells
+    ]
 
 
 def _masked(

@@ -12,10 +12,10 @@ import io
 from collections.abc import Mapping
 from typing import Any
 
-from rich import box
 from rich.table import Table
-from rich.text import Text
 
+from sdd_jax.reports import narrow
+from sdd_jax.reports.narrow import figure
 from sdd_jax.reports.table import method_name
 
 ALL = "all"
@@ -48,38 +48,28 @@ def ranked(result: Mapping[str, Any]) -> list[str]:
 
 
 def summary(result: Mapping[str, Any]) -> Table:
-    """Return the table for a terminal of 80 columns: no edges, speeds and numbers."""
-    table = Table(title="Methods, the largest srg first", box=box.SIMPLE_HEAD)
-    table.title_justify = "left"
-    table.caption = Text(f"{NOTE} All columns: table.md.", style="dim")
-    table.caption_justify = "left"
-    table.padding = (0, 1, 0, 0)
-    table.add_column("", overflow="fold")
+    """Return the table for the terminal: no edges, speeds and numbers of images."""
     shown = [column for column in COLUMNS if column[0] != "edge"]
-    for heading in (*(heading for heading, *_ in shown), "passes", "flat"):
-        # Only the names may go over several lines: half a number is none.
-        lines = heading.replace(", ", ",\n")
-        table.add_column(lines, justify="right", no_wrap=True)
+    rows = [["", *(heading for heading, *_ in shown), "passes", "flat"]]
     for name in ranked(result):
         found = result["methods"][name]
         cells = [
-            _cell(found, metric, fill, "\n", digits=0) for _, metric, fill in shown
+            figure(found.get(metric, {}).get(fill), "\n", ends=0)
+            for _, metric, fill in shown
         ]
         costs = f"{found['forward_passes']:.2f}", str(found["flat_maps"])
-        table.add_row(Text(method_name(name)), *cells, *costs)
-    return table
+        rows.append([method_name(name), *cells, *costs])
+    note = f"{NOTE} All columns: table.md."
+    return narrow.table("Methods, the largest srg first", rows, note)
 
 
 def markdown(result: Mapping[str, Any]) -> str:
     """Return the table as Markdown."""
     headings = [heading for heading, *_ in COLUMNS]
     rows = [["", *headings, "passes", "maps/s", "flat", "images"]]
-    rows += [["---"] * len(rows[0])]
     for name in ranked(result):
         found = result["methods"][name]
-        cells = [
-            _cell(found, metric, fill, " ", digits=1) for _, metric, fill in COLUMNS
-        ]
+        cells = [figure(found.get(metric, {}).get(fill)) for _, metric, fill in COLUMNS]
         costs = [
             f"{found['forward_passes']:.2f}",
             f"{found['images_per_second']:.1f}",
@@ -87,8 +77,7 @@ def markdown(result: Mapping[str, Any]) -> str:
             str(found["num_images"]),
         ]
         rows.append([method_name(name), *cells, *costs])
-    lines = [f"| {' | '.join(row)} |" for row in rows]
-    return "\n".join(lines) + f"\n\n{NOTE}\n"
+    return f"{narrow.markdown(rows)}\n\n{NOTE}\n"
 
 
 def csv(result: Mapping[str, Any]) -> str:
@@ -105,14 +94,3 @@ def csv(result: Mapping[str, Any]) -> str:
                 figures = (one["value"], one["low"], one["high"])
                 writer.writerow((name, metric, fill, *figures))
     return file.getvalue()
-
-
-def _cell(
-    found: Mapping[str, Any], metric: str, fill: str, between: str, *, digits: int
-) -> str:
-    """Return a figure and its interval as text; a dash where there is none."""
-    one = found.get(metric, {}).get(fill)
-    if not one:
-        return "-"
-    low, high = (f"{one[end]:.{digits}f}" for end in ("low", "high"))
-    return f"{one['value']:.1f}{between}[{low}, {high}]"

@@ -15,10 +15,10 @@ import io
 from collections.abc import Mapping
 from typing import Any
 
-from rich import box
 from rich.table import Table
-from rich.text import Text
 
+from sdd_jax.reports import narrow
+from sdd_jax.reports.narrow import figure
 from sdd_jax.reports.table import method_name
 
 NOTE = (
@@ -26,7 +26,6 @@ NOTE = (
     "Spearman's correlation of the map for the first and the map for the second; 1 "
     "where they are the same. Intervals of 95 % over pairs of identities."
 )
-Rows = list[list[str]]
 
 
 def in_words(result: Mapping[str, Any]) -> list[str]:
@@ -51,25 +50,18 @@ def in_words(result: Mapping[str, Any]) -> list[str]:
 
 
 def summary(result: Mapping[str, Any]) -> Table:
-    """Return the table for the terminal."""
-    rows = _rows(result, "\n")
-    table = Table(title="Look-alikes blended", box=box.SIMPLE_HEAD)
-    table.title_justify = table.caption_justify = "left"
-    table.caption = Text(NOTE, style="dim")
-    for place, heading in enumerate(rows[0]):
-        table.add_column(heading, justify="right" if place else "left")
-    for name, *cells in rows[1:]:
-        table.add_row(Text(name), *cells)
-    return table
+    """Return the table for the terminal, without intervals."""
+    rows = [
+        [name, *(cell.split()[0] for cell in cells)] for name, *cells in _rows(result)
+    ]
+    note = f"{NOTE} These: table.md."
+    return narrow.table("Look-alikes blended", rows, note)
 
 
 def markdown(result: Mapping[str, Any]) -> str:
     """Return the table and what stands in it in words, as Markdown."""
-    rows = _rows(result, " ")
-    lines = [rows[0], ["---"] * len(rows[0]), *rows[1:]]
-    table = "\n".join(f"| {' | '.join(row)} |" for row in lines)
     words = "\n".join(f"- {line}" for line in in_words(result))
-    return f"{table}\n\n{NOTE}\n\n{words}\n"
+    return f"{narrow.markdown(_rows(result))}\n\n{NOTE}\n\n{words}\n"
 
 
 def csv(result: Mapping[str, Any]) -> str:
@@ -85,7 +77,7 @@ def csv(result: Mapping[str, Any]) -> str:
     return file.getvalue()
 
 
-def _rows(result: Mapping[str, Any], between: str) -> Rows:
+def _rows(result: Mapping[str, Any]) -> list[list[str]]:
     ratios = result["ratios"]
     rows = [["ratio of the second", *(f"{ratio:g}" for ratio in ratios)]]
     lines = [
@@ -97,14 +89,6 @@ def _rows(result: Mapping[str, Any], between: str) -> Rows:
         for name, found in result["methods"].items()
     ]
     for heading, found, digits in lines:
-        cells = [_cell(found.get(str(ratio)), digits, between) for ratio in ratios]
+        cells = [figure(found.get(str(ratio)), digits=digits) for ratio in ratios]
         rows.append([heading, *cells])
     return rows
-
-
-def _cell(one: Mapping[str, float] | None, digits: int, between: str) -> str:
-    """Return a figure as text; a dash where there is none."""
-    if not one:
-        return "-"
-    value, low, high = (f"{one[end]:.{digits}f}" for end in ("value", "low", "high"))
-    return f"{value}{between}[{low}, {high}]"

@@ -11,13 +11,13 @@ KIND is unique, shared or all; one without images is missing.
 
 import csv as csv_files
 import io
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
-from rich import box
 from rich.table import Table
-from rich.text import Text
 
+from sdd_jax.reports import narrow
+from sdd_jax.reports.narrow import figure
 from sdd_jax.reports.table import method_name
 
 KINDS = ("unique", "shared")
@@ -43,7 +43,6 @@ NOTE = (
     "pixel lies in it. A random map has its area, the last row. flat: maps that say "
     "nothing, in no mean. Intervals of 95 % over identities."
 )
-Rows = list[list[str]]
 
 
 def ranked(result: Mapping[str, Any]) -> list[str]:
@@ -59,18 +58,20 @@ def ranked(result: Mapping[str, Any]) -> list[str]:
 
 def summary(result: Mapping[str, Any]) -> Table:
     """Return the methods' table for the terminal."""
-    return _terminal("Who finds the marks", _methods(result, "\n"), NOTE)
+    rows = _methods(result, "\n", ends=0)
+    return narrow.table("Who finds the marks", rows, NOTE)
 
 
 def reliance(result: Mapping[str, Any]) -> Table:
     """Return, for the terminal, what the network makes of the marks."""
-    return _terminal("Does the network look at them?", _reliance(result, "\n"), "")
+    rows = _reliance(result, "\n", ends=0)
+    return narrow.table("Does the network look at them?", rows, "Per cent.")
 
 
 def markdown(result: Mapping[str, Any]) -> str:
     """Return both tables as Markdown."""
-    parts = [_markdown(_reliance(result, " ")), _markdown(_methods(result, " ")), NOTE]
-    return "\n\n".join(parts) + "\n"
+    tables = _reliance(result), _methods(result)
+    return "\n\n".join([*map(narrow.markdown, tables), NOTE]) + "\n"
 
 
 def csv(result: Mapping[str, Any]) -> str:
@@ -90,54 +91,37 @@ def csv(result: Mapping[str, Any]) -> str:
     return file.getvalue()
 
 
-def _methods(result: Mapping[str, Any], between: str) -> Rows:
+def _methods(
+    result: Mapping[str, Any], between: str = " ", ends: int = 1
+) -> list[list[str]]:
     headings = [f"{word}, {kind}" for kind in KINDS for word in MEASURES.values()]
     rows = [["", *headings, "flat"]]
     for name in ranked(result):
         found = result["methods"][name]
         cells = [
-            _cell(found.get(measure, {}).get(kind), between)
+            figure(found.get(measure, {}).get(kind), between, ends=ends)
             for kind in KINDS
             for measure in MEASURES
         ]
         rows.append([method_name(name), *cells, str(found["flat_maps"])])
     # The same for every method but for its flat maps: the first one has fewest.
     areas = result["methods"][ranked(result)[0]].get("random_value", {})
-    cells = [_cell(areas.get(kind), between) for kind in KINDS for _ in MEASURES]
+    cells = [
+        figure(areas.get(kind), between, ends=ends) for kind in KINDS for _ in MEASURES
+    ]
     return [*rows, ["the mark's area", *cells, ""]]
 
 
-def _reliance(result: Mapping[str, Any], between: str) -> Rows:
+def _reliance(
+    result: Mapping[str, Any], between: str = " ", ends: int = 1
+) -> list[list[str]]:
     headings = [f"{word}, {kind}" for kind in KINDS for word in FIGURES.values()]
     rows = [["", *headings]]
     for version, found in result["reliance"]["versions"].items():
         cells = [
-            _cell(found.get(figure, {}).get(kind), between)
+            figure(found.get(name, {}).get(kind), between, ends=ends)
             for kind in KINDS
-            for figure in FIGURES
+            for name in FIGURES
         ]
         rows.append([VERSION_NAMES[version], *cells])
     return rows
-
-
-def _cell(one: Mapping[str, float] | None, between: str) -> str:
-    """Return a figure as text; a dash where there is none."""
-    if not one:
-        return "-"
-    return f"{one['value']:.1f}{between}[{one['low']:.1f}, {one['high']:.1f}]"
-
-
-def _terminal(title: str, rows: Rows, note: str) -> Table:
-    table = Table(title=title, box=box.SIMPLE_HEAD)
-    table.title_justify = table.caption_justify = "left"
-    table.caption = Text(note, style="dim")
-    for place, heading in enumerate(rows[0]):
-        table.add_column(heading, justify="right" if place else "left")
-    for name, *cells in rows[1:]:
-        table.add_row(Text(name), *cells)
-    return table
-
-
-def _markdown(rows: Sequence[Sequence[str]]) -> str:
-    lines = [rows[0], ["---"] * len(rows[0]), *rows[1:]]
-    return "\n".join(f"| {' | '.join(row)} |" for row in lines)

@@ -9,14 +9,16 @@ import io
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from rich import box
 from rich.table import Table
-from rich.text import Text
 
+from sdd_jax.reports import narrow
+from sdd_jax.reports.narrow import figure
 from sdd_jax.reports.table import method_name
 
-COLUMNS = ("all layers", "SSIM", "mean of layers", "wrong class", "SSIM", "flat")
-HEADINGS = (*COLUMNS, "images", "network", "class")
+HEADINGS = (
+    *("all layers", "SSIM, all layers", "mean of layers"),
+    *("wrong class", "SSIM, wrong class", "flat", "images", "network", "class"),
+)
 NOTE = (
     "Spearman correlation, and SSIM, of maps of the intact network with those of the "
     "network whose layers are all spoilt; the mean over the cascade from the head on; "
@@ -27,28 +29,24 @@ NOTE = (
 
 
 def summary(result: Mapping[str, Any]) -> Table:
-    """Return the table for the terminal."""
-    table = Table(title="Do maps depend on network and class?", box=box.SIMPLE_HEAD)
-    table.title_justify = "left"
-    table.caption = Text(_note(result), style="dim")
-    table.caption_justify = "left"
-    table.add_column("")
-    for heading in HEADINGS:
-        table.add_column(heading)
+    """Return the table for the terminal: no SSIM and no mean of layers."""
+    shown = ("all layers", "wrong class", "flat", "network", "class")
+    rows = [["", *shown]]
     for name, found in result["methods"].items():
-        table.add_row(Text(_called(name, found)), *map(Text, _cells(found, "\n")))
-    return table
+        cells = dict(zip(HEADINGS, _cells(found, "\n"), strict=True))
+        rows.append([_called(name, found), *(cells[heading] for heading in shown)])
+    title, note = "Do maps depend on network and class?", _note(result)
+    return narrow.table(title, rows, f"{note} All columns: table.md.", words=2)
 
 
 def markdown(result: Mapping[str, Any]) -> str:
     """Return the table as Markdown."""
-    rows = [["", *HEADINGS], ["---"] * (1 + len(HEADINGS))]
+    rows = [["", *HEADINGS]]
     rows += [
         [_called(name, found).replace("*", "\\*"), *_cells(found, " ")]
         for name, found in result["methods"].items()
     ]
-    lines = [f"| {' | '.join(row)} |" for row in rows]
-    return "\n".join(lines) + f"\n\n{_note(result)}\n".replace("*", "\\*")
+    return f"{narrow.markdown(rows)}\n\n{_note(result)}\n".replace("*:", "\\*:")
 
 
 def csv(result: Mapping[str, Any]) -> str:
@@ -57,8 +55,8 @@ def csv(result: Mapping[str, Any]) -> str:
     writer = csv_files.writer(file, lineterminator="\n")
     writer.writerow(("method", "order", "layer", "metric", "value", "low", "high"))
     for name, found in result["methods"].items():
-        for order, layer, figure in _figures(found):
-            for metric, one in figure.items():
+        for order, layer, measured in _measured(found):
+            for metric, one in measured.items():
                 values = (
                     (one["value"], one["low"], one["high"])
                     if isinstance(one, Mapping)
@@ -75,10 +73,10 @@ def all_layers(found: Mapping[str, Any]) -> Mapping[str, Any]:
     return [one for layer, one in found["cascading"].items() if layer != "mean"][-1]
 
 
-def _figures(found: Mapping[str, Any]) -> Iterator[tuple[str, str, Any]]:
+def _measured(found: Mapping[str, Any]) -> Iterator[tuple[str, str, Any]]:
     for order in ("cascading", "independent"):
-        for layer, figure in found.get(order, {}).items():
-            yield order, layer, figure
+        for layer, measured in found.get(order, {}).items():
+            yield order, layer, measured
     yield "wrong_class", "", found["wrong_class"]
 
 
@@ -93,15 +91,8 @@ def _called(name: str, found: Mapping[str, Any]) -> str:
 def _cells(found: Mapping[str, Any], between: str) -> list[str]:
     """Return a method's figures as text; a dash where there is none."""
 
-    def cell(figure: Mapping[str, Any], metric: str) -> str:
-        one = figure.get(metric)
-        if one is None:
-            return "-"
-        # + 0.0: no minus before what rounds to nothing.
-        value, low, high = (
-            round(one[end], 2) + 0.0 for end in ("value", "low", "high")
-        )
-        return f"{value:.2f}{between}[{low:.2f}, {high:.2f}]"
+    def cell(found: Mapping[str, Any], metric: str) -> str:
+        return figure(found.get(metric), between, digits=2)
 
     spoilt, wrong = all_layers(found), found["wrong_class"]
     # Of one network, a mean over the cascade would say the same again.
