@@ -52,8 +52,10 @@ class PooledHead(nnx.Module):
         head.is_divided = True
         head.kernel = nnx.Param(sharding.divide(self.kernel[...], fill=0.0))
         head.offset = nnx.Param(sharding.divide(self.offset[...], fill=LOWEST))
-        head.feature_mean[...] = sharding.replicate(self.feature_mean[...])
-        head.feature_deviation[...] = sharding.replicate(self.feature_deviation[...])
+        # New variables: the old ones are this head's own, which stays as it is.
+        for name in ("feature_mean", "feature_deviation"):
+            whole = sharding.replicate(getattr(self, name)[...])
+            setattr(head, name, FeatureStatistic(whole))
         return head
 
     @property

@@ -4,7 +4,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from flax import nnx
 
+from sdd_jax import sharding
 from sdd_jax.errors import InputError
 from sdd_jax.models.heads import PooledHead
 
@@ -25,6 +27,18 @@ def head():
 def feature_maps():
     rng = np.random.default_rng(1)
     return jnp.asarray(rng.normal(0.5, 1, (2, 3, 4, 5)), jnp.float32)
+
+
+def test_dividing_a_head_leaves_it_as_it_was(head, feature_maps):
+    expected = head.logits(feature_maps)
+    with jax.set_mesh(sharding.make_mesh(8)):
+        divided = head.divided()
+        logits = divided.logits(sharding.replicate(feature_maps))
+    np.testing.assert_allclose(logits[:, :7], expected, rtol=1e-5, atol=1e-5)
+    arrays = jax.tree.leaves(nnx.state(head))
+    assert len(arrays) == 4 and all(len(array.devices()) == 1 for array in arrays)
+    assert not head.is_divided
+    np.testing.assert_array_equal(head.logits(feature_maps), expected)
 
 
 ALL = jnp.broadcast_to(jnp.arange(7), (2, 7))
