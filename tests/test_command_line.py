@@ -1,6 +1,7 @@
 """What main.py makes of its arguments, in this process."""
 
 import signal
+from pathlib import Path
 
 import pytest
 from absl import flags
@@ -13,19 +14,72 @@ pytestmark = pytest.mark.filterwarnings("ignore:.*load_module:DeprecationWarning
 
 
 @pytest.fixture
-def parse(monkeypatch):
+def program(monkeypatch):
+    """Return the module; what it made of its arguments is forgotten after a test."""
     handler = signal.getsignal(signal.SIGINT)
     import main
 
     signal.signal(signal.SIGINT, handler)  # main takes it while it loads
     monkeypatch.setattr("sys.argv", ["main.py"])
-    yield lambda *arguments: main._parse([*SMOKE, *arguments])
+    yield main
     for name in list(flags.FLAGS):
         if name.startswith("config."):
             delattr(flags.FLAGS, name)
     flags.FLAGS.unparse_flags()
     for name in ("config", "workdir", "mode", "num_devices"):
         flags.FLAGS[name].unparse()
+
+
+@pytest.fixture
+def parse(program):
+    return lambda *arguments: program._parse([*SMOKE, *arguments])
+
+
+@pytest.fixture
+def command(program, monkeypatch):
+    """Return the whole program, run in the checkout's folder."""
+    monkeypatch.chdir(Path(program.__file__).parent)
+    return lambda *arguments: program.main(["main.py", *arguments])
+
+
+@pytest.mark.parametrize(
+    ("arguments", "parts"),
+    [
+        (
+            ["--mode=prove"],
+            [
+                "unknown mode 'prove'",
+                "compare, sanity, ablate, planted, lookalikes or all",
+            ],
+        ),
+        (["--config=configs/none.py"], ["no config at configs/none.py", "orl.py"]),
+        (["--config", "configs/none.py"], ["no config at configs/none.py", "orl.py"]),
+        ([SMOKE[1], "--config.train.stepz=3"], ["stepz", "steps"]),
+        (
+            [SMOKE[1], "--config.train.steps=three"],
+            ["train.steps is 'three', expected a whole number from 1 to"],
+        ),
+        ([SMOKE[1], "train"], ["'train' is not a flag"]),
+        ([SMOKE[1], "--num_devices=99"], ["99 devices were asked for"]),
+        (
+            ["--config=configs/finetune.py"],
+            [
+                "no images in data/facescrub_aligned (data.root): get FaceScrub at ",
+                "align YOUR_COPY data/facescrub_aligned; and no weights in weights/ada",
+                "get AdaFace's at https://github.com/mk-minchul/AdaFace",
+                "python -m weights_conversion FILE weights/adaface_ir101_webface12m",
+                "configs/orl.py",
+            ],
+        ),
+    ],
+)
+def test_a_wrong_command_is_one_line(command, tmp_path, capsys, arguments, parts):
+    assert command(*arguments, f"--workdir={tmp_path / 'workdir'}") == 1
+    said = capsys.readouterr().err
+    assert said.startswith("error: ") and said.count("\n") == 1
+    for part in parts:
+        assert part in said
+    assert not (tmp_path / "workdir").exists()
 
 
 @pytest.mark.parametrize(

@@ -31,7 +31,7 @@ def test_all_modes_run_on_a_folder_of_own_people(photos, tmp_path):
     config = folder.get_config()
     config.data.root = str(photos)
     config.train.update(parts="head", steps=40, validate_every=40)
-    config.explain.update(num_images=2)
+    config.explain.update(num_images=2, methods=("sdd", "cam"))
     config.eval.update(
         batch_size=12, num_resamples=40, methods=("sdd", "centre"), fills=("black",)
     )
