@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from sdd_jax import keys
+from sdd_jax import keys, sharding
 from sdd_jax.faithfulness import Outcome, grid
 from sdd_jax.faithfulness.curves import curve_grid
 from sdd_jax.faithfulness.map_measures import gini
@@ -15,6 +15,7 @@ from sdd_jax.faithfulness.sensitivity import max_sensitivity
 from sdd_jax.faithfulness.specificity import specificity
 from sdd_jax.faithfulness.study import method_keys, study
 from sdd_jax.images import SOURCES
+from sdd_jax.models import classifier as models
 from sdd_jax.runs import compare_programs
 from sdd_jax.runs.compared import Comparison
 from sdd_jax.saliency import METHODS, clean_pass
@@ -43,18 +44,23 @@ def image_set():
     return sets["test"]
 
 
-@pytest.fixture
-def comparison(classifier, image_set, tmp_path):
+def compared_on(model, image_set, folder, **changes):
+    options = OPTIONS | changes
     return Comparison(
-        model=classifier,
+        model=model,
         image_set=image_set,
         shown=(1, 5),
-        options=OPTIONS,
+        options=options,
         wanted=WANTED,
-        results=tmp_path,
+        results=folder,
         facts={},
-        programs=compare_programs.shared(classifier, OPTIONS, WANTED),
+        programs=compare_programs.shared(model, options, WANTED),
     )
+
+
+@pytest.fixture
+def comparison(classifier, image_set, tmp_path):
+    return compared_on(classifier, image_set, tmp_path)
 
 
 @pytest.fixture(scope="module")
@@ -118,3 +124,21 @@ def test_who_looks_at_no_target_is_explained_once_and_timed(comparison):
     found = comparison.method("centre", METHODS["centre"], None)
     assert found.images_per_second > 0
     np.testing.assert_array_equal(found.measured.values["specificity", "mean"], 0)
+
+
+def test_eight_devices_give_what_one_gives(classifier, image_set, tmp_path):
+    found = []
+    for number in (1, 8):
+        with jax.set_mesh(sharding.make_mesh(number)):
+            model = models.placed(classifier)
+            comparison = compared_on(model, image_set, tmp_path, batch_size=8)
+            found.append(comparison.method("cam", METHODS["cam"], None))
+    one, eight = found
+    assert one.measured.values.keys() == eight.measured.values.keys()
+    for column, values in one.measured.values.items():
+        np.testing.assert_allclose(
+            eight.measured.values[column], values, rtol=1e-3, atol=1e-3
+        )
+    np.testing.assert_allclose(eight.maps, one.maps, atol=2e-3)
+    # The second was not taken from the first one's results.
+    assert len(list(tmp_path.iterdir())) == 4
