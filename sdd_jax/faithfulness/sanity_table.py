@@ -26,11 +26,12 @@ CASCADING, INDEPENDENT, WRONG_CLASS = "cascading", "independent", "wrong_class"
 MEAN = "mean"  # of the layers
 ENOUGH = 0.5  # of the images must have two maps that say something
 RULE = (
-    "depends on it where the upper end of the 95 % interval of the mean Spearman "
-    "correlation, over identities, is below {threshold}; does not otherwise. Of the "
+    "depends on it where the 95 % interval of the mean Spearman correlation, over "
+    "identities, lies below {threshold}; does not where it lies above; cannot be said "
+    "where {threshold} lies in it, or half of the maps or more are flat. Of the "
     "network: maps of the intact network against those of the one with all layers "
     "spoilt. Of the class: maps of the predicted class against those of a random "
-    "other class. Cannot be said where half of the maps or more are flat"
+    "other class"
 )
 
 Network = tuple[str, str]  # an order and a layer; (WRONG_CLASS, "")
@@ -116,6 +117,9 @@ def _verdict(figure: Mapping[str, Any], of: str, threshold: float) -> str:
     if figure["flat_maps"] >= ENOUGH * figure["num_images"]:
         said = f"{figure['flat_maps']} of {figure['num_images']} maps are flat"
         return f"cannot be said: {said}"
-    if figure["spearman"]["high"] < threshold:
+    low, high = figure["spearman"]["low"], figure["spearman"]["high"]
+    if high < threshold:
         return f"depends on the {of}"
-    return f"does not depend on the {of}"
+    if low >= threshold:
+        return f"does not depend on the {of}"
+    return f"cannot be said: from {low:.2f} to {high:.2f}"

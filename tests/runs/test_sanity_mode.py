@@ -43,7 +43,7 @@ def test_every_method_has_every_layer_and_a_verdict(table):
         assert found["num_images"] == found["wrong_class"]["num_images"] == 6
         assert set(found["verdict"]) == {"network", "class"}
     assert table["protocol"]["controls"] == ["random_map"]
-    assert "below 0.5" in table["protocol"]["verdict"]
+    assert "lies below 0.5" in table["protocol"]["verdict"]
 
 
 @pytest.mark.slow
