@@ -1,11 +1,9 @@
 """SDD's choices as an image: what each parameter does, one small plot a parameter."""
 
-import io
 from collections.abc import Mapping
 from typing import Any
 
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.figure import Figure
+from sdd_jax.reports import plots
 
 _LINES = {
     "srg": ("srg", "all"),
@@ -25,8 +23,7 @@ def choices(result: Mapping[str, Any]) -> bytes:
     """
     groups = result["groups"]
     rows = -(-len(groups) // 3)
-    figure = Figure(figsize=(11, 3.4 * rows + 0.4), layout="constrained")
-    FigureCanvasAgg(figure)
+    figure = plots.empty(11, 3.4 * rows + 0.4)
     grid = figure.subplots(rows, 3, sharey=True, squeeze=False)
     for axis, (group, labels) in zip(grid.flat, groups.items(), strict=False):
         for number, (called, (metric, fill)) in enumerate(_LINES.items()):
@@ -53,6 +50,4 @@ def choices(result: Mapping[str, Any]) -> bytes:
     grid.flat[0].set_ylabel("per cent")
     handles, names = grid.flat[0].get_legend_handles_labels()
     figure.legend(handles, names, loc="outside lower center", ncols=4, fontsize=8)
-    file = io.BytesIO()
-    figure.savefig(file, format="png", dpi=110)
-    return file.getvalue()
+    return plots.png(figure)

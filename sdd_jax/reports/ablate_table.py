@@ -7,15 +7,13 @@
     result["groups"][PARAMETER][CHOICE]       the choice's ROW
 """
 
-import csv as csv_files
-import io
 from collections.abc import Iterator, Mapping
 from typing import Any
 
 from rich.table import Table
 
-from sdd_jax.reports import narrow
-from sdd_jax.reports.narrow import figure
+from sdd_jax.reports import text
+from sdd_jax.reports.text import figure
 
 ALL = "all"
 DEFAULT = "default"
@@ -42,7 +40,7 @@ def summary(result: Mapping[str, Any]) -> Table:
             ]
             flat = str(result["methods"][row]["flat_maps"])
             rows.append([_called(label, row), *cells, flat])
-    return narrow.table("SDD's choices, one at a time", rows, NOTE)
+    return text.terminal("SDD's choices, one at a time", rows, NOTE)
 
 
 def markdown(result: Mapping[str, Any]) -> str:
@@ -72,9 +70,9 @@ def markdown(result: Mapping[str, Any]) -> str:
     return "\n\n".join(
         [
             f"Deletion, {result['num_images']} images",
-            narrow.markdown(first),
+            text.markdown(first),
             "Retention",
-            narrow.markdown(second),
+            text.markdown(second),
             *(f"- {line}" for line in says),
             "",
         ]
@@ -83,23 +81,21 @@ def markdown(result: Mapping[str, Any]) -> str:
 
 def csv(result: Mapping[str, Any]) -> str:
     """Return every figure as a row, and beside it what it is less the default's."""
-    file = io.StringIO()
-    writer = csv_files.writer(file, lineterminator="\n")
     ends = ("value", "low", "high")
     less = [f"difference_{end}" for end in (*ends, "p")]
-    writer.writerow(("parameter", "choice", "metric", "fill", *ends, *less))
+    rows: list[Any] = [("parameter", "choice", "metric", "fill", *ends, *less)]
     for group, label, row in _rows(result):
         for metric, found in result["methods"][row].items():
             if metric == "flat_maps":
-                writer.writerow((group, label, metric, ALL, found, *[""] * 6))
+                rows.append((group, label, metric, ALL, found, *[""] * 6))
                 continue
             others = result["differences"].get(row, {}).get(metric, {})
             for fill, one in found.items():
                 other = others.get(fill, {})
                 figures = [one[end] for end in ends]
                 figures += [other.get(end, "") for end in (*ends, "p")]
-                writer.writerow((group, label, metric, fill, *figures))
-    return file.getvalue()
+                rows.append((group, label, metric, fill, *figures))
+    return text.csv(rows)
 
 
 def _rows(result: Mapping[str, Any]) -> Iterator[tuple[str, str, str]]:

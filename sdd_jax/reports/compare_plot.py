@@ -1,12 +1,9 @@
 """The curves of a comparison as an image: what deletion and retention leave."""
 
-import io
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.figure import Figure
-
+from sdd_jax.reports import plots
 from sdd_jax.reports.table import method_name
 
 
@@ -20,8 +17,7 @@ def curves(methods: Mapping[str, Any], fractions: Sequence[float], fill: str) ->
         fractions: of the pixels, from 0 to 1.
         fill: which one to draw.
     """
-    figure = Figure(figsize=(10, 4.2), layout="constrained")
-    FigureCanvasAgg(figure)
+    figure = plots.empty(10, 4.2)
     axes = figure.subplots(1, 2, sharey=True)
     for axis, order in zip(axes, ("deletion", "retention"), strict=True):
         for name, found in methods.items():
@@ -40,6 +36,4 @@ def curves(methods: Mapping[str, Any], fractions: Sequence[float], fill: str) ->
         axis.grid(alpha=0.3)
     axes[0].set_ylabel("confidence left, of the intact image's")
     axes[1].legend(fontsize="small")
-    file = io.BytesIO()
-    figure.savefig(file, format="png", dpi=110)
-    return file.getvalue()
+    return plots.png(figure)

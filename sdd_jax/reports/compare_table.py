@@ -7,16 +7,14 @@
                                               flat_maps, num_images
 """
 
-import csv as csv_files
-import io
 from collections.abc import Mapping
 from typing import Any
 
 from rich.table import Table
 
-from sdd_jax.reports import narrow
-from sdd_jax.reports.narrow import figure
+from sdd_jax.reports import text
 from sdd_jax.reports.table import method_name
+from sdd_jax.reports.text import figure
 
 ALL = "all"
 # What the table shows of each method: heading, metric, fill.
@@ -60,7 +58,7 @@ def summary(result: Mapping[str, Any]) -> Table:
         costs = f"{found['forward_passes']:.2f}", str(found["flat_maps"])
         rows.append([method_name(name), *cells, *costs])
     note = f"{NOTE} All columns: table.md."
-    return narrow.table("Methods, the largest srg first", rows, note)
+    return text.terminal("Methods, the largest srg first", rows, note)
 
 
 def markdown(result: Mapping[str, Any]) -> str:
@@ -77,20 +75,18 @@ def markdown(result: Mapping[str, Any]) -> str:
             str(found["num_images"]),
         ]
         rows.append([method_name(name), *cells, *costs])
-    return f"{narrow.markdown(rows)}\n\n{NOTE}\n"
+    return f"{text.markdown(rows)}\n\n{NOTE}\n"
 
 
 def csv(result: Mapping[str, Any]) -> str:
     """Return every figure as a row: method, metric, fill, value, low, high."""
-    file = io.StringIO()
-    writer = csv_files.writer(file, lineterminator="\n")
-    writer.writerow(("method", "metric", "fill", "value", "low", "high"))
+    rows = [("method", "metric", "fill", "value", "low", "high")]
     for name in ranked(result):
         for metric, found in result["methods"][name].items():
             if metric in COSTS:
-                writer.writerow((name, metric, ALL, found, "", ""))
+                rows.append((name, metric, ALL, found, "", ""))
                 continue
             for fill, one in found.items():
                 figures = (one["value"], one["low"], one["high"])
-                writer.writerow((name, metric, fill, *figures))
-    return file.getvalue()
+                rows.append((name, metric, fill, *figures))
+    return text.csv(rows)

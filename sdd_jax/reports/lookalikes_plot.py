@@ -1,12 +1,9 @@
 """What blending two look-alikes does to the network and to maps, as an image."""
 
-import io
 from collections.abc import Mapping
 from typing import Any
 
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.figure import Figure
-
+from sdd_jax.reports import plots
 from sdd_jax.reports.table import method_name
 
 
@@ -26,8 +23,7 @@ def plot(result: Mapping[str, Any]) -> bytes:
     ):
         curves = {method_name(n): found.get(measure) for n, found in methods.items()}
         panels.append((title, curves))
-    figure = Figure(figsize=(13, 4), layout="constrained")
-    FigureCanvasAgg(figure)
+    figure = plots.empty(13, 4)
     axes = figure.subplots(1, len(panels))
     for axis, (title, curves) in zip(axes, panels, strict=True):
         for name, curve in curves.items():
@@ -43,6 +39,4 @@ def plot(result: Mapping[str, Any]) -> bytes:
         axis.set_xlabel("ratio of the second face")
         axis.grid(alpha=0.3)
         axis.legend(fontsize="small")
-    file = io.BytesIO()
-    figure.savefig(file, format="png", dpi=110)
-    return file.getvalue()
+    return plots.png(figure)

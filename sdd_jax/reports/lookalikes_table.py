@@ -10,16 +10,14 @@
 RATIO is a ratio as text; one whose maps are all flat has no spearman.
 """
 
-import csv as csv_files
-import io
 from collections.abc import Mapping
 from typing import Any
 
 from rich.table import Table
 
-from sdd_jax.reports import narrow
-from sdd_jax.reports.narrow import figure
+from sdd_jax.reports import text
 from sdd_jax.reports.table import method_name
+from sdd_jax.reports.text import figure
 
 NOTE = (
     "The network's rows: probability of the two, per cent. The methods' rows: "
@@ -55,26 +53,24 @@ def summary(result: Mapping[str, Any]) -> Table:
         [name, *(cell.split()[0] for cell in cells)] for name, *cells in _rows(result)
     ]
     note = f"{NOTE} These: table.md."
-    return narrow.table("Look-alikes blended", rows, note)
+    return text.terminal("Look-alikes blended", rows, note)
 
 
 def markdown(result: Mapping[str, Any]) -> str:
     """Return the table and what stands in it in words, as Markdown."""
     words = "\n".join(f"- {line}" for line in in_words(result))
-    return f"{narrow.markdown(_rows(result))}\n\n{NOTE}\n\n{words}\n"
+    return f"{text.markdown(_rows(result))}\n\n{NOTE}\n\n{words}\n"
 
 
 def csv(result: Mapping[str, Any]) -> str:
     """Return every figure as a row: of, measure, ratio, value, low, high."""
-    file = io.StringIO()
-    writer = csv_files.writer(file, lineterminator="\n")
-    writer.writerow(("of", "measure", "ratio", "value", "low", "high"))
+    rows = [("of", "measure", "ratio", "value", "low", "high")]
     for of, found in ({"network": result["network"]} | result["methods"]).items():
         for measure, ratios in found.items():
             for ratio, one in ratios.items():
                 figures = one["value"], one["low"], one["high"]
-                writer.writerow((of, measure, ratio, *figures))
-    return file.getvalue()
+                rows.append((of, measure, ratio, *figures))
+    return text.csv(rows)
 
 
 def _rows(result: Mapping[str, Any]) -> list[list[str]]:

@@ -1,12 +1,9 @@
 """How well each method finds planted marks, as an image."""
 
-import io
 from collections.abc import Mapping
 from typing import Any
 
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.figure import Figure
-
+from sdd_jax.reports import plots
 from sdd_jax.reports.planted_table import KINDS, MEASURES, ranked
 from sdd_jax.reports.table import method_name
 
@@ -19,8 +16,7 @@ def plot(result: Mapping[str, Any]) -> bytes:
             which a random map has.
     """
     names = ranked(result)
-    figure = Figure(figsize=(11, 1.5 + 0.3 * len(names)), layout="constrained")
-    FigureCanvasAgg(figure)
+    figure = plots.empty(11, 1.5 + 0.3 * len(names))
     axes = figure.subplots(1, len(MEASURES), sharey=True)
     for axis, (measure, heading) in zip(axes, MEASURES.items(), strict=True):
         for number, kind in enumerate(KINDS):
@@ -42,6 +38,4 @@ def plot(result: Mapping[str, Any]) -> bytes:
     axes[0].set_yticks(range(len(names)), [method_name(name) for name in names])
     axes[0].invert_yaxis()
     axes[-1].legend(fontsize="small")
-    file = io.BytesIO()
-    figure.savefig(file, format="png", dpi=110)
-    return file.getvalue()
+    return plots.png(figure)

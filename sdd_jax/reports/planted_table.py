@@ -9,16 +9,14 @@
 KIND is unique, shared or all; one without images is missing.
 """
 
-import csv as csv_files
-import io
 from collections.abc import Mapping
 from typing import Any
 
 from rich.table import Table
 
-from sdd_jax.reports import narrow
-from sdd_jax.reports.narrow import figure
+from sdd_jax.reports import text
 from sdd_jax.reports.table import method_name
+from sdd_jax.reports.text import figure
 
 KINDS = ("unique", "shared")
 MEASURES = {
@@ -59,36 +57,34 @@ def ranked(result: Mapping[str, Any]) -> list[str]:
 def summary(result: Mapping[str, Any]) -> Table:
     """Return the methods' table for the terminal."""
     rows = _methods(result, "\n", ends=0)
-    return narrow.table("Who finds the marks", rows, NOTE)
+    return text.terminal("Who finds the marks", rows, NOTE)
 
 
 def reliance(result: Mapping[str, Any]) -> Table:
     """Return, for the terminal, what the network makes of the marks."""
     rows = _reliance(result, "\n", ends=0)
-    return narrow.table("Does the network look at them?", rows, "Per cent.")
+    return text.terminal("Does the network look at them?", rows, "Per cent.")
 
 
 def markdown(result: Mapping[str, Any]) -> str:
     """Return both tables as Markdown."""
     tables = _reliance(result), _methods(result)
-    return "\n\n".join([*map(narrow.markdown, tables), NOTE]) + "\n"
+    return "\n\n".join([*map(text.markdown, tables), NOTE]) + "\n"
 
 
 def csv(result: Mapping[str, Any]) -> str:
     """Return every figure as a row: of, measure, marks, value, low, high."""
-    file = io.StringIO()
-    writer = csv_files.writer(file, lineterminator="\n")
-    writer.writerow(("of", "measure", "marks", "value", "low", "high"))
+    rows = [("of", "measure", "marks", "value", "low", "high")]
     methods = {name: result["methods"][name] for name in ranked(result)}
     for of, found in (result["reliance"]["versions"] | methods).items():
         for measure, kinds in found.items():
             if measure == "flat_maps":
-                writer.writerow((of, measure, "all", kinds, "", ""))
+                rows.append((of, measure, "all", kinds, "", ""))
                 continue
             for kind, one in kinds.items():
                 figures = one["value"], one["low"], one["high"]
-                writer.writerow((of, measure, kind, *figures))
-    return file.getvalue()
+                rows.append((of, measure, kind, *figures))
+    return text.csv(rows)
 
 
 def _methods(

@@ -1,14 +1,12 @@
 """The sanity checks as an image: how alike maps stay while layers are spoilt."""
 
-import io
 from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.figure import Figure
 
+from sdd_jax.reports import plots
 from sdd_jax.reports.table import method_name
 
 _A_ROW = 5
@@ -32,8 +30,7 @@ def layers(methods: Mapping[str, Any]) -> bytes:
     rows = -(-len(methods) // _A_ROW)
     columns = min(len(methods), _A_ROW)
     size = (max(2.6 * columns, 5), 2.2 * rows + 0.6)
-    figure = Figure(figsize=size, layout="constrained")
-    FigureCanvasAgg(figure)
+    figure = plots.empty(*size)
     grid = figure.subplots(rows, columns, sharey=True, squeeze=False)
     for axis, (name, found) in zip(grid.flat, methods.items(), strict=False):
         _draw(axis, found)
@@ -43,9 +40,7 @@ def layers(methods: Mapping[str, Any]) -> bytes:
         axis.set_axis_off()
     handles, labels = grid.flat[0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside lower center", ncols=5, fontsize=8)
-    file = io.BytesIO()
-    figure.savefig(file, format="png", dpi=110)
-    return file.getvalue()
+    return plots.png(figure)
 
 
 def _draw(axis: Axes, found: Mapping[str, Any]) -> None:

@@ -4,16 +4,14 @@
 `faithfulness.sanity_table`, and has forward_passes, num_images and is_control.
 """
 
-import csv as csv_files
-import io
 from collections.abc import Iterator, Mapping
 from typing import Any
 
 from rich.table import Table
 
-from sdd_jax.reports import narrow
-from sdd_jax.reports.narrow import figure
+from sdd_jax.reports import text
 from sdd_jax.reports.table import method_name
+from sdd_jax.reports.text import figure
 
 HEADINGS = (
     *("all layers", "SSIM, all layers", "mean of layers"),
@@ -36,7 +34,7 @@ def summary(result: Mapping[str, Any]) -> Table:
         cells = dict(zip(HEADINGS, _cells(found, "\n"), strict=True))
         rows.append([_called(name, found), *(cells[heading] for heading in shown)])
     title, note = "Do maps depend on network and class?", _note(result)
-    return narrow.table(title, rows, f"{note} All columns: table.md.", words=2)
+    return text.terminal(title, rows, f"{note} All columns: table.md.", words=2)
 
 
 def markdown(result: Mapping[str, Any]) -> str:
@@ -46,14 +44,12 @@ def markdown(result: Mapping[str, Any]) -> str:
         [_called(name, found).replace("*", "\\*"), *_cells(found, " ")]
         for name, found in result["methods"].items()
     ]
-    return f"{narrow.markdown(rows)}\n\n{_note(result)}\n".replace("*:", "\\*:")
+    return f"{text.markdown(rows)}\n\n{_note(result)}\n".replace("*:", "\\*:")
 
 
 def csv(result: Mapping[str, Any]) -> str:
     """Return every figure as a row."""
-    file = io.StringIO()
-    writer = csv_files.writer(file, lineterminator="\n")
-    writer.writerow(("method", "order", "layer", "metric", "value", "low", "high"))
+    rows: list[Any] = [("method", "order", "layer", "metric", "value", "low", "high")]
     for name, found in result["methods"].items():
         for order, layer, measured in _measured(found):
             for metric, one in measured.items():
@@ -62,10 +58,10 @@ def csv(result: Mapping[str, Any]) -> str:
                     if isinstance(one, Mapping)
                     else (one, "", "")
                 )
-                writer.writerow((name, order, layer, metric, *values))
+                rows.append((name, order, layer, metric, *values))
         for of, verdict in found["verdict"].items():
-            writer.writerow((name, "verdict", of, verdict, "", "", ""))
-    return file.getvalue()
+            rows.append((name, "verdict", of, verdict, "", "", ""))
+    return text.csv(rows)
 
 
 def all_layers(found: Mapping[str, Any]) -> Mapping[str, Any]:

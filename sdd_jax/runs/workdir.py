@@ -6,10 +6,11 @@ import importlib.metadata
 import json
 from collections.abc import Mapping
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 from sdd_jax.errors import InputError
-from sdd_jax.files import read_text, write_json
+from sdd_jax.files import read_text, write_bytes, write_json
 from sdd_jax.runs.settings import flat
 
 # They trade memory for time, or say more or less on the way.
@@ -74,6 +75,37 @@ def planned_steps(workdir: Path) -> int:
         return int(json.loads(read_text(workdir / "config.json"))["train"]["steps"])
     except (OSError, ValueError, LookupError, TypeError):
         return 0
+
+
+def results(workdir: Path, provenance: Mapping[str, Any]) -> Path:
+    """Return where a checkpoint's finished results are; see `store`.
+
+    Args:
+        workdir: the run's folder.
+        provenance: from `setup.open_split`.
+    """
+    return workdir / "results" / provenance["checkpoint_sha256"][:16]
+
+
+def facts(provenance: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what every finished result depends on: network, versions and code."""
+    network = {
+        name: provenance[name] for name in ("compute_dtype", "checkpoint_sha256")
+    }
+    return network | {"versions": versions(), "code": code_sha256()}
+
+
+def write_table(folder: Path, result: Mapping[str, Any], reports: ModuleType) -> None:
+    """Write a result as `table.json`, `table.md` and `table.csv`.
+
+    Args:
+        folder: where to.
+        result: as JSON.
+        reports: a module with `markdown` and `csv`, which make a text of it.
+    """
+    write_json(folder / "table.json", result)
+    write_bytes(folder / "table.md", reports.markdown(result).encode())
+    write_bytes(folder / "table.csv", reports.csv(result).encode())
 
 
 def versions() -> dict[str, str]:

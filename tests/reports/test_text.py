@@ -5,7 +5,7 @@ import io
 import pytest
 from rich.console import Console
 
-from sdd_jax.reports import narrow
+from sdd_jax.reports import text
 
 ONE = {"value": -0.04, "low": -12.345, "high": 1.5}
 
@@ -17,7 +17,7 @@ def shown(table, width=80):
 
 
 @pytest.mark.parametrize(
-    ("how", "text"),
+    ("how", "expected"),
     [
         ({}, "0.0 [-12.3, 1.5]"),
         ({"digits": 2}, "-0.04 [-12.35, 1.50]"),
@@ -25,16 +25,16 @@ def shown(table, width=80):
         ({"sign": "+"}, "+0.0 [-12.3, +1.5]"),
     ],
 )
-def test_a_figure_comes_with_its_interval(how, text):
-    assert narrow.figure(ONE, **how) == text
+def test_a_figure_comes_with_its_interval(how, expected):
+    assert text.figure(ONE, **how) == expected
 
 
 def test_there_is_a_dash_where_there_is_no_figure():
-    assert narrow.figure(None) == narrow.figure({}) == "-"
+    assert text.figure(None) == text.figure({}) == "-"
 
 
 def test_markdown_has_a_line_a_row_and_no_column_too_many():
-    lines = narrow.markdown([["", "a"], ["F = |S|", "1"]]).splitlines()
+    lines = text.markdown([["", "a"], ["F = |S|", "1"]]).splitlines()
     assert lines == ["|  | a |", "| --- | --- |", "| F = \\|S\\| | 1 |"]
 
 
@@ -43,19 +43,23 @@ def test_names_are_folded_and_figures_are_whole(number):
     cells = [f"-{i}1.2\n[-9, 9]" if number == 5 else f"-{i}.2" for i in range(number)]
     name = "a_name_of_a_method_that_goes_over_several_lines_" + 30 * "x"
     rows = [["", *("drop, black" for _ in cells)], ["group"], [name, *cells]]
-    text = shown(narrow.table("title", rows, "what it says"))
+    said = shown(text.terminal("title", rows, "what it says"))
     assert (
-        "\N{HORIZONTAL ELLIPSIS}" not in text and max(map(len, text.split("\n"))) <= 80
+        "\N{HORIZONTAL ELLIPSIS}" not in said and max(map(len, said.split("\n"))) <= 80
     )
     for cell in cells:
         for part in cell.split("\n"):
-            assert part in text
+            assert part in said
     letters = "".join(
-        line.split(" ")[1] for line in text.splitlines() if line[1:2].strip()
+        line.split(" ")[1] for line in said.splitlines() if line[1:2].strip()
     )
-    assert name in letters and "what it says" in text and "group" in text
+    assert name in letters and "what it says" in said and "group" in said
+
+
+def test_values_with_a_comma_stay_one_value():
+    assert text.csv([["a", "b"], ["x, y", 0.5]]) == 'a,b\n"x, y",0.5\n'
 
 
 def test_text_at_the_end_may_break():
     rows = [["", "n", "verdict"], ["a", "1", "depends " + 30 * "on it "]]
-    assert "\N{HORIZONTAL ELLIPSIS}" not in shown(narrow.table("t", rows, "", words=1))
+    assert "\N{HORIZONTAL ELLIPSIS}" not in shown(text.terminal("t", rows, "", words=1))

@@ -1,9 +1,13 @@
-"""Figures with their intervals as text, and tables that a narrow terminal shows whole.
+"""Figures with their intervals as text, and rows of them as tables.
 
-A table on the screen says the least; the file beside it, in Markdown, says all.
+A table on the screen says the least, so that a narrow terminal shows it whole; the
+files beside it, in Markdown and CSV, say all.
 """
 
-from collections.abc import Mapping, Sequence
+import csv as csv_files
+import io
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
 from rich import box
 from rich.table import Table
@@ -49,7 +53,14 @@ def markdown(rows: Rows) -> str:
     return "\n".join(f"| {' | '.join(row)} |" for row in escaped)
 
 
-def table(title: str, rows: Rows, note: str, *, words: int = 0) -> Table:
+def csv(rows: Iterable[Sequence[Any]]) -> str:
+    """Return a table of comma-separated values; the first row are its headings."""
+    file = io.StringIO()
+    csv_files.writer(file, lineterminator="\n").writerows(rows)
+    return file.getvalue()
+
+
+def terminal(title: str, rows: Rows, note: str, *, words: int = 0) -> Table:
     """Return a table for a terminal of 80 columns or more.
 
     Args:
