@@ -17,7 +17,8 @@ other number is this project's choice, carried over from the embedded default
 
 import ml_collections
 
-from sdd_jax.saliency import CHEAP_METHODS, METHODS
+from configs import orl
+from sdd_jax.saliency import METHODS
 
 
 def get_config() -> ml_collections.ConfigDict:
@@ -131,49 +132,14 @@ def get_config() -> ml_collections.ConfigDict:
         num_resamples=2000,
         seed=0,
     )
-    # Of the methods, those that cost less than ten forward passes.
-    config.planted = dict(
-        split="test",
-        methods=CHEAP_METHODS,
-        reference="cam",
-        mean_map_of="fine_cam",
-        batch_size=128,
-        num_resamples=2000,
-        seed=0,
-    )
-    config.lookalikes = dict(
-        split="test",
-        methods=("sdd", "cam", "fine_sdd", "fine_cam"),
-        num_pairs=10,  # the most similar ones
-        num_faces=2,  # of each pair, blended at eleven ratios
-        batch_size=128,
-        num_resamples=2000,
-        seed=0,
-    )
-    # Do maps depend on the network and on the class?
-    config.sanity = dict(
-        split="test",
-        methods=tuple(METHODS),
-        threshold=0.5,  # of Spearman's correlation
-        num_images=200,
-        costly=50.0,  # forward passes
-        num_costly=50,
-        batch_size=50,
-        num_resamples=2000,
-        seed=0,
-    )
-    # SDD's own choices, one at a time.
-    config.ablate = dict(
-        split="test",
-        parameters=("num_classes_compared", "scale", "amplification")
-        + ("upsample_first", "centre"),
-        curves=("mean",),  # fills of the whole curves
-        fills=("black", "mean", "blur", "linear"),  # of the figures at `fraction`
-        fraction=0.2,
-        margin=1.0,  # of srg, per cent: closer than this to the best is as good
-        num_images=500,  # evenly spaced over the split; 0 for all
-        batch_size=128,
-        num_resamples=2000,
-        seed=0,
-    )
+    # Also beyond the paper: the embedded default's experiments, on more images.
+    experiments = orl.get_config()
+    for name, more in (
+        ("sanity", dict(num_images=200, num_costly=50, batch_size=50)),
+        ("ablate", dict(num_images=500, batch_size=128)),
+        ("planted", dict(batch_size=128)),
+        ("lookalikes", dict(batch_size=128)),
+    ):
+        config[name] = experiments[name]
+        config[name].update(more)
     return config

@@ -13,29 +13,11 @@ import inspect
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from sdd_jax.images.sources import (
-    facescrub,
-    folder,
-    lfw,
-    orl,
-    planted,
-    prepared,
-    synthetic,
-    tfds,
-)
+from sdd_jax.images.sources import MODULES, planted
 from sdd_jax.images.splitting.collection import Maker
 from sdd_jax.types import ImageSet
 
-_MODULES = {
-    "orl": orl,
-    "folder": folder,
-    "facescrub": facescrub,
-    "lfw": lfw,
-    "prepared": prepared,
-    "tfds": tfds,
-    "synthetic": synthetic,
-    "planted": planted,
-}
+_MODULES: dict[str, Any] = MODULES | {"planted": planted}
 SOURCES: dict[str, Callable[..., dict[str, ImageSet]]] = {
     name: module.splits for name, module in _MODULES.items()
 }
@@ -62,6 +44,6 @@ def options_of(data: Mapping[str, Any]) -> dict[str, inspect.Parameter]:
         found.pop(name, None)
     if "of" in found:
         of = data.get("of", found["of"].default)
-        if of in planted.SOURCES:
+        if of in MODULES:
             found |= options_of({"source": of})
     return found

@@ -8,6 +8,7 @@ nothing is put on a device.
 """
 
 import dataclasses
+import hashlib
 import threading
 from collections.abc import Generator, Sequence
 
@@ -87,6 +88,14 @@ def eval_batches(
     numbers = grain.MapDataset.range(num_steps * batch_size * process_count)
     batches = numbers.batch(batch_size)[process_index::process_count]
     return _read_ahead(image_set, batches, NUM_THREADS)
+
+
+def sha256(image_set: ImageSet) -> str:
+    """Return a hash of all pixels, in the images' order."""
+    digest = hashlib.sha256()
+    for place in range(len(image_set)):
+        digest.update(image_set.read(place).tobytes())
+    return digest.hexdigest()
 
 
 def cached(image_set: ImageSet) -> ImageSet:

@@ -44,25 +44,6 @@ def adaptive_amplification(
     return jnp.clip(2.0 / span, smallest, largest)
 
 
-def scaled_directed_divergence(
-    target_map: Float[Array, "batch rows columns"],
-    rival_maps: Float[Array, "batch rivals rows columns"],
-    *,
-    scale: Float[Array, " batch"] | None = None,
-    amplification: Float[Array, " batch"] | None = None,
-) -> tuple[
-    Float[Array, "batch rows columns"], Float[Array, " batch"], Float[Array, " batch"]
-]:
-    """Return exp(alpha (F x_t - sum_k x_k)), F and alpha; see `directed_exponent`.
-
-    The largest value of every image is 1.
-    """
-    exponent, scale, amplification = directed_exponent(
-        target_map, rival_maps, scale=scale, amplification=amplification
-    )
-    return jnp.exp(exponent), scale, amplification
-
-
 def directed_exponent(
     target_map: Float[Array, "batch rows columns"],
     rival_maps: Float[Array, "batch rivals rows columns"],

@@ -8,7 +8,7 @@ import pytest
 from sdd_jax.saliency.divergence import (
     adaptive_amplification,
     adaptive_scale,
-    scaled_directed_divergence,
+    directed_exponent,
 )
 
 
@@ -27,7 +27,8 @@ def maps():
 
 @jax.jit
 def sdd(maps, **options):
-    return scaled_directed_divergence(maps[:, 0], maps[:, 1:], **options)
+    exponent, *factors = directed_exponent(maps[:, 0], maps[:, 1:], **options)
+    return jnp.exp(exponent), *factors
 
 
 def test_two_cells_by_hand():

@@ -12,7 +12,7 @@ from sdd_jax.models.classifier import FaceClassifier
 from sdd_jax.models.heads import PooledHead
 from sdd_jax.models.ranking import rank_logits
 from sdd_jax.saliency import clean_pass
-from sdd_jax.saliency.divergence import scaled_directed_divergence
+from sdd_jax.saliency.divergence import directed_exponent
 from sdd_jax.saliency.sdd import compared_classes, sdd, top_rivals
 from sdd_jax.types import CellGrid, InputSpec
 
@@ -99,7 +99,7 @@ def test_the_divergence_of_the_cells_is_placed_as_their_maps_are(classifier, ima
     explanation = jax.jit(functools.partial(explain, classifier))(images, targets)
     classes = jnp.concatenate([targets[:, None], explanation.details["rivals"]], axis=1)
     maps = classifier.class_maps(classifier.feature_maps(images), classes, centre=True)
-    cells = scaled_directed_divergence(maps[:, 0], maps[:, 1:])[0]
+    cells = jnp.exp(directed_exponent(maps[:, 0], maps[:, 1:])[0])
 
     saliency = explanation.saliency
     np.testing.assert_allclose(saliency[:, 2:15:4, 2:15:4], cells, atol=1e-6)

@@ -14,6 +14,7 @@ and with those of twins swapped, `evidence` returns.
 """
 
 import dataclasses
+import functools
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -24,28 +25,10 @@ from jaxtyping import Bool, UInt8
 from sdd_jax import checks
 from sdd_jax.errors import InputError
 from sdd_jax.images import marks
-from sdd_jax.images.sources import (
-    facescrub,
-    folder,
-    lfw,
-    orl,
-    prepared,
-    synthetic,
-    tfds,
-)
+from sdd_jax.images.sources import MODULES
 from sdd_jax.images.splitting.collection import Maker
 from sdd_jax.types import ImageSet
 
-# What marks can be drawn into.
-SOURCES: dict[str, Any] = {
-    "orl": orl,
-    "folder": folder,
-    "facescrub": facescrub,
-    "lfw": lfw,
-    "prepared": prepared,
-    "tfds": tfds,
-    "synthetic": synthetic,
-}
 KINDS = ("unique", "shared")
 STRENGTH = checks.real(0, 1, above=True)
 
@@ -66,31 +49,6 @@ class Planted(NamedTuple):
     swapped: ImageSet  # everybody has the twin's mark
     mask: Callable[[int], np.ndarray]  # place -> bool [size, size], of `marked`
     swapped_mask: Callable[[int], np.ndarray]  # the same, of `swapped`
-
-
-def splits(
-    *,
-    image_size: int,
-    seed: int,
-    record: Path | None = None,
-    of: str = "orl",
-    num_pairs: int = 6,
-    num_fours: int = 3,
-    strength: float = 0.9,
-    **options: Any,
-) -> dict[str, ImageSet]:
-    """Return the marked train, validation and test sets; see `evidence`."""
-    _, found = evidence(
-        image_size=image_size,
-        seed=seed,
-        record=record,
-        of=of,
-        num_pairs=num_pairs,
-        num_fours=num_fours,
-        strength=strength,
-        **options,
-    )
-    return {split: planted.marked for split, planted in found.items()}
 
 
 def maker(*, of: str = "orl", **options: Any) -> Maker:
@@ -118,7 +76,7 @@ def evidence(
         image_size: Height and width of the images, in pixels.
         seed: Of the other source, of who is marked, and of the marks.
         record: As the other source takes it.
-        of: The other source, a name in SOURCES.
+        of: The other source, a name in MODULES.
         num_pairs: Pairs of twins with marks that nobody else has.
         num_fours: Pairs of pairs of twins that share two marks.
         strength: The largest share of a mark's colour in its pixels.
@@ -146,6 +104,13 @@ def evidence(
         )
         for split, image_set in found.items()
     }
+
+
+@functools.wraps(evidence, assigned=())  # whose options are the source's
+def splits(**options: Any) -> dict[str, ImageSet]:
+    """Return the marked train, validation and test sets; see `evidence`."""
+    _, found = evidence(**options)
+    return {split: planted.marked for split, planted in found.items()}
 
 
 def make_plan(
@@ -184,11 +149,11 @@ def swapped(plan: Plan) -> Plan:
 
 
 def _source(of: str) -> Any:
-    if of not in SOURCES:
+    if of not in MODULES:
         raise InputError(
-            f"unknown data.of {of!r}: expected one of {', '.join(SOURCES)}"
+            f"unknown data.of {of!r}: expected one of {', '.join(MODULES)}"
         )
-    return SOURCES[of]
+    return MODULES[of]
 
 
 def _planted(image_set: ImageSet, plan: Plan, image_size: int, seed: int) -> Planted:
