@@ -36,12 +36,12 @@ from sdd_jax.errors import InputError
 from sdd_jax.faithfulness import ORDERS, Outcome
 from sdd_jax.faithfulness.curves import curve_grid, relative_confidence, srg
 from sdd_jax.files import expanded
-from sdd_jax.images import pipeline
 from sdd_jax.models import FaceClassifier, inference
 from sdd_jax.models.dlib_resnet import DlibResNet
 from sdd_jax.models.ir_resnet import ARCHITECTURES
 from sdd_jax.runs import setup
 from sdd_jax.runs.split_outcomes import Programs
+from sdd_jax.runs.spread import spread
 from sdd_jax.runs.whole_split import chunks, launch
 from sdd_jax.saliency import bind_methods
 from sdd_jax.types import ImageSet
@@ -129,9 +129,7 @@ def _network_and_images(
     config = orl.get_config().to_dict()
     image_set = setup.load_splits(config, folder)[config["compare"]["split"]]
     # Evenly spaced: as many people as there can be.
-    number = min(options.images, len(image_set))
-    places = np.linspace(0, len(image_set) - 1, number).round().astype(int)
-    return trained, pipeline.subset(image_set, places.tolist())
+    return trained, spread(image_set, options.images)
 
 
 def _theirs(

@@ -17,10 +17,10 @@ from jaxtyping import Bool, Float, Int
 
 from sdd_jax.errors import InputError
 from sdd_jax.faithfulness.average_drop import average_drop, average_gain, increase
-from sdd_jax.faithfulness.curves import CURVE_METRICS, measured_fills
+from sdd_jax.faithfulness.curves import CURVE_METRICS, curve_grid, measured_fills
 from sdd_jax.faithfulness.infidelity import infidelity
 from sdd_jax.faithfulness.metrics import measured
-from sdd_jax.faithfulness.perturbations import ORDERS, Outcome, Perturbation
+from sdd_jax.faithfulness.perturbations import ORDERS, Outcome, Perturbation, grid
 from sdd_jax.faithfulness.specificity import specificity
 from sdd_jax.faithfulness.statistics import (
     bootstrap_identity_means,
@@ -49,6 +49,58 @@ class Measured:
             {column: values[:number] for column, values in self.values.items()},
             {column: counted[:number] for column, counted in self.counted.items()},
         )
+
+
+def perturbations(
+    curves: Sequence[str], fills: Sequence[str], fraction: float
+) -> Wanted:
+    """Return those of whole curves, and of Table 1's metrics under every fill.
+
+    Args:
+        curves: fills of the curves.
+        fills: of the metrics.
+        fraction: of the pixels, of the metrics.
+    """
+    return tuple(dict.fromkeys(curve_grid(curves) + grid(fills, (fraction,))))
+
+
+def method_columns(
+    intact: Outcome,
+    own: Outcome,
+    other: Outcome,
+    wanted: Wanted,
+    *,
+    curves: Sequence[str],
+    fills: Sequence[str],
+    fraction: float,
+    more: Mapping[Column, Float[np.ndarray, " images"]],
+    is_flat: Bool[np.ndarray, " images"],
+    other_is_flat: Bool[np.ndarray, " images"],
+) -> Measured:
+    """Return all numbers of a method: of curves, of a wrong class, of Table 1, more.
+
+    Flat maps are not counted; of specificity, nor are those of the wrong class, for
+    which nothing may speak.
+
+    Args:
+        intact: of the images as they are, [images].
+        own: by the method's maps, [perturbations, images].
+        other: by its maps of a wrong class, scored on the target as well.
+        wanted: from `perturbations`, with the same curves, fills and fraction.
+        curves: fills of the curves.
+        fills: of Table 1's metrics.
+        fraction: of the pixels, of Table 1's metrics.
+        more: other columns.
+        is_flat: the method's maps that say nothing.
+        other_is_flat: those of the wrong class.
+    """
+    specific = specificity_columns(intact, own, other, wanted, fills=curves)
+    values = curve_columns(intact, own, wanted, fills=curves) | specific
+    values |= masked_columns(intact, own, wanted, fills=fills, fraction=fraction)
+    values |= more
+    counted = dict.fromkeys(values, ~is_flat)
+    counted |= dict.fromkeys(specific, ~is_flat & ~other_is_flat)
+    return Measured(values, counted)
 
 
 def masked_columns(

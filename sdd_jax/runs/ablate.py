@@ -23,7 +23,6 @@ from sdd_jax.faithfulness import (
     Perturbation,
     ablation,
     comparison,
-    curve_grid,
     edge_length,
     fills,
     grid,
@@ -34,29 +33,28 @@ from sdd_jax.faithfulness.perturbations import counts_of
 from sdd_jax.faithfulness.ranks import num_masked
 from sdd_jax.models import FaceClassifier
 from sdd_jax.reports import ablate_plot, ablate_table
-from sdd_jax.runs import settings, setup, workdir
+from sdd_jax.runs import protocol, settings, setup, workdir
 from sdd_jax.runs.choices import DEFAULT, FRACTIONS, Choices, choices, fraction_rows
 from sdd_jax.runs.split_outcomes import Programs, SplitOutcomes, split_outcomes
 from sdd_jax.runs.spread import spread
 from sdd_jax.runs.store import keep_only
 from sdd_jax.saliency.controls import of_wrong_class
 from sdd_jax.saliency.sdd import sdd
-from sdd_jax.types import Batch, ImageSet
+from sdd_jax.types import ImageSet
 
 Wanted = tuple[Perturbation, ...]
 
 _WRONG = "wrong_class_of_"  # begins the name of a row that explains another class
 _SRG = ("srg", ALL)
+_PERTURBED = ("curves", "fills", "fraction")
 
 
 def run(config: Mapping[str, Any], folder: Path) -> dict[str, Any]:
     """Try SDD's choices on the best checkpoint; return `table.json`'s content."""
     settings.check(config)
     options = config["ablate"]
-    curves = curve_grid(options["curves"])
-    wanted = tuple(
-        dict.fromkeys(curves + grid(options["fills"], (options["fraction"],)))
-    )
+    chosen = {name: options[name] for name in _PERTURBED}
+    wanted = comparison.perturbations(**chosen)
     split, model, provenance = setup.open_split(config, folder, "ablate")
     image_set = spread(split, options["num_images"])
     own = config["saliency"].get("sdd", {})
@@ -67,7 +65,7 @@ def run(config: Mapping[str, Any], folder: Path) -> dict[str, Any]:
         f"trying {len(tried.options)} choices on {len(image_set)} of {len(split)} "
         f"{options['split']} images"
     )
-    results = folder / "results" / provenance["checkpoint_sha256"][:16]
+    results = workdir.results(folder, provenance)
     trial = _Trial(model, image_set, results, provenance, options)
     found = trial.measured(tried.options, wanted)
     found |= trial.at_fractions(tried.options[DEFAULT])
@@ -76,9 +74,7 @@ def run(config: Mapping[str, Any], folder: Path) -> dict[str, Any]:
         "protocol": _protocol(config, image_set) | provenance
     }
     with files.replaced_folder(folder / "ablate") as fresh:
-        files.write_json(fresh / "table.json", result)
-        files.write_bytes(fresh / "table.md", ablate_table.markdown(result).encode())
-        files.write_bytes(fresh / "table.csv", ablate_table.csv(result).encode())
+        workdir.write_table(fresh, result, ablate_table)
         files.write_bytes(fresh / "choices.png", ablate_plot.choices(result))
     screen.console.print(ablate_table.summary(result))
     for line in result["findings"]:
@@ -146,11 +142,7 @@ class _Trial:
             programs,
             self.image_set,
             results=self.results,
-            facts={"ablate": self.options["fraction"]}
-            | {
-                name: self.provenance[name]
-                for name in ("compute_dtype", "checkpoint_sha256")
-            },
+            facts={"ablate": self.options["fraction"]} | workdir.facts(self.provenance),
             options=own,
         )
         confidence = found.perturbed.confidence
@@ -160,28 +152,17 @@ class _Trial:
 
     def _numbers(self, rows: SplitOutcomes, name: str, wanted: Wanted) -> Measured:
         """Return all numbers of a row."""
-        own, other = _of(rows, name), _of(rows, _WRONG + name)
         details = rows.details[name]
-        curves, chosen = self.options["curves"], self.options["fills"]
-        specificity = comparison.specificity_columns(
-            rows.intact, own, other, wanted, fills=curves
+        return comparison.method_columns(
+            rows.intact,
+            _of(rows, name),
+            _of(rows, _WRONG + name),
+            wanted,
+            **{name: self.options[name] for name in _PERTURBED},
+            more={("edge_length", ALL): details["edge_length"].astype(float)},
+            is_flat=details["is_flat"],
+            other_is_flat=rows.details[_WRONG + name]["is_flat"],
         )
-        values = (
-            comparison.curve_columns(rows.intact, own, wanted, fills=curves)
-            | specificity
-            | comparison.masked_columns(
-                rows.intact,
-                own,
-                wanted,
-                fills=chosen,
-                fraction=self.options["fraction"],
-            )
-            | {("edge_length", ALL): details["edge_length"].astype(float)}
-        )
-        says = ~details["is_flat"]
-        says_both = says & ~rows.details[_WRONG + name]["is_flat"]
-        counted = dict.fromkeys(values, says) | dict.fromkeys(specificity, says_both)
-        return Measured(values, counted)
 
 
 def table(
@@ -232,21 +213,14 @@ def _of(rows: SplitOutcomes, name: str) -> Outcome:
 
 
 def _measure(
-    wanted: Wanted,
-    fraction: float,
-    name: str,
-    method: Any,
-    model: FaceClassifier,
-    batch: Batch,
-    own: Any,
+    wanted: Wanted, fraction: float, maps: Array, ranks: Array
 ) -> dict[str, Array]:
     """Return what else is measured of a row's maps; see `split_outcomes.Measure`."""
-    size = batch.images.shape[1:3]
-    found = {"is_flat": is_flat(own["saliency"])}
-    count = num_masked(fraction, *size)
-    counts = counts_of(wanted, *size)
+    found = {"is_flat": is_flat(maps)}
+    count = num_masked(fraction, *maps.shape[1:])
+    counts = counts_of(wanted, *maps.shape[1:])
     if count in counts:
-        found["edge_length"] = edge_length(own["ranks"] <= counts.index(count))
+        found["edge_length"] = edge_length(ranks <= counts.index(count))
     return found
 
 
@@ -254,25 +228,19 @@ def _protocol(config: Mapping[str, Any], image_set: ImageSet) -> dict[str, Any]:
     """Return how the numbers came about."""
     options = config["ablate"]
     return {
-        "split": options["split"],
+        **protocol.common(config, "ablate", methods=("sdd",)),
         "num_images": len(image_set),
         "target": "the class predicted on the intact image",
         "choices": "one parameter at a time away from the default of the others",
         "fraction": options["fraction"],
         "fills": {name: fills.IN_WORDS[name] for name in options["fills"]},
         "curves": list(options["curves"]),
-        "ties": "broken at random, seeded by image, never by position",
+        "ties": protocol.TIES,
         "enough": ablation.ENOUGH_RULE.format(margin=options["margin"]),
         "differs": ablation.DIFFERS_RULE,
-        "intervals": f"95 % percentile bootstrap over identities, "
-        f"{options['num_resamples']} resamples, seed {options['seed']}",
-        "p": "Wilcoxon signed-rank on the identities' means, Holm over the choices",
+        "p": protocol.P_VALUES.format(of="choices"),
         "specificity": "srg less that of the map of a random wrong class, both scored "
         "on the target",
         **{name: metric.formula for name, metric in CURVE_METRICS.items()},
         **{name: METRICS[name].formula for name in comparison.MASKED_METRICS},
-        "saliency": {"sdd": config["saliency"].get("sdd", {})},
-        "seed": options["seed"],
-        "config": {name: config[name] for name in ("seed", "data", "model", "train")},
-        "versions": workdir.versions(),
     }

@@ -13,27 +13,29 @@ from typing import Any
 import numpy as np
 
 from sdd_jax import files, screen
-from sdd_jax.errors import InputError
-from sdd_jax.faithfulness import comparison, fills, grid
+from sdd_jax.faithfulness import comparison, fills
 from sdd_jax.faithfulness.curves import (
     CURVE_METRICS,
     FRACTIONS,
-    curve_grid,
     relative_confidence,
 )
 from sdd_jax.faithfulness.metrics import METRICS
-from sdd_jax.faithfulness.perturbations import ORDERS, Perturbation
+from sdd_jax.faithfulness.perturbations import ORDERS
 from sdd_jax.faithfulness.statistics import bootstrap_identity_means, estimate
 from sdd_jax.reports import compare_page, compare_plot, compare_table, overlay
-from sdd_jax.runs import compare_programs, settings, setup, store, workdir
+from sdd_jax.runs import (
+    compare_programs,
+    protocol,
+    settings,
+    setup,
+    store,
+    workdir,
+)
 from sdd_jax.runs.compared import Compared, Comparison
-from sdd_jax.runs.method_maps import Method, mean_map_of
+from sdd_jax.runs.method_maps import MEAN_MAP, Method, mean_map_of
 from sdd_jax.runs.spread import first_images, spread, spread_first, spread_places
 from sdd_jax.saliency import bind_methods
 from sdd_jax.types import ImageSet
-
-MEAN_MAP = "mean_map"  # the row of the mean map of other people's images
-IN_TABLE_1 = ("confidence_drop", "prediction_change")
 
 
 def run(config: Mapping[str, Any], folder: Path) -> dict[str, Any]:
@@ -41,19 +43,15 @@ def run(config: Mapping[str, Any], folder: Path) -> dict[str, Any]:
     settings.check(config)
     options = config["compare"]
     methods = bind_methods(options["methods"], config["saliency"])
-    for name in ("reference", "mean_map_of"):
-        if options[name] not in methods:
-            raise InputError(
-                f"compare.{name} is {options[name]!r}: expected one of "
-                f"compare.methods, {', '.join(methods)}"
-            )
-    wanted = perturbations(options)
+    setup.require_methods("compare", options, ("reference", "mean_map_of"))
+    chosen = {name: options[name] for name in ("curves", "fills", "fraction")}
+    wanted = comparison.perturbations(**chosen)
     split, model, provenance = setup.open_split(config, folder, "compare")
 
     chosen = spread(split, options["num_images"])
     image_set = spread_first(chosen, options["num_costly"])
     of_all = len(first_images(image_set, options["num_costly"]))
-    results = folder / "results" / provenance["checkpoint_sha256"][:16]
+    results = workdir.results(folder, provenance)
     compared = Comparison(
         model=model,
         image_set=image_set,
@@ -61,10 +59,7 @@ def run(config: Mapping[str, Any], folder: Path) -> dict[str, Any]:
         options=options,
         wanted=wanted,
         results=results,
-        facts={
-            name: provenance[name] for name in ("compute_dtype", "checkpoint_sha256")
-        }
-        | {"versions": workdir.versions(), "code": workdir.code_sha256()},
+        facts=workdir.facts(provenance),
         programs=compare_programs.shared(model, options, wanted),
     )
     screen.say(
@@ -90,13 +85,6 @@ def run(config: Mapping[str, Any], folder: Path) -> dict[str, Any]:
     screen.console.print(compare_table.summary(result))
     screen.say(f"written: {folder / 'compare' / 'index.html'}")
     return result
-
-
-def perturbations(options: Mapping[str, Any]) -> tuple[Perturbation, ...]:
-    """Return those of the curves, and of Table 1's metrics under every fill."""
-    curves = curve_grid(options["curves"])
-    table = grid(options["fills"], (options["fraction"],))
-    return tuple(dict.fromkeys(curves + table))
 
 
 def _say(name: str, one: Compared) -> None:
@@ -144,17 +132,15 @@ def _protocol(config: Mapping[str, Any], image_set: ImageSet) -> dict[str, Any]:
     """Return how the numbers came about."""
     options = config["compare"]
     return {
-        "split": options["split"],
+        **protocol.common(config, "compare"),
         "num_images": len(image_set),
         "target": "the class predicted on the intact image",
         "fraction": options["fraction"],
         "fractions": list(FRACTIONS),
         "fills": {name: fills.IN_WORDS[name] for name in options["fills"]},
         "curves": list(options["curves"]),
-        "ties": "broken at random, seeded by image, never by position",
-        "intervals": f"95 % percentile bootstrap over identities, "
-        f"{options['num_resamples']} resamples, seed {options['seed']}",
-        "p": "Wilcoxon signed-rank on the identities' means, Holm over the methods",
+        "ties": protocol.TIES,
+        "p": protocol.P_VALUES.format(of="methods"),
         "forward_passes": "multiplications of clean pass and map over those of a pass",
         "costly": f"methods of more than {options['costly']} forward passes explain "
         f"the first {options['num_costly']} images",
@@ -162,13 +148,7 @@ def _protocol(config: Mapping[str, Any], image_set: ImageSet) -> dict[str, Any]:
         "specificity": "srg less that of the map of a random wrong class, both scored "
         "on the target; 0 for methods that do not look at the target",
         **{name: metric.formula for name, metric in CURVE_METRICS.items()},
-        **{name: METRICS[name].formula for name in IN_TABLE_1},
-        "saliency": {
-            name: config["saliency"].get(name, {}) for name in options["methods"]
-        },
-        "seed": options["seed"],
-        "config": {name: config[name] for name in ("seed", "data", "model", "train")},
-        "versions": workdir.versions(),
+        **{name: METRICS[name].formula for name in comparison.MASKED_METRICS},
     }
 
 
@@ -187,9 +167,7 @@ def _write(
         if name in curves["methods"]
     }
     with files.replaced_folder(folder) as fresh:
-        files.write_json(fresh / "table.json", result)
-        files.write_bytes(fresh / "table.md", compare_table.markdown(result).encode())
-        files.write_bytes(fresh / "table.csv", compare_table.csv(result).encode())
+        workdir.write_table(fresh, result, compare_table)
         files.write_json(fresh / "curves.json", curves)
         plots = {}
         for fill in compared.options["curves"]:

@@ -1,9 +1,8 @@
-"""The compiled programs of a comparison, each a `whole_split.loop` over a chunk.
+"""The compiled programs that all methods of a comparison share, each a `loop`.
 
-Of a method, only its own explanation is compiled: the images and the classes to explain
-are its data. So one program gives the maps of the images as they are, of other classes,
-and of images that are changed a little. What comes before and after is compiled once,
-for all methods.
+Of a method, only its own explanation is compiled besides (`method_maps.maps_program`):
+the images and the classes to explain are its data. So one program gives the maps of the
+images as they are, of other classes, and of images that are changed a little.
 """
 
 import dataclasses
@@ -14,7 +13,7 @@ import jax
 from jax import Array
 
 from sdd_jax import keys, saliency
-from sdd_jax.faithfulness import Outcome, Perturbation
+from sdd_jax.faithfulness import Perturbation
 from sdd_jax.faithfulness.average_drop import explained_image
 from sdd_jax.faithfulness.infidelity import (
     Squares,
@@ -26,7 +25,6 @@ from sdd_jax.faithfulness.map_measures import (
     edge_length,
     gini,
     half_mass_area,
-    is_flat,
 )
 from sdd_jax.faithfulness.perturbations import counts_of
 from sdd_jax.faithfulness.ranks import num_masked, ranks
@@ -34,14 +32,12 @@ from sdd_jax.faithfulness.sensitivity import relative_change, shifted
 from sdd_jax.faithfulness.study import method_keys
 from sdd_jax.models import FaceClassifier
 from sdd_jax.models.functional import join_model, split_model
-from sdd_jax.runs.method_maps import Method
+from sdd_jax.runs.method_maps import clean_program
 from sdd_jax.runs.split_outcomes import test_program
-from sdd_jax.runs.whole_split import loop
-from sdd_jax.saliency.controls import wrong_classes
+from sdd_jax.runs.whole_split import Program, loop
 from sdd_jax.types import Batch
 
 SQUARES = "mean"  # the fill of infidelity
-Program = Callable[..., tuple[Any, Any]]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -74,30 +70,12 @@ def shared(
     return Shared(
         graphdef,
         arrays,
-        clean=clean(graphdef, options),
+        clean=clean_program(graphdef, **how),
         judge=judge(graphdef, options, wanted),
         shift=shift(options),
         change=change(options),
         test=test_program(graphdef, wanted=wanted, **how),
     )
-
-
-def clean(graphdef: Any, options: Mapping[str, Any]) -> Program:
-    """Return: images -> what the network says of them, and wrong classes.
-
-    For the host: the intact outcome. On the devices: that too, and for each image a
-    class that it is not taken for.
-    """
-
-    def one_batch(arrays: Any, images: Array, places: Array) -> tuple[Any, Any]:
-        model = join_model(graphdef, arrays)
-        scores = saliency.clean_pass(model, images).scores
-        drawn, _ = method_keys(options["seed"], places)
-        intact = Outcome(scores.confidence, scores.decision)
-        wrong = wrong_classes(scores.decision, drawn, model.num_classes)
-        return intact, (intact, wrong)
-
-    return loop(one_batch, batch_size=options["batch_size"])
 
 
 def differences(
@@ -126,31 +104,6 @@ def differences(
         ).T
 
     return one_batch
-
-
-def explain(
-    graphdef: Any, method: Method, options: Mapping[str, Any], *, stages: bool
-) -> Program:
-    """Return: images and the classes to explain -> maps.
-
-    For the host: which maps are flat. On the devices: the maps.
-
-    Args:
-        graphdef: of the model.
-        method: as `bind_methods` has it.
-        options: the config's section `compare`.
-        stages: the clean pass keeps them.
-    """
-
-    def one_batch(arrays: Any, data: Any, places: Array) -> tuple[Array, Array]:
-        images, targets = data
-        model = join_model(graphdef, arrays)
-        known = saliency.clean_pass(model, images, targets, stages=stages)
-        drawn, _ = method_keys(options["seed"], places)
-        found = method(model, known, drawn).saliency
-        return is_flat(found), found
-
-    return loop(one_batch, batch_size=options["batch_size"])
 
 
 def judge(

@@ -17,11 +17,17 @@ from sdd_jax.faithfulness import Outcome, Perturbation, comparison
 from sdd_jax.faithfulness.comparison import Measured
 from sdd_jax.models import FaceClassifier
 from sdd_jax.runs import compare_programs, store
-from sdd_jax.runs.compare_programs import Program, Shared
-from sdd_jax.runs.method_maps import Method, class_sums, forward_passes
+from sdd_jax.runs.compare_programs import Shared
+from sdd_jax.runs.method_maps import (
+    Method,
+    class_sums,
+    forward_passes,
+    maps_program,
+)
 from sdd_jax.runs.spread import first_images
 from sdd_jax.runs.whole_split import (
     Chunk,
+    Program,
     batches_a_chunk,
     by_image,
     chunks,
@@ -92,18 +98,18 @@ class Comparison:
 
         The network's part of infidelity: once, for all methods.
         """
+
+        def compute() -> Rows:
+            rows = over_split(
+                compare_programs.differences(self.programs.graphdef, self.options),
+                self.programs.arrays,
+                self.image_set,
+                batch_size=self.options["batch_size"],
+            )
+            return {"differences": by_image(rows, len(self.image_set))}
+
         key = self.key("squares", "", None)
-        if found := store.load(self.results, key):
-            return found["differences"]
-        rows = over_split(
-            compare_programs.differences(self.programs.graphdef, self.options),
-            self.programs.arrays,
-            self.image_set,
-            batch_size=self.options["batch_size"],
-        )
-        rows = by_image(rows, len(self.image_set))
-        store.save(self.results, key, {"differences": rows})
-        return rows
+        return store.kept(self.results, key, compute)["differences"]
 
     def key(self, what: str, name: str, options: Any) -> dict[str, Any]:
         """Return what a stored result depends on."""
@@ -124,10 +130,9 @@ class Comparison:
         self, name: str, method: Method, options: Any
     ) -> dict[str, np.ndarray]:
         """Return what the mean map of other people is made from; see `class_sums`."""
-        key = self.key("sums", name, options)
-        found = store.load(self.results, key)
-        if not found:
-            found = class_sums(
+
+        def compute() -> Rows:
+            return class_sums(
                 self.model,
                 self.image_set,
                 method,
@@ -135,8 +140,8 @@ class Comparison:
                 batch_size=self.options["batch_size"],
                 stages=name in USES_STAGES,
             )
-            store.save(self.results, key, found)
-        return found
+
+        return store.kept(self.results, self.key("sums", name, options), compute)
 
     def _rows(
         self,
@@ -148,10 +153,14 @@ class Comparison:
         shifts: bool,
     ) -> Rows:
         """Return a method's arrays, one row an image, from disk where they are."""
-        explain = compare_programs.explain(
-            self.programs.graphdef, method, self.options, stages=name in USES_STAGES
-        )
         size = self.options["batch_size"]
+        explain = maps_program(
+            self.programs.graphdef,
+            method,
+            seed=self.options["seed"],
+            batch_size=size,
+            stages=name in USES_STAGES,
+        )
         length = batches_a_chunk(image_set, size, num_masks=_BYTES_A_PIXEL)
         parts = []
         for chunk in chunks(image_set, batch_size=size, length=length):
@@ -239,27 +248,18 @@ class Comparison:
     def _numbers(self, rows: Rows) -> Measured:
         """Return all numbers of a method, from its rows."""
         intact = Outcome(rows["confidence"], rows["prediction"])
-        own, other = _outcome(rows, "own"), _outcome(rows, "other")
-        curves, fraction = self.options["curves"], self.options["fraction"]
         differences = self.differences()[: len(intact.confidence)]
-        values = comparison.curve_columns(intact, own, self.wanted, fills=curves)
-        specificity = comparison.specificity_columns(
-            intact, own, other, self.wanted, fills=curves
-        )
-        values |= specificity
-        values |= comparison.masked_columns(
+        chosen = {name: self.options[name] for name in ("curves", "fills", "fraction")}
+        return comparison.method_columns(
             intact,
-            own,
+            _outcome(rows, "own"),
+            _outcome(rows, "other"),
             self.wanted,
-            fills=self.options["fills"],
-            fraction=fraction,
+            **chosen,
+            more=comparison.map_columns(intact, rows, differences),
+            is_flat=rows["own_is_flat"],
+            other_is_flat=rows["other_is_flat"],
         )
-        values |= comparison.map_columns(intact, rows, differences)
-        says = ~rows["own_is_flat"]
-        counted = dict.fromkeys(values, says)
-        # A wrong class may have nothing that speaks for it.
-        counted |= dict.fromkeys(specificity, says & ~rows["other_is_flat"])
-        return Measured(values, counted)
 
 
 def _outcome(rows: Rows, begin: str) -> Outcome:

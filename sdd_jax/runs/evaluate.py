@@ -15,7 +15,7 @@ from sdd_jax import files, screen
 from sdd_jax.faithfulness import METRICS, ORDERS, fills, grid
 from sdd_jax.faithfulness.summary import summarise
 from sdd_jax.reports import table
-from sdd_jax.runs import settings, setup, store, workdir
+from sdd_jax.runs import protocol, settings, setup, store, workdir
 from sdd_jax.runs.split_outcomes import Programs, SplitOutcomes, split_outcomes
 from sdd_jax.saliency import bind_methods
 from sdd_jax.types import ImageSet
@@ -33,7 +33,7 @@ def run(config: Mapping[str, Any], folder: Path) -> dict[str, Any]:
         f"evaluating {len(methods)} methods on {len(image_set)} "
         f"{options['split']} images"
     )
-    results = folder / "results" / provenance["checkpoint_sha256"][:16]
+    results = workdir.results(folder, provenance)
     programs = Programs(
         model,
         methods=methods,
@@ -45,9 +45,7 @@ def run(config: Mapping[str, Any], folder: Path) -> dict[str, Any]:
         programs,
         image_set,
         results=results,
-        facts={
-            name: provenance[name] for name in ("compute_dtype", "checkpoint_sha256")
-        },
+        facts=workdir.facts(provenance),
         options=config["saliency"],
     )
     store.keep_only(results)
@@ -102,23 +100,15 @@ def _protocol(config: Mapping[str, Any]) -> dict[str, Any]:
     """Return how the numbers came about."""
     options = config["eval"]
     return {
-        "split": options["split"],
+        **protocol.common(config, "eval", over="images"),
         "target": "the class predicted on the intact image",
         "fraction": options["fraction"],
         "rounding": "round(fraction * height * width) pixels, halves to even",
-        "ties": "broken at random, seeded by image, never by position",
+        "ties": protocol.TIES,
         "fills": {name: fills.IN_WORDS[name] for name in options["fills"]},
         "unit": "per cent; low and high bound the interval of value",
         **{name: metric.formula for name, metric in METRICS.items()},
         "difference_to_sdd": "SDD minus the method, paired by image",
         "per_sample": "masked_*: [methods, fills, schemes, images]; METHOD_DETAIL: "
         "what else a method found; sdd_scale is F, sdd_amplification alpha",
-        "intervals": f"95 % percentile bootstrap over images, "
-        f"{options['num_resamples']} resamples, seed {options['seed']}",
-        "seed": options["seed"],
-        "saliency": {
-            name: config["saliency"].get(name, {}) for name in options["methods"]
-        },
-        "config": {name: config[name] for name in ("seed", "data", "model", "train")},
-        "versions": workdir.versions(),
     }

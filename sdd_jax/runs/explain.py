@@ -28,7 +28,7 @@ from sdd_jax.reports import overlay, page
 from sdd_jax.reports.record import drawn, record
 from sdd_jax.runs import chosen_images, explain_folder, settings, setup, workdir
 from sdd_jax.runs.method_maps import Method, forward_passes
-from sdd_jax.saliency import bind_methods
+from sdd_jax.saliency import CHEAP_METHODS, bind_methods
 from sdd_jax.saliency.methods import USES_STAGES
 from sdd_jax.types import Batch, ImageSet
 
@@ -98,6 +98,8 @@ def run(config: Mapping[str, Any], folder: Path) -> dict[str, Any]:
 def _say_what_is_costly(model: FaceClassifier, methods: Methods, size: int) -> None:
     """Say how often a method asks the network, where it is often."""
     for name, method in methods.items():
+        if name in CHEAP_METHODS:
+            continue  # to count takes seconds
         stages = name in USES_STAGES
         passes = forward_passes(model, method, size, stages=stages)
         if passes > COSTLY:

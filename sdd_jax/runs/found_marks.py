@@ -58,7 +58,6 @@ class Evidence:
         By version: `prediction`, int32; `own` and `twin`, float32: the probabilities of
         the image's label and of its twin. [images].
         """
-        key = self._key("answers", "", None)
         graphdef, arrays = split_model(self.model)
 
         def one_batch(inputs: Any, batch: Batch) -> dict[str, Array]:
@@ -73,11 +72,12 @@ class Evidence:
                 "twin": twin.confidence,
             }
 
-        found = store.load(self.results, key)
-        if not found:  # one program for all versions
+        def compute() -> Rows:  # one program for all versions
             images = _joined([self.images[version] for version in VERSIONS])
             inputs = arrays, sharding.replicate(self.twin_of)
-            found = self._over_split(one_batch, inputs, images, key)
+            return self._over_split(one_batch, inputs, images)
+
+        found = store.kept(self.results, self._key("answers", "", None), compute)
         parts = {name: np.split(row, len(VERSIONS)) for name, row in found.items()}
         return {
             version: {name: part[place] for name, part in parts.items()}
@@ -95,9 +95,6 @@ class Evidence:
         `pointing_game`, `energy_inside`, `relevance_rank` and `random_value`, float32;
         `is_flat`, bool.
         """
-        key = self._key("found", name, options)
-        if found := store.load(self.results, key):
-            return found
         graphdef, arrays = split_model(self.model)
         stages = name in USES_STAGES
 
@@ -120,32 +117,30 @@ class Evidence:
                 "is_flat": flat,
             }
 
-        inputs = arrays, sharding.replicate(self.masks)
-        return self._over_split(one_batch, inputs, self.images["marked"], key)
+        def compute() -> Rows:
+            inputs = arrays, sharding.replicate(self.masks)
+            return self._over_split(one_batch, inputs, self.images["marked"])
+
+        return store.kept(self.results, self._key("found", name, options), compute)
 
     def class_sums(self, name: str, method: Method, options: Any) -> Rows:
         """Return what the mean map of other people is made from; see `class_sums`."""
-        key = self._key("sums", name, options)
-        if found := store.load(self.results, key):
-            return found
-        found = class_sums(
-            self.model,
-            self.images["marked"],
-            method,
-            self.seed,
-            batch_size=self.batch_size,
-            stages=name in USES_STAGES,
-        )
-        store.save(self.results, key, found)
-        return found
 
-    def _over_split(
-        self, one_batch: Any, inputs: Any, images: ImageSet, key: Any
-    ) -> Rows:
+        def compute() -> Rows:
+            return class_sums(
+                self.model,
+                self.images["marked"],
+                method,
+                self.seed,
+                batch_size=self.batch_size,
+                stages=name in USES_STAGES,
+            )
+
+        return store.kept(self.results, self._key("sums", name, options), compute)
+
+    def _over_split(self, one_batch: Any, inputs: Any, images: ImageSet) -> Rows:
         rows = over_split(one_batch, inputs, images, batch_size=self.batch_size)
-        found = by_image(rows, len(images))
-        store.save(self.results, key, found)
-        return found
+        return by_image(rows, len(images))
 
     def _key(self, what: str, name: str, options: Any) -> dict[str, Any]:
         return {
@@ -180,12 +175,9 @@ def evidence(
     own = [int(labels[place]) for place in places]
     twin_of = np.arange(len(planted.marked.names), dtype=np.int32)
     twin_of[list(plan.twins)] = list(plan.twins.values())
-    digest = hashlib.sha256(masks.tobytes())
-    for image_set in images.values():
-        for place in range(len(image_set)):
-            digest.update(image_set.read(place).tobytes())
     others["facts"] = others["facts"] | {
-        "images": digest.hexdigest(),
+        "masks": hashlib.sha256(masks.tobytes()).hexdigest(),
+        "images": [pipeline.sha256(image_set) for image_set in images.values()],
         "labels": own,
     }
     return Evidence(

@@ -8,7 +8,7 @@ finished is kept in `results/`: a run that was stopped goes on with the methods 
 are left.
 """
 
-import hashlib
+import functools
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -27,7 +27,7 @@ from sdd_jax.images import pipeline
 from sdd_jax.models import FaceClassifier
 from sdd_jax.models.functional import join_model, split_model
 from sdd_jax.reports import lookalikes_plot, lookalikes_table
-from sdd_jax.runs import settings, setup, store, workdir
+from sdd_jax.runs import protocol, settings, setup, store, workdir
 from sdd_jax.runs.blends import (
     RATIOS,
     Blends,
@@ -59,36 +59,29 @@ def run(config: Mapping[str, Any], folder: Path) -> dict[str, Any]:
     )
     found_blends = blends(image_set, pairs, options["num_faces"])
     cached = found_blends._replace(images=pipeline.cached(found_blends.images))
-    digest = hashlib.sha256()
-    for place in range(len(cached.images)):
-        digest.update(cached.images.read(place).tobytes())
     facts = {
-        "lookalikes": [digest.hexdigest(), cached.images.labels.tolist()],
+        "lookalikes": [pipeline.sha256(cached.images), cached.images.labels.tolist()],
         "seconds": cached.seconds.tolist(),
         "seed": options["seed"],
         "batch_size": size,
         "devices": [sharding.num_devices(), sharding.platform()],
-        "compute_dtype": provenance["compute_dtype"],
-        "checkpoint_sha256": provenance["checkpoint_sha256"],
-        "versions": workdir.versions(),
-        "code": workdir.code_sha256(),
+        **workdir.facts(provenance),
     }
-    results = folder / "results" / provenance["checkpoint_sha256"][:16]
+    results = workdir.results(folder, provenance)
     screen.say(f"{len(pairs)} pairs, {len(cached.images)} blends")
     found = {}
     for name, method in screen.progress(methods.items(), "pairs", total=len(methods)):
         key = facts | {"method": name, "options": config["saliency"].get(name)}
-        rows = store.load(results, key)
-        if not rows:
-            rows = explained_twice(
-                model,
-                cached,
-                method,
-                options["seed"],
-                batch_size=size,
-                stages=name in USES_STAGES,
-            )
-            store.save(results, key, rows)
+        compute = functools.partial(
+            explained_twice,
+            model,
+            cached,
+            method,
+            options["seed"],
+            batch_size=size,
+            stages=name in USES_STAGES,
+        )
+        rows = store.kept(results, key, compute)
         setup.require_finite(rows["first"], cached.images.files, folder)
         found[name] = rows
     store.keep_only(results)
@@ -202,9 +195,8 @@ def _table(
 
 def _protocol(config: Mapping[str, Any], found: Blends) -> dict[str, Any]:
     """Return how the numbers came about."""
-    options = config["lookalikes"]
     return {
-        "split": options["split"],
+        **protocol.common(config, "lookalikes", over="pairs of identities"),
         "num_blends": len(found.images),
         "pairs": "the largest cosine of identities' mean pooled features, less the "
         "mean of all identities; nobody is in two pairs",
@@ -214,14 +206,6 @@ def _protocol(config: Mapping[str, Any], found: Blends) -> dict[str, Any]:
         "flat": "per cent of both maps of which all values are equal",
         "collapsed": f"per cent of both maps that vary by less than {COLLAPSED} of "
         f"their largest absolute value",
-        "intervals": f"95 % percentile bootstrap over pairs of identities, "
-        f"{options['num_resamples']} resamples, seed {options['seed']}",
-        "saliency": {
-            name: config["saliency"].get(name, {}) for name in options["methods"]
-        },
-        "seed": options["seed"],
-        "config": {name: config[name] for name in ("seed", "data", "model", "train")},
-        "versions": workdir.versions(),
     }
 
 
@@ -233,8 +217,5 @@ def _in_words(pair: Pair, names: tuple[str, ...]) -> dict[str, Any]:
 def _write(folder: Path, result: Mapping[str, Any]) -> None:
     """Write all files of `lookalikes/`, whole or not at all."""
     with files.replaced_folder(folder) as fresh:
-        files.write_json(fresh / "table.json", result)
-        text = lookalikes_table.markdown(result)
-        files.write_bytes(fresh / "table.md", text.encode())
-        files.write_bytes(fresh / "table.csv", lookalikes_table.csv(result).encode())
+        workdir.write_table(fresh, result, lookalikes_table)
         files.write_bytes(fresh / "curves.png", lookalikes_plot.plot(result))

@@ -11,16 +11,20 @@ from jax import Array
 from jaxtyping import Float
 
 from sdd_jax import saliency
+from sdd_jax.faithfulness import Outcome
+from sdd_jax.faithfulness.map_measures import is_flat
 from sdd_jax.faithfulness.study import method_keys
 from sdd_jax.models import FaceClassifier
 from sdd_jax.models.functional import join_model, split_model
 from sdd_jax.runs import passes
-from sdd_jax.runs.whole_split import by_image, over_split
+from sdd_jax.runs.whole_split import Program, by_image, loop, over_split
 from sdd_jax.saliency import CleanPass
-from sdd_jax.saliency.controls import mean_map
+from sdd_jax.saliency.controls import mean_map, wrong_classes
 from sdd_jax.types import Batch, Explanation, ImageSet
 
 Method = Callable[..., Explanation]
+
+MEAN_MAP = "mean_map"  # the row of the mean map of other people's images
 
 
 def forward_passes(
@@ -45,6 +49,50 @@ def forward_passes(
 
     once = passes.num_multiplications(forward, arrays, images)
     return passes.num_multiplications(explain, arrays, images) / once
+
+
+def clean_program(graphdef: Any, *, seed: int, batch_size: int) -> Program:
+    """Return: images -> what the network says of them, and wrong classes.
+
+    For the host: the intact outcome. On the devices: that too, and for each image a
+    class that it is not taken for.
+    """
+
+    def one_batch(arrays: Any, images: Array, places: Array) -> tuple[Any, Any]:
+        model = join_model(graphdef, arrays)
+        scores = saliency.clean_pass(model, images).scores
+        drawn, _ = method_keys(seed, places)
+        intact = Outcome(scores.confidence, scores.decision)
+        wrong = wrong_classes(scores.decision, drawn, model.num_classes)
+        return intact, (intact, wrong)
+
+    return loop(one_batch, batch_size=batch_size)
+
+
+def maps_program(
+    graphdef: Any, method: Method, *, seed: int, batch_size: int, stages: bool
+) -> Program:
+    """Return: images and the classes to explain -> maps.
+
+    For the host: which maps are flat. On the devices: the maps. Other images, classes
+    and networks of the same structure are other data: it is compiled once.
+
+    Args:
+        graphdef: of the model.
+        method: as `bind_methods` has it.
+        seed: of what methods draw.
+        batch_size: images a batch, over all devices.
+        stages: the clean pass keeps them.
+    """
+
+    def one_batch(arrays: Any, data: Any, places: Array) -> tuple[Array, Array]:
+        images, targets = data
+        model = join_model(graphdef, arrays)
+        batch = Batch(images, None, places, None)
+        maps, _ = _explained(model, batch, method, seed, stages, targets)
+        return is_flat(maps), maps
+
+    return loop(one_batch, batch_size=batch_size)
 
 
 def class_sums(
@@ -95,9 +143,17 @@ def mean_map_of(found: Mapping[str, np.ndarray]) -> Method:
 
 
 def _explained(
-    model: FaceClassifier, batch: Batch, method: Method, seed: int, stages: bool
+    model: FaceClassifier,
+    batch: Batch,
+    method: Method,
+    seed: int,
+    stages: bool,
+    targets: Array | None = None,
 ) -> tuple[Float[Array, "batch height width"], Array]:
-    """Return a batch's maps and predicted classes, as a study has them."""
-    clean = saliency.clean_pass(model, batch.images, stages=stages)
+    """Return a batch's maps, as a study has them, and the classes explained.
+
+    Those are the predicted ones where `targets` is None.
+    """
+    clean = saliency.clean_pass(model, batch.images, targets, stages=stages)
     drawn, _ = method_keys(seed, batch.indices)
     return method(model, clean, drawn).saliency, clean.targets

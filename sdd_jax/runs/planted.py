@@ -21,12 +21,11 @@ from sdd_jax.faithfulness import comparison
 from sdd_jax.faithfulness.comparison import ALL, Measured
 from sdd_jax.images.sources import planted as source
 from sdd_jax.reports import planted_plot, planted_table
-from sdd_jax.runs import found_marks, settings, setup, store, workdir
+from sdd_jax.runs import found_marks, protocol, settings, setup, store, workdir
 from sdd_jax.runs.found_marks import VERSIONS, Evidence, Rows
-from sdd_jax.runs.method_maps import mean_map_of
+from sdd_jax.runs.method_maps import MEAN_MAP, mean_map_of
 from sdd_jax.saliency import bind_methods
 
-MEAN_MAP = "mean_map"  # the row of the mean map of other people's images
 LESS_TWIN = "cam_less_twin"  # the row of CAM less the twin's CAM
 MEASURES = ("pointing_game", "energy_inside", "relevance_rank", "random_value")
 
@@ -41,15 +40,10 @@ def run(config: Mapping[str, Any], folder: Path) -> dict[str, Any]:
             f"marks: expected 'planted', as in configs/planted.py"
         )
     methods = bind_methods(options["methods"], config["saliency"])
-    for name in ("reference", "mean_map_of"):
-        if options[name] not in methods:
-            raise InputError(
-                f"planted.{name} is {options[name]!r}: expected one of "
-                f"planted.methods, {', '.join(methods)}"
-            )
+    setup.require_methods("planted", options, ("reference", "mean_map_of"))
     _, model, provenance = setup.open_split(config, folder, "planted")
     plan, splits = source.evidence(**setup.source_arguments(config, folder))
-    results = folder / "results" / provenance["checkpoint_sha256"][:16]
+    results = workdir.results(folder, provenance)
     evidence = found_marks.evidence(
         model,
         splits[options["split"]],
@@ -57,10 +51,7 @@ def run(config: Mapping[str, Any], folder: Path) -> dict[str, Any]:
         seed=options["seed"],
         batch_size=options["batch_size"],
         results=results,
-        facts={
-            name: provenance[name] for name in ("compute_dtype", "checkpoint_sha256")
-        }
-        | {"versions": workdir.versions(), "code": workdir.code_sha256()},
+        facts=workdir.facts(provenance),
     )
     answers = evidence.answers()
     for version, rows in answers.items():
@@ -178,7 +169,7 @@ def _protocol(
     names = evidence.images["marked"].names
     groups = _groups(evidence)
     return {
-        "split": options["split"],
+        **protocol.common(config, "planted"),
         "num_images": {kind: int(is_kind.sum()) for kind, is_kind in groups.items()},
         "num_counted": {
             kind: int((is_kind & relies).sum()) for kind, is_kind in groups.items()
@@ -191,28 +182,18 @@ def _protocol(
         "random_value": "the mask's share of the pixels: what a random map has",
         MEAN_MAP: f"of {options['mean_map_of']}, over the marked images of others",
         LESS_TWIN: "class map less the twin's: it is told what to compare with",
-        "ties": "broken at random, seeded by image, never by position",
-        "intervals": f"95 % percentile bootstrap over identities, "
-        f"{options['num_resamples']} resamples, seed {options['seed']}",
-        "p": "Wilcoxon signed-rank on the identities' means, Holm over the methods",
+        "ties": protocol.TIES,
+        "p": protocol.P_VALUES.format(of="methods"),
         "marks": {
             names[label]: mark._asdict()
             | {"twin": names[plan.twins[label]], "kind": plan.kinds[label]}
             for label, mark in plan.marks.items()
         },
-        "saliency": {
-            name: config["saliency"].get(name, {}) for name in options["methods"]
-        },
-        "seed": options["seed"],
-        "config": {name: config[name] for name in ("seed", "data", "model", "train")},
-        "versions": workdir.versions(),
     }
 
 
 def _write(folder: Path, result: Mapping[str, Any]) -> None:
     """Write all files of `planted/`, whole or not at all."""
     with files.replaced_folder(folder) as fresh:
-        files.write_json(fresh / "table.json", result)
-        files.write_bytes(fresh / "table.md", planted_table.markdown(result).encode())
-        files.write_bytes(fresh / "table.csv", planted_table.csv(result).encode())
+        workdir.write_table(fresh, result, planted_table)
         files.write_bytes(fresh / "marks.png", planted_plot.plot(result))

@@ -20,7 +20,7 @@ from typing import Any
 from sdd_jax import files, models, screen
 from sdd_jax.faithfulness.sanity_table import CASCADING, RULE, method_table
 from sdd_jax.reports import sanity_plot, sanity_table
-from sdd_jax.runs import settings, setup, workdir
+from sdd_jax.runs import protocol, settings, setup, workdir
 from sdd_jax.runs.method_maps import Method, forward_passes
 from sdd_jax.runs.spoilt import Spoilt, networks
 from sdd_jax.runs.spread import first_images, spread, spread_first
@@ -47,11 +47,8 @@ def run(config: Mapping[str, Any], folder: Path) -> dict[str, Any]:
         model,
         networks(apart, options["seed"], config["compute_dtype"]),
         seed=options["seed"],
-        results=folder / "results" / provenance["checkpoint_sha256"][:16],
-        facts={
-            name: provenance[name] for name in ("compute_dtype", "checkpoint_sha256")
-        }
-        | {"versions": workdir.versions(), "code": workdir.code_sha256()},
+        results=workdir.results(folder, provenance),
+        facts=workdir.facts(provenance),
     )
     screen.say(
         f"checking {len(methods)} methods on {len(image_set)} of {len(split)} "
@@ -110,8 +107,8 @@ def _checked(
 def _protocol(config: Mapping[str, Any], image_set: ImageSet) -> dict[str, Any]:
     """Return how the numbers came about."""
     options = config["sanity"]
-    return {
-        "split": options["split"],
+    common = protocol.common(config, "sanity")
+    return common | {
         "num_images": len(image_set),
         "target": "the class predicted by the intact network on the intact image",
         "verdict": RULE.format(threshold=options["threshold"]),
@@ -125,26 +122,17 @@ def _protocol(config: Mapping[str, Any], image_set: ImageSet) -> dict[str, Any]:
         "wrong_class": "a random other class, the intact network",
         "similarity": "Spearman over pixels; SSIM, 11 x 11 Gaussian windows of 1.5 "
         "pixels, of maps scaled to 0 to 1",
-        "intervals": f"95 % percentile bootstrap over identities, "
-        f"{options['num_resamples']} resamples, seed {options['seed']}; of images, not "
-        f"of draws of the spoilt network",
+        "intervals": f"{common['intervals']}; of images, not of draws of the spoilt "
+        f"network",
         "flat_maps": "pairs with a map that is flat or not finite, in no mean",
         "costly": f"methods of more than {options['costly']} forward passes explain "
         f"the first {options['num_costly']} images, intact and with all layers spoilt",
         "controls": [name for name in options["methods"] if name in CONTROLS],
-        "saliency": {
-            name: config["saliency"].get(name, {}) for name in options["methods"]
-        },
-        "seed": options["seed"],
-        "config": {name: config[name] for name in ("seed", "data", "model", "train")},
-        "versions": workdir.versions(),
     }
 
 
 def _write(folder: Path, result: Mapping[str, Any]) -> None:
     """Write all files of `sanity/`, whole or not at all."""
     with files.replaced_folder(folder) as fresh:
-        files.write_json(fresh / "table.json", result)
-        files.write_bytes(fresh / "table.md", sanity_table.markdown(result).encode())
-        files.write_bytes(fresh / "table.csv", sanity_table.csv(result).encode())
+        workdir.write_table(fresh, result, sanity_table)
         files.write_bytes(fresh / "layers.png", sanity_plot.layers(result["methods"]))

@@ -126,6 +126,18 @@ def check_names(
         )
 
 
+def require_methods(
+    section: str, options: Mapping[str, Any], names: Sequence[str]
+) -> None:
+    """Raise InputError where a setting names no method of its section."""
+    for name in names:
+        if options[name] not in options["methods"]:
+            raise InputError(
+                f"{section}.{name} is {options[name]!r}: expected one of "
+                f"{section}.methods, {', '.join(options['methods'])}"
+            )
+
+
 def require_finite(confidence: Any, files: Sequence[str], folder: Path) -> None:
     """Raise InputError where the network's answer for an image is no number.
 

@@ -12,13 +12,14 @@ from typing import Any, NamedTuple
 
 import jax
 import numpy as np
+from jax import Array
 
 from sdd_jax import screen, sharding
 from sdd_jax.faithfulness import Outcome, Perturbation
 from sdd_jax.faithfulness.study import explained, tested
 from sdd_jax.models import FaceClassifier
 from sdd_jax.models.functional import join_model, split_model
-from sdd_jax.runs import store, workdir
+from sdd_jax.runs import store
 from sdd_jax.runs.whole_split import (
     Chunk,
     batches_a_chunk,
@@ -30,8 +31,8 @@ from sdd_jax.runs.whole_split import (
 from sdd_jax.types import Batch, Explanation, ImageSet
 
 Methods = Mapping[str, Callable[..., Explanation]]
-# (name, method, model, batch, what `explained` says of it) -> {detail: [batch, ...]}.
-Measure = Callable[[str, Callable[..., Explanation], FaceClassifier, Batch, Any], Any]
+# (maps, ranks) -> {detail: [batch, ...]}.
+Measure = Callable[[Array, Array], dict[str, Array]]
 Row = dict[str, np.ndarray]  # a method's arrays, one row an image
 _DETAIL = "detail_"  # begins the names of what else a method found
 
@@ -65,8 +66,7 @@ class Programs:
             wanted: the perturbations.
             seed: of random maps, of ties and of fills that draw.
             batch_size: images a batch, over all devices.
-            measure: what else to find out about a method's explanations, from its name,
-                the method, the model, a batch, and what `explained` says of it; the
+            measure: what else to find out about a method's maps and their ranks; the
                 results are further details.
         """
         self.graphdef, self.arrays = split_model(model)
@@ -110,8 +110,8 @@ def split_outcomes(
         image_set: the split.
         names: of the methods; all of the programs' where None.
         results: a folder for finished results; what is there is not computed again.
-        facts: what results depend on and this function cannot know, such as the
-            checkpoint's hash; as JSON.
+        facts: what results depend on and this function cannot know: see
+            `workdir.facts`; as JSON.
         options: each method's options, by its name; as JSON.
     """
     names = tuple(programs.methods) if names is None else names
@@ -120,8 +120,6 @@ def split_outcomes(
         **programs.options,
         "devices": [sharding.num_devices(), sharding.platform()],
         "facts": facts,
-        "versions": workdir.versions(),
-        "code": workdir.code_sha256(),
     }
 
     def key_of(chunk: Chunk, name: str) -> dict[str, Any]:
@@ -173,13 +171,9 @@ def explain_program(
             for name, explanation in out["explanations"].items()
         }
         if measure:
-            for name, method in methods.items():
-                own = {
-                    "intact": out["intact"],
-                    "saliency": out["explanations"][name].saliency,
-                    "ranks": out["ranks"][name],
-                }
-                details[name] = details[name] | measure(name, method, model, batch, own)
+            for name, explanation in out["explanations"].items():
+                found = measure(explanation.saliency, out["ranks"][name])
+                details[name] = details[name] | found
         rows = {
             "prediction": out["intact"].decision,
             "confidence": out["intact"].confidence,

@@ -5,14 +5,14 @@ network. What is finished is kept on disk, so it is never computed again.
 """
 
 import functools
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import jax
 import numpy as np
 
-from sdd_jax import saliency, screen, sharding
+from sdd_jax import screen, sharding
 from sdd_jax.faithfulness.sanity import Similarity, similarity
 from sdd_jax.faithfulness.sanity_table import (
     CASCADING,
@@ -20,19 +20,23 @@ from sdd_jax.faithfulness.sanity_table import (
     WRONG_CLASS,
     Network,
 )
-from sdd_jax.faithfulness.study import method_keys
 from sdd_jax.models import FaceClassifier, inference
-from sdd_jax.models.functional import join_model, split_model
+from sdd_jax.models.functional import split_model
 from sdd_jax.models.reinitialisation import layers, reinitialised
 from sdd_jax.runs import store
-from sdd_jax.runs.method_maps import Method
-from sdd_jax.runs.whole_split import Chunk, batches_a_chunk, by_image, chunks, launch
-from sdd_jax.runs.whole_split import loop as loop_of
-from sdd_jax.saliency.controls import wrong_classes
+from sdd_jax.runs.method_maps import Method, clean_program, maps_program
+from sdd_jax.runs.whole_split import (
+    Chunk,
+    Program,
+    batches_a_chunk,
+    by_image,
+    chunks,
+    launch,
+    loop,
+)
 from sdd_jax.types import ImageSet
 
 _BYTES_A_PIXEL = 8  # of two float32 maps beside every image
-_Program = Callable[..., Any]
 
 
 def networks(
@@ -85,7 +89,7 @@ class Spoilt:
         self.graphdef, self.arrays = split_model(model)
         self.spoilt = {name: split_model(one)[1] for name, one in spoilt.items()}
         self.model, self.seed, self.results, self.facts = model, seed, results, facts
-        self.classes = functools.cache(self._classes)
+        self.clean = functools.cache(self._clean)
         self.alike = functools.cache(_alike)
 
     def similarities(
@@ -116,7 +120,9 @@ class Spoilt:
         wanted = tuple(self.spoilt) if only is None else only
         devices = sharding.num_devices()
         size = min(batch_size, -(-len(image_set) // devices) * devices)
-        explain = self._explain(method, size, stages)
+        explain = maps_program(
+            self.graphdef, method, seed=self.seed, batch_size=size, stages=stages
+        )
         length = batches_a_chunk(image_set, size, num_masks=_BYTES_A_PIXEL)
         parts = []
         for chunk in chunks(image_set, batch_size=size, length=length):
@@ -147,13 +153,15 @@ class Spoilt:
             for network in (*wanted, (WRONG_CLASS, ""))
         }
 
+    def _clean(self, size: int) -> Program:
+        return clean_program(self.graphdef, seed=self.seed, batch_size=size)
+
     def _rows(
-        self, explain: _Program, chunk: Chunk, size: int, wanted: tuple[Network, ...]
+        self, explain: Program, chunk: Chunk, size: int, wanted: tuple[Network, ...]
     ) -> dict[str, np.ndarray]:
         """Return all similarities of a chunk's images, by name."""
-        _, (targets, wrong) = launch(
-            self.classes(size), self.arrays, chunk.images, chunk
-        )
+        _, (outcome, wrong) = launch(self.clean(size), self.arrays, chunk.images, chunk)
+        targets = outcome.decision
 
         def maps(arrays: Any, classes: Any) -> Any:
             return launch(explain, arrays, (chunk.images, classes), chunk)[1]
@@ -170,36 +178,14 @@ class Spoilt:
             rows |= {_name(network, field): found[field] for field in found}
         return rows
 
-    def _explain(self, method: Method, size: int, stages: bool) -> _Program:
-        """Return the program: arrays, images and classes -> maps, on the devices."""
 
-        def one_batch(arrays: Any, data: Any, places: Any) -> tuple[Any, Any]:
-            model = join_model(self.graphdef, arrays)
-            clean = saliency.clean_pass(model, *data, stages=stages)
-            drawn, _ = method_keys(self.seed, places)
-            return (), method(model, clean, drawn).saliency
-
-        return loop_of(one_batch, batch_size=size)
-
-    def _classes(self, size: int) -> _Program:
-        """Return the program: arrays and images -> predicted and wrong classes."""
-
-        def one_batch(arrays: Any, images: Any, places: Any) -> tuple[Any, Any]:
-            model = join_model(self.graphdef, arrays)
-            targets = saliency.clean_pass(model, images).targets
-            drawn, _ = method_keys(self.seed, places)
-            return (), (targets, wrong_classes(targets, drawn, model.num_classes))
-
-        return loop_of(one_batch, batch_size=size)
-
-
-def _alike(size: int) -> _Program:
+def _alike(size: int) -> Program:
     """Return the program that compares maps, the same for all methods."""
 
     def one_batch(_: Any, maps: Any, places: Any) -> tuple[Any, Any]:
         return similarity(*maps)._asdict(), ()
 
-    return loop_of(one_batch, batch_size=size)
+    return loop(one_batch, batch_size=size)
 
 
 def _name(network: Network, field: str) -> str:

@@ -17,7 +17,7 @@ def spread_first(image_set: ImageSet, number: int) -> ImageSet:
     What explains only the first of them explains as many people as it can.
     """
     first = spread_places(len(image_set), number)
-    rest = [place for place in range(len(image_set)) if place not in set(first)]
+    rest = sorted(set(range(len(image_set))) - set(first))
     return pipeline.subset(image_set, first + rest)
 
 

@@ -7,6 +7,7 @@ has finished, a later one takes from here.
 import json
 import shutil
 import zipfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -42,6 +43,17 @@ def save(folder: Path, key: Any, arrays: dict[str, np.ndarray]) -> None:
     """Write the arrays of a key; on return they are on disk."""
     folder.mkdir(parents=True, exist_ok=True)
     files.write_arrays(_path(folder, key), arrays | {_KEY: np.array(json.dumps(key))})
+
+
+def kept(
+    folder: Path, key: Any, compute: Callable[[], dict[str, np.ndarray]]
+) -> dict[str, np.ndarray]:
+    """Return the arrays of a key from disk, or compute them and keep them there."""
+    found = load(folder, key)
+    if found is None:
+        found = compute()
+        save(folder, key, found)
+    return found
 
 
 def keep_only(folder: Path) -> None:

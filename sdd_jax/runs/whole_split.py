@@ -28,6 +28,10 @@ from sdd_jax.types import Batch, ImageSet
 _SHARE_OF_MEMORY = 1 / 8
 
 
+# From `loop`, for `launch`.
+Program = Callable[..., tuple[Any, Any]]
+
+
 @dataclasses.dataclass(frozen=True)
 class Chunk:
     """Some batches of a split, on the devices."""
@@ -60,7 +64,7 @@ def chunks(image_set: ImageSet, *, batch_size: int, length: int) -> Iterator[Chu
 
 def loop(
     one_batch: Callable[[Any, Any, Any], tuple[Any, Any]], *, batch_size: int
-) -> Callable[..., tuple[Any, Any]]:
+) -> Program:
     """Return the jitted loop over a chunk's batches.
 
     Its arguments are `arrays`; `data`, a tree of arrays [length, batch, ...]; the place
@@ -99,9 +103,7 @@ def loop(
     )
 
 
-def launch(
-    program: Callable[..., tuple[Any, Any]], arrays: Any, data: Any, chunk: Chunk
-) -> tuple[Any, Any]:
+def launch(program: Program, arrays: Any, data: Any, chunk: Chunk) -> tuple[Any, Any]:
     """Return what a program of `loop` makes of a chunk, the host's part as NumPy."""
     place, number = np.int32(chunk.first), np.int32(chunk.num_images)
     rows, kept = program(arrays, data, *sharding.replicate((place, number)))

@@ -72,14 +72,14 @@ METHODS: dict[str, Callable[..., Explanation]] = {
 # What `make run` compares.
 DEFAULT_METHODS = ("sdd", "cam", "random_map", "random_pixels", "centre")
 
-# A map costs less than ten forward passes.
-CHEAP_METHODS = tuple(
-    name
-    for name in METHODS
-    if name
-    not in ("score_cam", "ablation_cam", "rise", "occlusion", "lime", "kernel_shap")
-    and name not in ("integrated_gradients", "smooth_grad")
+# They ask the network many times; `ablation_cam`, if the head is linear, that alone.
+_ASKS_OFTEN = frozenset(
+    ("score_cam", "ablation_cam", "rise", "occlusion", "lime", "kernel_shap")
+    + ("integrated_gradients", "smooth_grad")
 )
+
+# A map costs less than ten forward passes.
+CHEAP_METHODS = tuple(name for name in METHODS if name not in _ASKS_OFTEN)
 
 # Their maps are the same for every target.
 TARGET_FREE = frozenset(

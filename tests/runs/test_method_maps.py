@@ -10,7 +10,7 @@ from small_options import OPTIONS
 from sdd_jax import models, sharding
 from sdd_jax.models import inference
 from sdd_jax.runs.method_maps import class_sums, forward_passes
-from sdd_jax.saliency import METHODS, clean_pass
+from sdd_jax.saliency import CHEAP_METHODS, METHODS, clean_pass
 from sdd_jax.saliency.methods import USES_STAGES
 from sdd_jax.types import ImageSet
 
@@ -49,6 +49,12 @@ def test_the_sums_are_those_of_each_predicted_classs_maps(
         expected = np.asarray(maps)[own].sum(0)
         np.testing.assert_allclose(found["sums"][place], expected, rtol=1e-5, atol=1e-5)
     assert found["counts"].sum() == 8 and found["counts"][-1] == 0
+
+
+@pytest.mark.parametrize("name", CHEAP_METHODS)
+def test_what_is_called_cheap_costs_less_than_ten_passes(classifier, name):
+    stages = name in USES_STAGES
+    assert forward_passes(classifier, METHODS[name], 2, stages=stages) < 10
 
 
 def test_costs_are_the_same_on_eight_devices(trained):
