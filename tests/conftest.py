@@ -27,6 +27,13 @@ jax.config.update("jax_num_cpu_devices", 8)
 jax.config.update("jax_disable_most_optimizations", True)
 
 
+def pytest_collection_modifyitems(items):
+    """Call slow what needs a trained workdir, which takes half a minute to make."""
+    for item in items:
+        if "trained" in item.fixturenames:
+            item.add_marker(pytest.mark.slow)
+
+
 @pytest.fixture(scope="session")
 def environment(tmp_path_factory):
     """Return an environment in which what one process compiled serves the next."""

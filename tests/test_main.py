@@ -214,12 +214,14 @@ def test_a_full_disk_is_one_line_and_earlier_results_stay(
     assert not checkpoints.exists(tmp_path)
 
 
+@pytest.mark.slow
 def test_a_workdir_that_cannot_be_written_is_one_line(main, tmp_path):
     (tmp_path / "file").touch()
     workdir = tmp_path / "file" / "workdir"
     assert_one_line(main(SMOKE, f"--workdir={workdir}"), str(workdir), "--workdir")
 
 
+@pytest.mark.slow
 def test_a_wrong_command_is_one_line(main, tmp_path):
     """Of the whole program; test_command_line.py has all others, in this process."""
     assert_one_line(main("--nonsense", f"--workdir={tmp_path / 'workdir'}"), "nonsense")
@@ -240,6 +242,7 @@ def test_a_workdir_that_another_command_uses_is_one_line_and_stays(
     assert after == before
 
 
+@pytest.mark.slow
 def test_a_tilde_in_a_workdir_is_the_home_and_nobodys_is_one_line(
     environment, tmp_path
 ):
@@ -305,6 +308,7 @@ def test_the_papers_config_runs_on_a_small_network_and_drawn_faces(main, tmp_pat
     assert result["num_images"] == 3
 
 
+@pytest.mark.slow
 def test_a_full_device_is_one_line(environment, tmp_path):
     code = f"""
 import sys
@@ -327,6 +331,7 @@ sys.exit(main.main(sys.argv))
     assert_one_line(done, "memory is full: choose a smaller batch_size", "train.remat")
 
 
+@pytest.mark.slow
 def test_help_names_the_modes(main):
     done = main("--help")
     words = " ".join(done.stdout.split())

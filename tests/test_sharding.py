@@ -126,6 +126,7 @@ def studied(classifier, images, names, num_devices):
         return out
 
 
+@pytest.mark.slow
 def test_eight_devices_compute_what_one_does(classifier, images):
     names = tuple(name for name in METHODS if name not in ROUNDED)
     one, eight = (studied(classifier, images, names, n) for n in (1, 8))
@@ -150,6 +151,7 @@ def test_eight_devices_compute_what_one_does(classifier, images):
             np.testing.assert_array_equal(a, b)
 
 
+@pytest.mark.slow
 def test_eight_devices_round_masked_pixels_almost_as_one_does(classifier, images):
     one, eight = (
         studied(classifier, images, ROUNDED, n)["explanations"] for n in (1, 8)

@@ -56,6 +56,7 @@ def test_a_batch_that_does_not_fit_is_told_in_one_line():
     assert "Traceback" not in done.stderr
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(HAS_LIBTPU, reason="libtpu is installed")
 def test_without_the_compiler_one_line_says_where_to_get_it():
     done = run()

@@ -9,6 +9,7 @@ from benchmarks.kernels import convolutions
 from sdd_jax.models import inference
 
 
+@pytest.mark.slow
 def test_explain_eval(result_of):
     result = result_of(
         *("explain_eval", "--arch=ir_tiny", "--images=3", "--batch_size=2"),
@@ -24,6 +25,7 @@ def test_explain_eval(result_of):
     assert not result["baseline_images_per_second"]
 
 
+@pytest.mark.slow
 def test_every_method_adds_its_masked_passes_and_nothing_else():
     trained = identities.random_model("ir_tiny", "float32", 7)
     # In the form with more arithmetic: a small network's is no match for its maps.
@@ -64,6 +66,7 @@ def test_precision(trained, capsys):
     assert abs(values["float32"] - values["bfloat16"]) < 5
 
 
+@pytest.mark.slow
 def test_convolutions(result_of):
     # The smallest maps end within a tile, of either size.
     options = "--images=2", "--repeats=1", "--sizes=7"
@@ -74,6 +77,7 @@ def test_convolutions(result_of):
         assert error < (2e-5 if name == "large tiles" else 2e-6)
 
 
+@pytest.mark.slow
 def test_train_step_without_pytorch(result_of):
     result = result_of(
         *("train_step", "--arch=ir_tiny", "--images=2", "--batch_size=2"),
@@ -87,6 +91,7 @@ def test_train_step_without_pytorch(result_of):
         assert (figures["features_seconds"] is not None) == ("head only" in name)
 
 
+@pytest.mark.slow
 def test_input_pipeline(result_of):
     result = result_of(
         *("input_pipeline", "--images=40", "--batch_size=8"),

@@ -1,5 +1,6 @@
 import jax.numpy as jnp
 import numpy as np
+import pytest
 
 from sdd_jax.faithfulness.average_drop import (
     average_drop,
@@ -51,6 +52,7 @@ def test_an_image_is_multiplied_by_its_map_from_0_to_1():
     assert found.dtype == jnp.uint8
 
 
+@pytest.mark.slow
 def test_of_a_map_that_says_nothing_nothing_is_shown():
     images = jnp.full((3, 2, 2, 3), 200, jnp.uint8)
     maps = jnp.array(

@@ -204,6 +204,7 @@ def tested():
     return intact, run(images, jnp.stack(maps), targets, intact), wanted
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("fill", FILLS)
 def test_a_random_map_gains_nothing_be_it_smooth_ragged_or_flat(tested, fill):
     values = srg(fill, *tested)

@@ -110,6 +110,7 @@ def test_linear_solves_for_all_masked_pixels_together(faces, holes):
         assert error[~np.asarray(holes[i])].mean() < 0.3
 
 
+@pytest.mark.slow
 def test_linears_noise_is_one_per_cent_of_the_range_and_the_keys(faces, holes):
     grey = jnp.full((1, 40, 34, 3), 128, jnp.uint8)
     keep = jnp.asarray(holes[:1])
@@ -124,6 +125,7 @@ def test_linears_noise_is_one_per_cent_of_the_range_and_the_keys(faces, holes):
     assert abs(first.std() - np.sqrt(2.55**2 + 1 / 12)) < 0.2
 
 
+@pytest.mark.slow
 def test_an_image_without_a_pixel_left_is_its_mean_and_noise(faces):
     nothing = jnp.zeros((3, 40, 34), bool)
     filled = np.asarray(FILLS["linear"](faces, nothing, KEYS), float)

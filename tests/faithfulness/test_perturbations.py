@@ -49,6 +49,7 @@ def outcomes(answer, images, maps, targets, wanted):
     )
 
 
+@pytest.mark.slow
 def test_deletion_and_retention_by_hand():
     # Two pixels: red 40 and blue 80 where it is salient, red 60 and blue 0 elsewhere;
     # the mean is red 50, blue 40. Confidence is that of blue.
@@ -64,6 +65,7 @@ def test_deletion_and_retention_by_hand():
     np.testing.assert_array_equal(found.decision[0, :, 0], [0, 1, 0, 1])
 
 
+@pytest.mark.slow
 def test_the_confidence_is_the_targets():
     images = jnp.full((2, 2, 2, 3), 100, jnp.uint8).at[..., 2].set(20)
     wanted = (Perturbation("deletion", "mean", 0.5),)
@@ -72,6 +74,7 @@ def test_the_confidence_is_the_targets():
     np.testing.assert_allclose(found.confidence[0, 0], [0.2, 1.0], rtol=1e-6)
 
 
+@pytest.mark.slow
 def test_every_method_and_perturbation_is_that_of_a_plain_loop():
     rng = np.random.default_rng(0)
     images = jnp.asarray(rng.integers(0, 256, (5, 6, 4, 3), np.uint8))

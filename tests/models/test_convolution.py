@@ -28,6 +28,7 @@ def random(shape, seed=0):
 SHAPES = [(2, 6, 6, 3, 5), (1, 7, 7, 4, 8), (3, 5, 8, 2, 2), (1, 1, 1, 3, 4)]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("shape", SHAPES)
 def test_tiles_give_the_sum_of_products(shape):
     batch, height, width, inputs, outputs = shape

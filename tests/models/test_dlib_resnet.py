@@ -104,6 +104,7 @@ def test_a_truncated_network_is_the_beginning_of_the_whole_one():
     np.testing.assert_allclose(continued, expected, rtol=1e-5, atol=0)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("num_blocks", [1, 4, 8, 10])
 def test_a_cell_lies_in_the_middle_of_the_rows_that_it_sees(num_blocks):
     # With positive filters and no bias a cell is positive exactly if it sees any
@@ -136,6 +137,7 @@ def test_a_cell_lies_in_the_middle_of_the_rows_that_it_sees(num_blocks):
         assert (first + past_last - 1) / 2 == centre
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("size", [(7, 7), (8, 6), (3, 4)])
 def test_pooling_and_its_gradient_are_those_of_flax(size):
     x = jax.random.normal(jax.random.key(0), (2, *size, 3))

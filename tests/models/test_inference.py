@@ -65,6 +65,7 @@ class Convolutional(nnx.Module):
         return self.conv(x)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("platform", PLATFORMS)
 @pytest.mark.parametrize("size", [1, 2, 7, 14])
 @pytest.mark.parametrize(
@@ -109,6 +110,7 @@ def test_a_folded_block_equals_the_block(
     assert_close(folded(x), block(x))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("size", [31, 34, 35, 37])
 def test_dlibs_network_is_folded_for_images_of_any_size(size):
     network = randomised(DlibResNet(num_blocks=4, rngs=nnx.Rngs(0)))
@@ -118,6 +120,7 @@ def test_dlibs_network_is_folded_for_images_of_any_size(size):
     assert_close(folded(x), network(x))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("platform", PLATFORMS)
 def test_a_folded_network_answers_as_the_network(model, images, platform):
     folded = inference.folded(model, platform=platform)
@@ -144,6 +147,7 @@ def test_no_normalisation_is_left(model):
     assert not jax.tree.leaves(nnx.state(folded, nnx.BatchStat))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("platform", PLATFORMS)
 def test_bfloat16_is_near_float32_and_only_in_the_network(model, images, platform):
     folded = inference.folded(model, dtype=jnp.bfloat16, platform=platform)
@@ -178,6 +182,7 @@ def test_an_unknown_dtype_is_refused(model):
 
 
 # One at a time, and two, so that the last block lacks one of the three.
+@pytest.mark.slow
 @pytest.mark.parametrize(("size", "number"), [(0, 4), (2, 3)])
 def test_blocks_change_nothing(model, images, monkeypatch, size, number):
     images, folded = images[:number], inference.folded(model)
@@ -188,6 +193,7 @@ def test_blocks_change_nothing(model, images, monkeypatch, size, number):
     assert_close(folded.feature_maps(images), whole)
 
 
+@pytest.mark.slow
 def test_the_clean_pass_is_shared_in_blocks_too(model, images, monkeypatch):
     monkeypatch.setattr(parts, "_BYTES_A_BLOCK", 1)
     folded = inference.folded(model, platform="cpu")
@@ -209,6 +215,7 @@ def test_the_clean_pass_is_shared_in_blocks_too(model, images, monkeypatch):
     assert 2 * products[0] <= products[1] < 2.5 * products[0]
 
 
+@pytest.mark.slow
 def test_eight_devices_give_what_one_gives(model, images):
     if jax.device_count() < 8:
         pytest.skip("needs eight (virtual) devices")

@@ -57,6 +57,7 @@ def inputs():
     return jax.random.uniform(jax.random.key(1), (2, 32, 32, 3), minval=-1.0)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("arch", "with_output_layer"),
     [("ir_18", 24_020_352), ("ir_50", 43_585_600), ("ir_101", 65_150_912)],

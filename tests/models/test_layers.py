@@ -142,6 +142,7 @@ def test_many_bfloat16_gradients_are_summed_in_float32():
     np.testing.assert_array_equal(backward(jnp.ones_like(maps))[0], [4096, 4096])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
 @pytest.mark.parametrize("use_running_average", [True, False])
 def test_batch_norm_and_its_gradients_are_those_of_flax(dtype, use_running_average):

@@ -61,6 +61,7 @@ def check(ranking, logits, targets, num_top):
     np.testing.assert_allclose(ranking.target_probabilities, expected, rtol=2e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["plain", "ties", "constant", "large"])
 @pytest.mark.parametrize("block", [1, 5, 8, 22, 23, 1000])
 def test_a_ranking_is_that_of_all_logits_at_once(kind, block):
@@ -176,6 +177,7 @@ def test_a_divided_head_gives_the_same_explanations(wide, images):
             np.testing.assert_array_equal(a, b)
 
 
+@pytest.mark.slow
 @eight_devices
 def test_a_divided_head_is_an_eighth_on_each_device(wide, images):
     with jax.set_mesh(sharding.make_mesh()):
@@ -209,6 +211,7 @@ def test_a_divided_head_is_an_eighth_on_each_device(wide, images):
             np.testing.assert_array_equal(a, b)
 
 
+@pytest.mark.slow
 @eight_devices
 def test_more_devices_than_classes_can_share_a_head(classifier, images):
     feature_maps = classifier.feature_maps(images)

@@ -47,6 +47,7 @@ def test_layers_go_from_the_head_to_the_input(ir, classifier):
     assert layers(classifier) == ("head", "stage2", "stage1")  # it has no stem
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("description", "name", "start"),
     [
@@ -103,6 +104,7 @@ def test_a_layer_becomes_the_same_alone_and_among_others(ir):
             assert (alone[name] != other[name]).any()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("description", [IR, DLIB])
 def test_what_is_spoilt_can_be_folded_into_the_same_structure(description):
     model = models.build(description)

@@ -69,6 +69,7 @@ def batch(image_set):
     return Batch(images, None, jnp.arange(6), jnp.ones(6, bool))
 
 
+@pytest.mark.slow
 def test_it_is_what_a_study_of_all_images_at_once_gives(comparison, batch, classifier):
     found = comparison.method("cam", METHODS["cam"], None)
     methods = {"own": METHODS["cam"], "other": of_wrong_class(METHODS["cam"])}
@@ -93,6 +94,7 @@ def test_it_is_what_a_study_of_all_images_at_once_gives(comparison, batch, class
     assert found.images_per_second > 0 and found.num_flat == 0
 
 
+@pytest.mark.slow
 def test_sensitivity_is_the_largest_change_over_the_draws(
     comparison, batch, classifier
 ):
@@ -112,6 +114,7 @@ def test_sensitivity_is_the_largest_change_over_the_draws(
     np.testing.assert_allclose(values, expected, rtol=1e-4)
 
 
+@pytest.mark.slow
 def test_a_costly_method_explains_the_first_images_and_no_shifted_ones(comparison):
     found = comparison.method("occlusion", METHODS["occlusion"], None)
     assert found.forward_passes > 50
@@ -126,6 +129,7 @@ def test_who_looks_at_no_target_is_explained_once_and_timed(comparison):
     np.testing.assert_array_equal(found.measured.values["specificity", "mean"], 0)
 
 
+@pytest.mark.slow
 def test_eight_devices_give_what_one_gives(classifier, image_set, tmp_path):
     found = []
     for number in (1, 8):

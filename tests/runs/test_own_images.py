@@ -101,6 +101,7 @@ def test_a_file_is_explained_as_it_was_trained_on(tmp_path, case):
     assert_as_trained(root, {"root": str(root), **options}, elsewhere)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "case, size", [*((case, 33) for case in CASES), ("photographs", SIZE)]
 )

@@ -156,6 +156,7 @@ def test_eight_devices_say_what_one_says(table, workdir_copy, make_config):
             assert value == pytest.approx(expected["value"], abs=2e-3)
 
 
+@pytest.mark.slow
 def test_the_spoilt_networks_are_folded_and_all_different(trained):
     model = models.load(trained)
     found = spoilt.networks(model, 0, None)

@@ -38,6 +38,7 @@ def test_every_step_is_logged_once_and_every_validation(trained, config):
     assert validations == [3, 6]
 
 
+@pytest.mark.slow
 def test_an_interrupted_run_ends_in_the_same_parameters_and_log(
     trained, config, tmp_path, monkeypatch
 ):
@@ -67,6 +68,7 @@ def test_a_finished_run_is_not_trained_again(workdir_copy, config, monkeypatch):
     assert_same_bits(final_arrays(workdir_copy), before)
 
 
+@pytest.mark.slow
 def test_rematerialising_ends_in_the_same_parameters(make_config, tmp_path, trained):
     train.run(make_config({"train.remat": True}), tmp_path)
     jax.tree.map(
@@ -76,6 +78,7 @@ def test_rematerialising_ends_in_the_same_parameters(make_config, tmp_path, trai
     )
 
 
+@pytest.mark.slow
 def test_training_the_head_leaves_the_backbone_as_it_was(make_config, tmp_path):
     config = make_config({"train.parts": "head"})
     train.run(config, tmp_path)
@@ -86,6 +89,7 @@ def test_training_the_head_leaves_the_backbone_as_it_was(make_config, tmp_path):
     assert np.abs(end["head"]["kernel"]).max() > 0
 
 
+@pytest.mark.slow
 def test_training_the_head_reads_each_image_once(make_config, tmp_path, monkeypatch):
     config = make_config({"train.parts": "head", "train.cache_images": False})
     splits = setup.load_splits(config)
@@ -105,6 +109,7 @@ def test_training_the_head_reads_each_image_once(make_config, tmp_path, monkeypa
     assert len(read) <= len(train_set) + num_padded
 
 
+@pytest.mark.slow
 def test_head_only_training_goes_on_to_the_same_parameters(
     make_config, tmp_path, monkeypatch
 ):
@@ -125,6 +130,7 @@ def test_head_only_training_goes_on_to_the_same_parameters(
     assert_same_bits(final_arrays(tmp_path / "parts"), final_arrays(tmp_path / "whole"))
 
 
+@pytest.mark.slow
 def test_frozen_statistics_stay_as_they_were(make_config, tmp_path, trained):
     config = make_config({"train.update_batch_stats": False, "train.steps": 1})
     train.run(config, tmp_path)
@@ -135,6 +141,7 @@ def test_frozen_statistics_stay_as_they_were(make_config, tmp_path, trained):
     assert np.abs(updated["mean"]).max() > 0
 
 
+@pytest.mark.slow
 def test_a_loss_that_is_no_number_stops_with_its_step(make_config, tmp_path):
     config = make_config(
         {"train.backbone_learning_rate": 1e30, "train.warmup_fraction": 0.0}
@@ -148,6 +155,7 @@ def test_a_loss_that_is_no_number_stops_with_its_step(make_config, tmp_path):
     assert not checkpoints.exists(tmp_path)
 
 
+@pytest.mark.slow
 def test_the_last_good_checkpoint_is_named_and_kept(make_config, tmp_path):
     config = make_config(
         {
@@ -185,6 +193,7 @@ def test_a_workdir_of_another_config_is_refused_by_name(workdir_copy, make_confi
         train.run(other, workdir_copy)
 
 
+@pytest.mark.slow
 def test_without_validation_images_the_last_checkpoint_is_the_best(
     make_config, tmp_path
 ):
@@ -237,6 +246,7 @@ def test_converted_weights_are_not_a_workdir(make_config, tmp_path):
     assert not (tmp_path / "config.json").exists()
 
 
+@pytest.mark.slow
 def test_a_run_does_not_go_on_with_other_people(make_config, tmp_path):
     faces = SOURCES["synthetic"](image_size=32, seed=0, num_identities=3, num_images=6)
     for place, file in enumerate(faces["train"].files):

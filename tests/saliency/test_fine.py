@@ -135,6 +135,7 @@ def assert_close(found, expected, tolerance):
     assert (difference <= tolerance * expected.max((1, 2))).all()
 
 
+@pytest.mark.slow
 def test_each_is_what_its_definition_says(model):
     num_stages = {"IRResNet": 3, "DlibResNet": 2}[type(model.backbone).__name__]
     images, targets = noise(model), targets_of(model)
@@ -170,6 +171,7 @@ def test_each_is_what_its_definition_says(model):
     assert_close(found["fine_sdd"], expected, 1e-3)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("platform", ["cpu", "gpu"])
 def test_a_folded_network_has_the_same_maps(model, platform):
     images, targets = noise(model), targets_of(model)
@@ -180,6 +182,7 @@ def test_a_folded_network_has_the_same_maps(model, platform):
         assert_close(saliency, np.asarray(expected[name]), 2e-3)
 
 
+@pytest.mark.slow
 def test_eight_devices_with_parts_of_the_head_give_what_one_gives(model):
     folded = inference.folded(model, platform="cpu")
     images, targets = noise(model, 8), np.arange(8) % 6
@@ -191,6 +194,7 @@ def test_eight_devices_with_parts_of_the_head_give_what_one_gives(model):
         assert_close(eight[name], np.asarray(one[name]), 2e-3)
 
 
+@pytest.mark.slow
 def test_the_gradient_of_the_softened_log_odds_is_the_softened_direction(classifier):
     maps = jax.random.normal(jax.random.key(1), (7, 2, 2, 5))
     targets = jnp.arange(7)

@@ -74,6 +74,7 @@ class WideHead(nnx.Module):
     num_classes = 6
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", BACKBONES)
 def test_gradients_are_finite_differences_in_float64(name):
     options: dict[str, Any] = dict(BACKBONES[name])
@@ -127,6 +128,7 @@ def test_gradients_are_finite_differences_in_float64(name):
                 )
 
 
+@pytest.mark.slow
 def test_at_the_last_stage_a_logits_gradient_is_the_class_weight_over_the_cells(model):
     found = gradients_of(model, noise(model))
     last = model.stages[-1]
@@ -141,6 +143,7 @@ def test_at_the_last_stage_a_logits_gradient_is_the_class_weight_over_the_cells(
     assert_close(found.activations[last.name], maps, 1e-6)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("platform", ["cpu", "gpu"])
 @pytest.mark.parametrize("objective", OBJECTIVES)
 def test_a_folded_network_has_the_same_gradients(model, platform, objective):
@@ -178,6 +181,7 @@ def test_the_cells_of_the_stages_lie_as_the_network_has_them(model):
         assert cells.offset + cells.stride * (rows + 1) >= size - 1
 
 
+@pytest.mark.slow
 def test_each_objective_is_what_it_says(model):
     images = noise(model)
     logits = np.asarray(model.logits(jax.jit(model.feature_maps)(images)))
@@ -258,6 +262,7 @@ def test_a_clean_pass_that_keeps_its_stages_gives_the_same_gradients(model):
         np.testing.assert_array_equal(alone[name], found.activations[name])
 
 
+@pytest.mark.slow
 def test_a_target_that_is_all_but_impossible_has_finite_gradients(model):
     far = nnx.clone(model)
     far.head.offset[...] = far.head.offset[...].at[1].add(-500.0)
@@ -270,6 +275,7 @@ def test_a_target_that_is_all_but_impossible_has_finite_gradients(model):
         assert np.isfinite(gradient).all() and np.abs(gradient).max() > 0
 
 
+@pytest.mark.slow
 def test_eight_devices_give_what_one_gives(model):
     folded = inference.folded(model, platform="cpu")
     images, targets = noise(model, 8), jnp.arange(8) % 6

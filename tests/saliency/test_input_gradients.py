@@ -81,6 +81,7 @@ def test_integrated_gradients_are_the_mean_on_the_way_from_black(
         np.testing.assert_allclose(found[place], expected, rtol=1e-3, atol=1e-4)
 
 
+@pytest.mark.slow
 def test_integrated_gradients_add_up_to_what_the_image_adds_to_black(
     classifier, images
 ):
@@ -150,6 +151,7 @@ def faces():
     return jnp.asarray(rng.integers(0, 256, (8, 48, 48, 3), np.uint8))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("platform", ["", "cpu", "gpu"])
 def test_full_grad_is_complete(network, faces, platform):
     model = inference.folded(network, platform=platform) if platform else network
@@ -163,6 +165,7 @@ def test_full_grad_is_complete(network, faces, platform):
     )
 
 
+@pytest.mark.slow
 def test_full_grad_adds_up_scaled_maps_of_the_image_and_of_every_constant(
     network, faces
 ):

@@ -55,6 +55,7 @@ def shapley_values(game):
     return np.stack(values, axis=1)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("block", [1, 16])
 def test_all_coalitions_give_the_shapley_values(classifier, clean, game, block):
     found = kernel_shap(
@@ -96,6 +97,7 @@ def test_drawn_coalitions_give_the_constrained_least_squares_solution(
     assert np.corrcoef(np.asarray(found).ravel(), exact.ravel())[0, 1] > 0.95
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("options", [{"cells": 3}, {"cells": 4, "num_samples": 200}])
 @pytest.mark.parametrize("score", ["confidence", "value"])
 def test_the_values_sum_to_what_the_image_scores_above_its_baseline(

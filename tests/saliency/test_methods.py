@@ -67,6 +67,7 @@ def saliency_of(classifier):
     return saliency_of
 
 
+@pytest.mark.slow
 @methods
 @pytest.mark.parametrize("key", [KEYS[0], KEYS], ids=["one key", "a key each"])
 def test_saliency_is_a_finite_float32_map_an_image(saliency_of, images, name, key):

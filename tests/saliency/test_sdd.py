@@ -118,6 +118,7 @@ def test_given_scale_and_amplification_hold_for_every_image(classifier, images):
     np.testing.assert_array_equal(details["amplification"], [np.float32(0.7)] * 8)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("compared", [2, 4, 6, 100])
 def test_the_rivals_do_not_depend_on_how_many_classes_the_clean_pass_ranked(
     classifier, images, compared

@@ -56,6 +56,7 @@ def _minus(gradient, param):
     return gradient - param
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("backbone", "update_batch_stats"),
     [("ir_18", True), ("dlib", False)],

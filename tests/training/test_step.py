@@ -134,6 +134,7 @@ def test_statistics_that_learn_normalise_by_the_batch_and_others_by_themselves(
     assert abs(losses[0] - losses[1]) > 0.01
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("use_running_average", [True, False])
 def test_gradients_equal_those_of_flax_itself(images, labels, use_running_average):
     model = tiny_classifier()

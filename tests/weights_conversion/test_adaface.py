@@ -25,6 +25,7 @@ def refusal_of(path, **options):
     return message
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("arch", "num_keys", "num_units"),
     [("ir_18", None, 8), ("ir_34", None, 16), ("ir_50", None, 24), ("ir_101", 917, 49)],
@@ -126,6 +127,7 @@ def test_the_container_says_the_colour_order(
         np.testing.assert_array_equal(leaf, adaface_names.from_published(keys, tensor))
 
 
+@pytest.mark.slow
 def test_a_converted_network_is_loaded_with_its_colour_order(
     published, tmp_path, capsys
 ):

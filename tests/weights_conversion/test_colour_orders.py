@@ -34,6 +34,7 @@ def embedding_of(published, image, tmp_path_factory):
     return embedding_of
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("suffix", "prefix"), [(".safetensors", "model.net."), (".pt", "net.")]
 )

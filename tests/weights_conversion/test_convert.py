@@ -69,6 +69,7 @@ def test_the_checkpoint_holds_the_published_network_and_its_card(direct, output)
     assert description == {"model": direct.description, "card": direct.card}
 
 
+@pytest.mark.slow
 def test_its_embeddings_equal_those_of_the_file(direct, output):
     draws = np.random.default_rng(0).integers(0, 256, (2, 150, 150, 3))
     images = jnp.array(draws.astype(np.uint8))

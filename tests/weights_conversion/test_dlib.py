@@ -117,6 +117,7 @@ def test_params_are_those_of_the_network(params):
         assert (found.shape, found.dtype) == (wanted.shape, wanted.dtype)
 
 
+@pytest.mark.slow
 def test_embeddings_equal_dlibs_own(published, params):
     dlib = pytest.importorskip("dlib", reason="dlib-bin, the oracle, is missing")
     noise = np.random.default_rng(0).integers(0, 256, (3, 150, 150, 3), np.uint8)

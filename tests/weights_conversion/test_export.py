@@ -81,6 +81,7 @@ def workdir(tmp_path_factory):
     return folder
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("suffix", CONTAINERS)
 def test_import_and_export_give_the_published_tensors_back(suffix, published, tmp_path):
     source = write(tmp_path / f"x{suffix}", published, CONTAINERS[suffix])
@@ -91,6 +92,7 @@ def test_import_and_export_give_the_published_tensors_back(suffix, published, tm
     assert ("head.kernel" in found) == (suffix == ".ckpt")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("suffix", CONTAINERS)
 def test_export_and_import_give_the_variables_back(suffix, checkpoint, tmp_path):
     directory = checkpoint[ORDERS[suffix]]
@@ -105,6 +107,7 @@ def test_export_and_import_give_the_variables_back(suffix, checkpoint, tmp_path)
     jax.tree.map(np.testing.assert_array_equal, found.variables, expected)
 
 
+@pytest.mark.slow
 def test_all_of_ir_18_goes_there_and_back(tmp_path):
     tensors = drawn_tensors("ir_18")
     source = write(tmp_path / "x.safetensors", tensors, "model.net.")

@@ -297,6 +297,7 @@ def test_what_is_whole_is_not_to_be_downloaded_again(tmp_path):
     assert message.endswith("saved alone: torch.save(model.state_dict(), PATH)")
 
 
+@pytest.mark.slow
 @WRITERS
 @pytest.mark.parametrize("byte", [0x00, 0x21, 0xFF])
 def test_any_changed_byte_is_refused_or_harmless(write, byte, tmp_path):

@@ -143,7 +143,7 @@ def test_images_can_be_sent_to_another_process(data_dir):
 
 def test_tensorflow_is_not_imported(data_dir):
     program = (
-        "import sys; from sdd_jax.images import tfds;"
+        "import sys; from sdd_jax.images.sources import tfds;"
         f"found = tfds.images('text', data_dir={str(data_dir)!r}).images;"
         "found[0].pixels(found[0].contents()); print('tensorflow' in sys.modules)"
     )
