@@ -24,6 +24,7 @@ from sdd_jax.errors import InputError
 
 _FLOAT, _INT64 = 1, 7  # of TensorProto.DataType
 _DTYPES = {_FLOAT: np.dtype("<f4"), _INT64: np.dtype("<i8")}
+_MOST_AXES = 8
 _VARINT, _EIGHT, _BYTES, _FOUR = 0, 1, 2, 5  # wire types
 
 
@@ -157,6 +158,13 @@ def _integers(value: Any) -> list[int]:
     return [x - 2**64 if x >= 2**63 else x for x in found]
 
 
+def _integer(value: Any) -> int:
+    found = _integers(value)
+    if len(found) != 1:
+        raise InputError(f"found {len(found)} whole numbers, expected one")
+    return found[0]
+
+
 def _text(value: Any) -> str:
     view, start = _message(value)
     try:
@@ -189,7 +197,7 @@ def _attribute(view: memoryview, start: int) -> tuple[str, Any]:
         elif number == 2:
             single = value
         elif number == 3:
-            [single] = _integers(value)
+            single = _integer(value)
         elif number == 8:
             several += _integers(value)
     return name, tuple(several) or single
@@ -202,7 +210,7 @@ def _tensor(view: memoryview, start: int) -> tuple[str, np.ndarray]:
         if number == 1:
             shape += _integers(value)
         elif number == 2:
-            [kind] = _integers(value)
+            kind = _integer(value)
         elif number == 4:  # floats, one by one or packed
             is_one = isinstance(value, float)
             more = struct.pack("<f", value) if is_one else bytes(_message(value)[0])
@@ -217,7 +225,8 @@ def _tensor(view: memoryview, start: int) -> tuple[str, np.ndarray]:
             f"the tensor {ascii(name)} at byte {start} is of type {kind}, expected "
             f"float32 or int64"
         )
-    if min(shape, default=0) < 0 or len(raw) != math.prod(shape) * dtype.itemsize:
+    is_shape = len(shape) <= _MOST_AXES and min(shape, default=1) > 0
+    if not is_shape or len(raw) != math.prod(shape) * dtype.itemsize:
         raise InputError(
             f"the tensor {ascii(name)} at byte {start} has {len(raw)} bytes, expected "
             f"those of {tuple(shape)}"
