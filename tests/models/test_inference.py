@@ -28,7 +28,6 @@ def ir_resnet(arch="ir_tiny", **options):
 BACKBONES = {
     "ir": ir_resnet(),
     "dlib": {"name": "dlib_resnet", "num_blocks": 5},
-    "sface": {"name": "sface", "num_blocks": 2},
 }
 
 

@@ -11,6 +11,7 @@ import weights_conversion
 from sdd_jax import models
 from sdd_jax.errors import InputError
 from sdd_jax.models.sface import BLOCKS
+from sdd_jax.runs import pretrained
 from weights_conversion import onnx_files, sface
 from weights_conversion.__main__ import main
 from weights_conversion.onnx_files import Graph, Node
@@ -189,6 +190,19 @@ def test_the_published_file_is_known_and_another_is_said(path, graph, monkeypatc
     monkeypatch.setattr(onnx_files, "read", lambda contents: graph)
     known = sface.load(path)[1]["known_file"]
     assert known.startswith("no: ") and known.endswith(sface.SHA256)
+
+
+def test_the_published_file_gives_training_its_first_blocks(path):
+    backbone = {"name": "sface", "num_blocks": 2}
+    options = {"backbone": backbone, "pretrained": SOURCE}
+    description, model = pretrained.start_from(options, 3, seed=0)
+    assert description["backbone"] == backbone
+    found = models.variables(model)["backbone"]
+    expected = weights_conversion.convert(path).variables["backbone"]
+    assert sorted(found["blocks"]) == [0, 1]
+    np.testing.assert_array_equal(
+        found["blocks"][1]["norm2"]["var"], expected["blocks"][1]["norm2"]["var"]
+    )
 
 
 def test_a_package_that_is_missing_says_how_to_install_it(monkeypatch):

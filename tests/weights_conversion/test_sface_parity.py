@@ -9,6 +9,7 @@ import pytest
 import weights_conversion
 from sdd_jax.models import inference
 from sdd_jax.models.classifier import with_variables
+from sdd_jax.models.functional import join_model, split_model
 
 onnxruntime = pytest.importorskip(
     "onnxruntime", reason="onnxruntime, the oracle, needs the extra [align]"
@@ -36,16 +37,18 @@ def answers(path, images):
     """Return embeddings, norms, similarity maps to the other image, what is left."""
     converted = weights_conversion.convert(path)
     model = with_variables(converted.description, converted.variables)
-    model = inference.folded(model)
+    # Arguments: constants would be computed with while compiling.
+    graphdef, arrays = split_model(inference.folded(model))
 
     @jax.jit
-    def run(images):
+    def run(arrays, images):
+        model = join_model(graphdef, arrays)
         maps = model.feature_maps(images)
         embeddings, norms = model.embeddings_and_norms(maps)
         similarity = model.head.similarity_maps(maps, embeddings[::-1])
         return embeddings, norms, *similarity
 
-    return [np.asarray(x, np.float64) for x in run(images)]
+    return [np.asarray(x, np.float64) for x in run(arrays, images)]
 
 
 def test_embeddings_equal_onnxruntimes(path, images, answers):

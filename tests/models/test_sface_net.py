@@ -5,8 +5,9 @@ import pytest
 from flax import nnx
 from random_numbers import randomised
 
+from sdd_jax import models
 from sdd_jax.errors import InputError
-from sdd_jax.models import constants
+from sdd_jax.models import constants, inference
 from sdd_jax.models.inference.sface import FoldedDepthwise, FoldedSFaceNet
 from sdd_jax.models.sface import BLOCKS, SFaceNet
 from sdd_jax.types import CellGrid
@@ -51,11 +52,33 @@ def test_the_folded_network_answers_as_the_network_at_any_size(is_tiled):
     network = nnx.view(network, use_running_average=True)
     x = jnp.asarray(np.random.default_rng(2).normal(size=(2, 9, 9, 3)), jnp.float32)
     folded = FoldedSFaceNet(network, 9, dtype=jnp.float32, is_tiled=is_tiled)
-    expected = np.asarray(jax.jit(network)(x))
     assert not jax.tree.leaves(nnx.state(folded, nnx.BatchStat))
-    np.testing.assert_allclose(
-        jax.jit(folded)(x), expected, rtol=0, atol=4e-6 * np.abs(expected).max()
+    tap = {"stage1": jnp.zeros((2, 5, 5, 128))}
+
+    def maps_and_gradients(network):
+        def run(x, tap):
+            return network.with_taps(x, tap)[0]
+
+        maps, backward = jax.vjp(run, x, tap)
+        return maps, *backward(jnp.cos(maps))
+
+    found, expected = (
+        jax.tree.leaves(jax.jit(maps_and_gradients)(form)) for form in (folded, network)
     )
+    for a, b in zip(found, expected, strict=True):
+        largest = np.abs(b).max()
+        np.testing.assert_allclose(a, b, rtol=0, atol=1e-5 * largest)
+
+
+def test_a_model_is_folded_in_its_own_dtype_or_in_another():
+    backbone = {"name": "sface", "num_blocks": 2, "dtype": "bfloat16"}
+    head = {"name": "pooled", "num_classes": 3}
+    model = nnx.clone(models.build({"backbone": backbone, "head": head}))
+    for dtype, expected in ((None, jnp.bfloat16), ("float32", jnp.float32)):
+        folded = inference.folded(model, dtype=dtype).backbone
+        assert isinstance(folded, FoldedSFaceNet)
+        assert folded.dtype == expected
+        assert folded.stages == model.stages and folded.cells == model.cells
 
 
 def test_a_folded_depthwise_convolution_has_its_bias_as_constant():
