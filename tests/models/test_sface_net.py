@@ -13,9 +13,7 @@ from sdd_jax.models.sface import BLOCKS, SFaceNet
 from sdd_jax.types import CellGrid
 
 
-@pytest.mark.parametrize(
-    ("num_blocks", "cells", "stages"), [(13, 7, 4), (11, 14, 3), (2, 56, 1)]
-)
+@pytest.mark.parametrize(("num_blocks", "cells", "stages"), [(13, 7, 4), (2, 56, 1)])
 def test_every_depth_has_the_published_shape(num_blocks, cells, stages):
     network = nnx.eval_shape(lambda: SFaceNet(num_blocks=num_blocks, rngs=nnx.Rngs(0)))
     graphdef, state = nnx.split(nnx.view(network, use_running_average=True))
