@@ -7,6 +7,8 @@ TWO_AT_ONCE := -n 2 --dist loadfile
 REQUIRE_PYTHON = @$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
   { echo "error: Python 3.11 or newer is needed: make PYTHON=python3.12"; exit 1; }
 
+VERIFY = $$(sed -n 's/^verify = \["\(.*\)"\]/\1/p' pyproject.toml)
+
 .PHONY: help run test test-fast coverage lowest lint parity seeds compare dry-run
 
 # Fine-tune, explain and evaluate the embedded default; also what `make` alone does.
@@ -63,6 +65,7 @@ help:
 	$(REQUIRE_PYTHON)
 	$(PYTHON) -m venv .venv
 	$(BIN)/pip install --quiet --editable '.[test]'
+	$(BIN)/pip install --quiet --no-deps $(VERIFY)
 	touch $@
 
 .venv-lowest/installed: pyproject.toml
@@ -72,6 +75,7 @@ help:
 	  > .venv-lowest/floors.txt
 	.venv-lowest/bin/pip install --quiet --constraint .venv-lowest/floors.txt \
 	  --editable '.[test]'
+	.venv-lowest/bin/pip install --quiet --no-deps $(VERIFY)
 	touch $@
 
 .venv/installed-parity: .venv/installed

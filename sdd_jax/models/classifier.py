@@ -26,7 +26,7 @@ from jaxtyping import Float, Int, UInt8
 
 from sdd_jax import checkpoints, sharding
 from sdd_jax.errors import InputError
-from sdd_jax.models import dlib_resnet, ir_resnet
+from sdd_jax.models import dlib_resnet, ir_resnet, sface
 from sdd_jax.models.embedding_heads import FlatEmbedding, PooledEmbedding
 from sdd_jax.models.heads import PooledHead
 from sdd_jax.types import CellGrid, InputSpec, Ranking, Scores, Stage
@@ -34,6 +34,7 @@ from sdd_jax.types import CellGrid, InputSpec, Ranking, Scores, Stage
 BACKBONES = {
     "dlib_resnet": (dlib_resnet.DlibResNet, dlib_resnet.INPUT),
     "ir_resnet": (ir_resnet.IRResNet, ir_resnet.INPUT),
+    "sface": (sface.SFaceNet, sface.INPUT),
 }
 
 HEAD_SHARE = 0.25  # of a device's memory: a larger head is divided among the devices
@@ -108,7 +109,7 @@ class FaceClassifier(nnx.Module):
             raise InputError(
                 f"this model's head, {type(self.head).__name__}, has no {ability}: "
                 f"fine-tuned models classify, converted ones embed, and only "
-                f"AdaFace's embeddings have norms"
+                f"AdaFace's and SFace's embeddings have norms"
             )
         return self.head
 

@@ -15,6 +15,7 @@ from jax import Array
 
 from sdd_jax.models.classifier import FaceClassifier
 from sdd_jax.models.inference.parts import FoldedConv, FoldedNetwork
+from sdd_jax.models.inference.sface import FoldedDepthwise
 
 See = Callable[[Array, Array], Array]
 
@@ -42,7 +43,7 @@ def constant_of(layer: Any) -> Array | None:
         if layer.bias is not None:
             constant = layer.bias[...]
         return constant - scale * layer.mean[...]
-    if isinstance(layer, nnx.Conv | nnx.Linear | FoldedConv):
+    if isinstance(layer, nnx.Conv | nnx.Linear | FoldedConv | FoldedDepthwise):
         return None if layer.bias is None else layer.bias[...]
     return None
 

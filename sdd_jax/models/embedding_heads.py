@@ -5,6 +5,9 @@ Feature maps are [batch, h, w, channels] of any float type; embeddings are float
 they are compared by Euclidean distance. Classification and class maps are in `heads`.
 """
 
+import functools
+
+import jax
 import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Float, Key
@@ -13,9 +16,12 @@ from sdd_jax.models.layers import batch_norm
 
 
 class FlatEmbedding(nnx.Module):
-    """AdaFace's output layer: every cell of the maps has weights of its own.
+    """AdaFace's and SFace's output layer: every cell of the maps has its own weights.
 
-    The rows of the matrix `linear.kernel` are in height, width, channels order.
+    Normalised maps, flattened; a matrix and a bias; normalisation. In evaluation all of
+    it is one linear layer, `weights_and_bias`, so that an embedding is a sum over cells
+    and so is a similarity, `similarity_maps`. The rows of the matrix `linear.kernel`
+    are in height, width, channels order.
 
     References:
         Kim, Jain, Liu. AdaFace: Quality Adaptive Margin for Face Recognition. CVPR
@@ -28,18 +34,26 @@ class FlatEmbedding(nnx.Module):
         *,
         size: int = 7,
         num_dimensions: int = 512,
+        epsilon: float = 1e-5,
+        affine: bool = False,
         rngs: nnx.Rngs,
     ):
-        """Draw the parameters.
+        """Draw the parameters; the defaults are AdaFace's.
 
         Args:
             num_features: channels of the feature maps.
             size: cells along the height and along the width of the feature maps.
+            num_dimensions: of the embeddings.
+            epsilon: of both normalisations.
+            affine: whether the last normalisation has a scale and a shift of its own.
+            rngs: draws the matrix.
         """
-        self.norm_maps = batch_norm(num_features, rngs=rngs)
+        self.norm_maps = batch_norm(num_features, epsilon=epsilon, rngs=rngs)
         self.dropout = nnx.Dropout(0.4)
         self.linear = nnx.Linear(size * size * num_features, num_dimensions, rngs=rngs)
-        self.norm_embeddings = batch_norm(num_dimensions, affine=False, rngs=rngs)
+        self.norm_embeddings = batch_norm(
+            num_dimensions, affine=affine, epsilon=epsilon, rngs=rngs
+        )
 
     def embeddings_and_norms(
         self,
@@ -66,6 +80,71 @@ class FlatEmbedding(nnx.Module):
     ) -> Float[Array, "batch num_dimensions"]:
         """Return embeddings of length 1; `key` as for `embeddings_and_norms`."""
         return self.embeddings_and_norms(feature_maps, key=key)[0]
+
+    def weights_and_bias(
+        self, rows: int, columns: int
+    ) -> tuple[
+        Float[Array, "{rows} {columns} channels num_dimensions"],
+        Float[Array, " num_dimensions"],
+    ]:
+        """Return the layer as one: cells . weights, summed, + bias = the embedding.
+
+        The running statistics are folded in, and the embedding is the one before its
+        length is made 1.
+
+        Args:
+            rows: of the feature maps.
+            columns: likewise.
+        """
+        scale, shift = _scale_and_shift(self.norm_maps)
+        scale_out, shift_out = _scale_and_shift(self.norm_embeddings)
+        kernel = self.linear.kernel[...].reshape(rows, columns, len(scale), -1)
+        bias = jnp.einsum("c,hwcd->d", shift, kernel, precision="highest")
+        if self.linear.bias is not None:
+            bias = bias + self.linear.bias[...]
+        weights = kernel * scale[:, None] * scale_out
+        return weights, bias * scale_out + shift_out
+
+    def similarity_maps(
+        self,
+        feature_maps: Float[Array, "batch h w channels"],
+        references: Float[Array, "batch num_dimensions"],
+    ) -> tuple[Float[Array, "batch h w"], Float[Array, " batch"]]:
+        """Return what each cell adds to the cosine similarity, and what is left over.
+
+        A map's sum over its cells plus the image's left-over number is the cosine of
+        the image's embedding and its reference: nothing is approximated. With fixed
+        statistics the embedding is e = sum_hw z_hw + c, z_hw linear in the cell; the
+        map is z_hw . r / (|e| |r|), and the number c . r / (|e| |r|).
+
+        Args:
+            feature_maps: of the images.
+            references: for each image, an embedding of any length, to compare with.
+
+        References:
+            Zhou, Khosla, Lapedriza, Oliva, Torralba, "Learning Deep Features for
+            Discriminative Localization", CVPR 2016, equation 2: the same sum, for the
+            logit of a class.
+        """
+        maps = feature_maps.astype(jnp.float32)
+        weights, bias = self.weights_and_bias(*maps.shape[1:3])
+        product = functools.partial(jnp.einsum, precision="highest")
+        _, norms = self.embeddings_and_norms(maps)
+        lengths = jnp.linalg.norm(references, axis=1) * norms
+        directions = references / lengths[:, None]
+        cells = product("bhwc,hwcd->bhwd", maps, weights)
+        return product("bhwd,bd->bhw", cells, directions), product(
+            "bd,d->b", directions, bias
+        )
+
+
+def _scale_and_shift(norm: nnx.BatchNorm) -> tuple[Array, Array]:
+    """Return what the normalisation with its running statistics does to a channel."""
+    scale = jax.lax.rsqrt(norm.var[...] + norm.epsilon)
+    if norm.scale is not None:
+        scale = scale * norm.scale[...]
+    shift = -norm.mean[...] * scale
+    return scale, shift if norm.bias is None else shift + norm.bias[...]
 
 
 class PooledEmbedding(nnx.Module):

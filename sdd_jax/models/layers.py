@@ -38,13 +38,17 @@ def _spread_forward(
 def _spread_backward(
     shape: tuple[int, ...], dtype: DTypeLike, _: None, gradient: Array
 ) -> tuple[Array]:
-    sums = jax.lax.platform_dependent(
-        gradient.astype(jnp.float32), cpu=_sums_by_product, default=_sums
-    )
-    return (sums,)
+    return (channel_sums(gradient.astype(jnp.float32)),)
 
 
 spread.defvjp(_spread_forward, _spread_backward)
+
+
+def channel_sums(
+    x: Float[Array, "batch height width channels"],
+) -> Float[Array, " channels"]:
+    """Return each channel's sum over images and positions, as is fastest."""
+    return jax.lax.platform_dependent(x, cpu=_sums_by_product, default=_sums)
 
 
 def _sums(
@@ -167,6 +171,7 @@ def batch_norm(
     num_features: int,
     *,
     affine: bool = True,
+    epsilon: float = 1e-5,
     dtype: DTypeLike = jnp.float32,
     rngs: nnx.Rngs,
 ) -> nnx.BatchNorm:
@@ -177,7 +182,7 @@ def batch_norm(
     """
     return BatchNorm(
         num_features,
-        epsilon=1e-5,
+        epsilon=epsilon,
         momentum=0.9,  # what is kept; PyTorch's 0.1 is what is replaced
         use_bias=affine,
         use_scale=affine,

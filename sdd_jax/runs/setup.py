@@ -14,7 +14,7 @@ from sdd_jax.images.sources import facescrub
 from sdd_jax.models import FaceClassifier, inference
 from sdd_jax.runs import chosen_images, workdir
 from sdd_jax.types import ImageSet
-from weights_conversion import adaface
+from weights_conversion import adaface, sface
 
 SECTIONS = ("seed", "data", "model")  # must be what a checkpoint was made with
 
@@ -65,6 +65,8 @@ def _how_to_get_weights(config: Mapping[str, Any]) -> str:
             f"get AdaFace's at {adaface.WHERE}, then python -m "
             f"weights_conversion FILE {weights}, or train with --workdir={weights}"
         )
+    if config["model"]["backbone"]["name"] == "sface":
+        return f"get SFace's at {sface.WHERE}"
     return "correct the path, or leave it empty for a random start"
 
 

@@ -170,6 +170,7 @@ def _refuse(path, **options):
         ("input_pipeline", "--images=0", "'0', expected a whole number, at least 1"),
         ("input_pipeline", "--needed=nan", "found 'nan', expected a whole number"),
         ("precision", "--images=0", "'0', expected a whole number, at least 1"),
+        ("sface", "--images=0", "'0', expected a whole number, at least 1"),
         ("seeds", "--seeds=-1", "expected a whole number, at least 0"),
         ("torch_baseline", "--batch_size=0", "expected a whole number, at least 1"),
         ("train_step", "--trained=all", "invalid choice: 'all'"),

@@ -98,7 +98,7 @@ def test_a_head_that_cannot_is_named(classifier, images):
 def test_unknown_backbone_is_refused_with_the_known_ones():
     with pytest.raises(
         InputError,
-        match="^unknown backbone 'vit': expected one of dlib_resnet, ir_resnet$",
+        match="^unknown backbone 'vit': expected one of dlib_resnet, ir_resnet, sface$",
     ):
         models.build({"backbone": {"name": "vit"}, "head": TINY["head"]})
 

@@ -3,6 +3,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from flax import nnx
+from random_numbers import randomised
 
 from sdd_jax.models.embedding_heads import FlatEmbedding, PooledEmbedding
 
@@ -89,3 +90,41 @@ def test_embeddings_of_bfloat16_maps_are_float32(flat, feature_maps):
             head.embeddings(half), head.embeddings(half.astype(jnp.float32))
         )
         assert head.embeddings(half).dtype == jnp.float32
+
+
+@pytest.fixture(params=[False, True], ids=["adaface", "sface"])
+def random_flat(request):
+    options = dict(size=3, num_dimensions=5, epsilon=2e-5, affine=request.param)
+    head = randomised(FlatEmbedding(4, **options, rngs=nnx.Rngs(0)))
+    return nnx.view(head, use_running_average=True)
+
+
+def test_flat_embeddings_are_one_linear_layer(random_flat, feature_maps):
+    weights, bias = random_flat.weights_and_bias(3, 3)
+    embeddings, norms = random_flat.embeddings_and_norms(feature_maps)
+    found = jnp.einsum("bhwc,hwcd->bd", feature_maps, weights) + bias
+    np.testing.assert_allclose(found, embeddings * norms[:, None], atol=1e-5)
+
+
+def test_similarity_maps_and_what_is_left_over_add_up_to_the_cosine(
+    random_flat, feature_maps
+):
+    references = 3 * jax.random.normal(jax.random.key(1), (2, 5))
+    maps, left_over = random_flat.similarity_maps(feature_maps, references)
+    embeddings = np.asarray(random_flat.embeddings(feature_maps), np.float64)
+    cosines = (embeddings * references).sum(1) / np.linalg.norm(references, axis=1)
+    assert maps.shape == (2, 3, 3)
+    np.testing.assert_allclose(maps.sum((1, 2)) + left_over, cosines, atol=1e-6)
+    assert np.abs(left_over).min() > 1e-3  # the map alone does not
+
+
+def test_a_cell_of_a_similarity_map_is_what_its_features_change(random_flat):
+    quiet = jnp.zeros((1, 3, 3, 4))
+    loud = quiet.at[0, 2, 1].set(jnp.array([1.0, -2.0, 0.5, 3.0]))
+    reference = jnp.ones((1, 5))
+    before, after = (
+        random_flat.similarity_maps(maps, reference)[0] for maps in (quiet, loud)
+    )
+    np.testing.assert_array_equal(before, 0)
+    assert after[0, 2, 1] != 0
+    np.testing.assert_array_equal(after.at[0, 2, 1].set(0), 0)

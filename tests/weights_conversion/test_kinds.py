@@ -48,6 +48,7 @@ def test_a_file_is_what_its_contents_are(name, arrays, tmp_path):
         ("x.PTH", "torch"),
         ("x.SafeTensors", "safetensors"),
         ("x.DAT", "dlib"),
+        ("x.Onnx", "onnx"),
     ],
 )
 def test_the_suffix_tells_in_any_case_where_the_contents_do_not(name, kind, tmp_path):

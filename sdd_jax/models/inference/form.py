@@ -10,7 +10,9 @@ from sdd_jax.models.classifier import FaceClassifier, replicated
 from sdd_jax.models.dlib_resnet import DlibResNet
 from sdd_jax.models.inference.dlib import FoldedDlibResNet
 from sdd_jax.models.inference.ir import FoldedIRResNet
+from sdd_jax.models.inference.sface import FoldedSFaceNet
 from sdd_jax.models.ir_resnet import IRResNet
+from sdd_jax.models.sface import SFaceNet
 
 DTYPES = ("float32", "bfloat16")  # of convolutions; float16 overflows in such networks
 
@@ -48,6 +50,9 @@ def folded(
     elif isinstance(backbone, DlibResNet):
         dtype = jnp.dtype(dtype or jnp.float32)
         backbone = FoldedDlibResNet(backbone, size, dtype=dtype, is_tiled=is_tiled)
+    elif isinstance(backbone, SFaceNet):
+        dtype = jnp.dtype(dtype or backbone.stem.conv.dtype)
+        backbone = FoldedSFaceNet(backbone, size, dtype=dtype, is_tiled=is_tiled)
     elif dtype is not None:
         backbone = nnx.clone(backbone)
         for _, module in nnx.iter_graph(backbone):

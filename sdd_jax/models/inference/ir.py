@@ -18,7 +18,9 @@ from sdd_jax.models.inference.parts import (
     Constant,
     FoldedConv,
     FoldedNetwork,
+    before_norm,
     kernel_of,
+    scale_and_shift,
 )
 from sdd_jax.models.ir_resnet import IRResNet, Stem, Unit
 from sdd_jax.models.layers import PReLU
@@ -29,7 +31,7 @@ class FoldedStem(nnx.Module):
 
     def __init__(self, stem: Stem, *, dtype: DTypeLike):
         """Fold the stem. Three channels are too few for `convolution.tiled`."""
-        kernel, bias = _before_norm(kernel_of(stem.conv), 0.0, stem.norm)
+        kernel, bias = before_norm(kernel_of(stem.conv), 0.0, stem.norm)
         self.conv = FoldedConv(kernel, bias, dtype=dtype, is_tiled=False)
         self.prelu = PReLU(kernel.shape[-1])
         self.prelu.slope = stem.prelu.slope
@@ -47,15 +49,15 @@ class FoldedUnit(nnx.Module):
     def __init__(self, unit: Unit, size: int, *, dtype: DTypeLike, is_tiled: bool):
         """Fold a unit whose input has `size` rows and columns."""
         kernel, bias = _behind_norm(kernel_of(unit.conv1), unit.norm1, size)
-        kernel, bias = _before_norm(kernel, bias, unit.norm2)
+        kernel, bias = before_norm(kernel, bias, unit.norm2)
         self.conv1 = FoldedConv(kernel, bias, dtype=dtype, is_tiled=is_tiled)
         self.prelu = PReLU(kernel.shape[-1])
         self.prelu.slope = unit.prelu.slope
-        kernel, bias = _before_norm(kernel_of(unit.conv2), 0.0, unit.norm3)
+        kernel, bias = before_norm(kernel_of(unit.conv2), 0.0, unit.norm3)
         projection = None
         if unit.projection is not None:
             projected = unit.projection
-            matrix, more = _before_norm(kernel_of(projected.conv), 0.0, projected.norm)
+            matrix, more = before_norm(kernel_of(projected.conv), 0.0, projected.norm)
             # The shortcut's bias can as well be added with the residual's.
             bias = bias + more
             projection = Constant(jnp.asarray(matrix, dtype))
@@ -102,25 +104,6 @@ class FoldedIRResNet(FoldedNetwork):
         super().__init__(network, parts, dtype=dtype, is_tiled=is_tiled)
 
 
-def _scale_and_shift(norm: nnx.BatchNorm) -> tuple[np.ndarray, np.ndarray]:
-    """Return what the normalisation with its running statistics does to a channel."""
-    assert norm.scale is not None and norm.bias is not None
-    mean, variance, scale, shift = (
-        np.asarray(array[...], np.float64)
-        for array in (norm.mean, norm.var, norm.scale, norm.bias)
-    )
-    scale = scale / np.sqrt(variance + norm.epsilon)
-    return scale, shift - scale * mean
-
-
-def _before_norm(
-    kernel: np.ndarray, bias: np.ndarray | float, norm: nnx.BatchNorm
-) -> tuple[np.ndarray, np.ndarray]:
-    """Return filters and bias of a convolution with the normalisation behind it."""
-    scale, shift = _scale_and_shift(norm)
-    return kernel * scale, bias * scale + shift
-
-
 def _behind_norm(
     kernel: np.ndarray, norm: nnx.BatchNorm, size: int
 ) -> tuple[np.ndarray, np.ndarray]:
@@ -129,7 +112,7 @@ def _behind_norm(
     The bias is [size, size, outputs]: the convolution of an image that is the shift
     everywhere, and zero beyond its border.
     """
-    scale, shift = _scale_and_shift(norm)
+    scale, shift = scale_and_shift(norm)
     taps = np.einsum("ijco,c->ijo", kernel, shift)
     # Does the tap i of the filter at row y meet the image? [size, 3]
     met = np.add.outer(np.arange(size), np.arange(-1, 2))

@@ -151,6 +151,25 @@ def in_blocks(f: Callable[[Array], Array], x: Array, bytes_an_image: int) -> Arr
     return y.reshape(num_blocks * size, *y.shape[2:])[: len(x)]
 
 
-def kernel_of(conv: nnx.Conv) -> Float[np.ndarray, "size size inputs outputs"]:
+def kernel_of(conv: Any) -> Float[np.ndarray, "size size inputs outputs"]:
     """Return a convolution's filters as folding takes them, in float64."""
     return np.asarray(conv.kernel[...], np.float64)
+
+
+def scale_and_shift(norm: nnx.BatchNorm) -> tuple[np.ndarray, np.ndarray]:
+    """Return what the normalisation with its running statistics does to a channel."""
+    assert norm.scale is not None and norm.bias is not None
+    mean, variance, scale, shift = (
+        np.asarray(array[...], np.float64)
+        for array in (norm.mean, norm.var, norm.scale, norm.bias)
+    )
+    scale = scale / np.sqrt(variance + norm.epsilon)
+    return scale, shift - scale * mean
+
+
+def before_norm(
+    kernel: np.ndarray, bias: np.ndarray | float, norm: nnx.BatchNorm
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return filters and bias of a convolution with the normalisation behind it."""
+    scale, shift = scale_and_shift(norm)
+    return kernel * scale, bias * scale + shift
