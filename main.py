@@ -153,7 +153,8 @@ def _split_off(
     """Return the arguments that ml_collections reads, and settings that it does not.
 
     Those are what a source or a network takes and the config leaves at its default, and
-    numbers and flags: of a wrong one, ml_collections does not say what was expected.
+    numbers, flags and lists: of a wrong one, ml_collections does not say what was
+    expected, and it does not take a list as people write it: sdd,cam.
 
     Raises:
         InputError: a setting does not exist.

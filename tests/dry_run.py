@@ -77,7 +77,7 @@ def main() -> None:
     run(python, *shared, "--mode=explain", "--config.explain.num_images=4")
     run(
         *(python, *shared, "--mode=eval", f"--config.eval.batch_size={size}"),
-        "--config.eval.methods=('sdd','random_map')",
+        "--config.eval.methods=sdd,random_map",
     )
     back = folder / "back.ckpt"
     run(python, "-m", "weights_conversion", "--to=torch", workdir, back)

@@ -141,9 +141,26 @@ def test_what_a_source_takes_can_be_given_though_the_config_leaves_it_out(parse)
     assert modes == ("eval",)
 
 
-def test_one_name_is_a_list_of_one(parse):
-    config, _, _ = parse("--config.eval.methods=cam")
-    assert config["eval"]["methods"] == ("cam",)
+@pytest.mark.parametrize(
+    ("text", "names"),
+    [
+        ("cam", ("cam",)),
+        ("cam,sdd", ("cam", "sdd")),
+        (" cam, sdd ,", ("cam", "sdd")),
+        ("('cam', 'sdd')", ("cam", "sdd")),
+        ('["cam","sdd"]', ("cam", "sdd")),
+        ("('cam',)", ("cam",)),
+        ("()", ()),
+        ("", ()),
+    ],
+)
+def test_a_list_is_given_as_people_write_it_or_as_python_has_it(parse, text, names):
+    for arguments in (
+        [f"--config.eval.methods={text}"],
+        ["--config.eval.methods", text],
+    ):
+        config, _, _ = parse(*arguments)
+        assert config["eval"]["methods"] == names
 
 
 def setting(config, name):

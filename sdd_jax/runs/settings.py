@@ -45,7 +45,7 @@ class Words:
 
 FLAG = Words(bool, "True or False")
 TEXT = Words(str, "a text")
-NAMES = Words(tuple, "a list of names, such as ('sdd', 'cam') or ('black',)")
+NAMES = Words(tuple, "a list of names, such as sdd,cam or black")
 
 BATCH = whole(1, 2**20)
 SHARE = real(0, 1)
@@ -271,8 +271,11 @@ def is_flag(name: str) -> bool:
 
 
 def is_judged(name: str) -> bool:
-    """Return whether not every text is such a setting: of numbers and flags."""
-    return isinstance(SETTINGS.get(name), Numbers) or is_flag(name)
+    """Return whether not every text is such a setting: of numbers, flags and lists."""
+    return isinstance(SETTINGS.get(name), Numbers) or SETTINGS.get(name) in (
+        FLAG,
+        NAMES,
+    )
 
 
 def _value(name: str, text: str) -> Any:
@@ -281,6 +284,9 @@ def _value(name: str, text: str) -> Any:
         return None
     if is_flag(name):
         return _FLAGS.get(text.lower(), text)
+    if allowed is NAMES:  # "sdd,cam", or as Python has it: "('sdd', 'cam')"
+        names = (item.strip(" '\"") for item in text.strip().strip("()[]").split(","))
+        return tuple(name for name in names if name)
     if isinstance(allowed, Numbers):
         try:
             return int(text) if allowed.is_whole else float(text)

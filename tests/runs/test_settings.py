@@ -132,7 +132,7 @@ def test_every_number_may_be_an_end_that_is_included(name):
         ("train.label_smoothing", 2, "a number from 0 up to but not including 1; pass"),
         ("train.augmentation.max_shift", -3, "a whole number from 0"),
         ("eval.num_resamples", 1, "a whole number from 40"),
-        ("eval.methods", "sdd", "a list of names, such as ('sdd', 'cam')"),
+        ("eval.methods", "sdd", "a list of names, such as sdd,cam"),
         ("eval.fills", "black", "a list of names"),
         ("eval.methods", ("sdd", 1), "a list of names"),
         ("explain.split", 3, "a text"),
