@@ -7,6 +7,7 @@ from sdd_jax.models.classifier import (
     load,
     placed,
     variables,
+    with_variables,
 )
 from sdd_jax.models.gallery import references_of, with_gallery
 
@@ -19,4 +20,5 @@ __all__ = [
     "references_of",
     "variables",
     "with_gallery",
+    "with_variables",
 ]

@@ -18,6 +18,8 @@ import numpy as np
 from jaxtyping import Bool, Float, Int
 from scipy import optimize, special
 
+from sdd_jax.verification.rates import Sorted, by_score, curve
+
 Array = np.ndarray
 
 
@@ -73,23 +75,29 @@ def logistic(
     middle, spread = scores.mean(), scores.std() or 1.0  # where the steps fit
     units = (scores - middle) / spread
 
+    # Sums, not products of vectors: BLAS's threads would wait for each other.
     def loss_and_gradient(x: Array) -> tuple[float, Array]:
         logits = x[0] * units + x[1]
-        losses = np.logaddexp(0, logits) - targets * logits
+        losses = weights * (np.logaddexp(0, logits) - targets * logits)
         slopes = weights * (special.expit(logits) - targets)
-        return weights @ losses, np.array([slopes @ units, slopes.sum()])
+        return losses.sum(), np.array([(slopes * units).sum(), slopes.sum()])
 
+    def curvature(x: Array) -> Array:
+        share = special.expit(x[0] * units + x[1])
+        bends = weights * share * (1 - share)
+        mixed = (bends * units).sum()
+        return np.array([[(bends * units**2).sum(), mixed], [mixed, bends.sum()]])
+
+    start = np.array([1.0, 0.0])
     found = optimize.minimize(
-        loss_and_gradient, np.array([1.0, 0.0]), jac=True, method="L-BFGS-B"
+        loss_and_gradient, start, jac=True, hess=curvature, method="trust-exact"
     ).x
     slope = float(found[0] / spread)
     return Logistic(slope, float(found[1] - slope * middle))
 
 
 def isotonic(
-    scores: Float[Array, " pairs"],
-    is_same: Bool[Array, " pairs"],
-    weights: Float[Array, " pairs"] | None = None,
+    scores: Float[Array, " pairs"], is_same: Bool[Array, " pairs"]
 ) -> Isotonic:
     """Return the rising function that fits the kinds best, by pooling neighbours.
 
@@ -97,17 +105,12 @@ def isotonic(
         Zadrozny, Elkan, "Transforming Classifier Scores into Accurate Multiclass
         Probability Estimates", KDD 2002.
     """
-    weights = np.ones(len(scores)) if weights is None else weights
-    halves = np.where(
-        is_same, weights / weights[is_same].sum(), weights / weights[~is_same].sum()
-    )
-    order = np.argsort(scores, kind="stable")
-    rising = scores[order]
-    starts = np.append(0, np.flatnonzero(np.diff(rising)) + 1)  # equal scores are one
-    sums = np.add.reduceat(halves[order], starts)
-    means = np.add.reduceat((halves * is_same)[order], starts) / sums
-    fit = optimize.isotonic_regression(means, weights=sums)
-    return Isotonic(rising[starts], np.clip(fit.x, 0, 1))
+    found = by_score(scores, is_same)
+    roc = curve(found)  # equal scores are one step, each kind sums to 1
+    genuine, impostor = np.diff(roc.tar)[::-1], np.diff(roc.far)[::-1]
+    sums = genuine + impostor
+    fit = optimize.isotonic_regression(genuine / sums, weights=sums)
+    return Isotonic(found.scores[::-1], np.clip(fit.x, 0, 1))
 
 
 def log_ratios(
@@ -128,34 +131,46 @@ def costs(
     return np.logaddexp(0, np.where(is_same, -ratios, ratios)) / np.log(2)
 
 
-def cllr(
-    ratios: Float[Array, " pairs"],
-    is_same: Bool[Array, " pairs"],
-    weights: Float[Array, " pairs"] | None = None,
-) -> float:
+def cllr(ratios: Float[Array, " pairs"], is_same: Bool[Array, " pairs"]) -> float:
     """Return Cllr: the mean cost of genuine and that of impostor pairs, averaged.
 
-    0 is perfect; 1 says nothing, as ratios of 1 do; above 1 ratios mislead. NaN where a
-    kind has no weight.
+    0 is perfect; 1 says nothing, as ratios of 1 do; above 1 ratios mislead.
     """
-    weights = np.ones(len(ratios)) if weights is None else weights
-    weighted = weights * costs(ratios, is_same)
-    means = []
-    for kind in (is_same, ~is_same):
-        total = weights[kind].sum()
-        means.append(weighted[kind].sum() / total if total > 0 else np.nan)
-    return float(np.mean(means))
+    return mean_cost(costs(ratios, is_same), is_same, np.ones(len(ratios)))
 
 
-def cllr_min(
-    scores: Float[Array, " pairs"],
+def mean_cost(
+    cost: Float[Array, " pairs"],
     is_same: Bool[Array, " pairs"],
-    weights: Float[Array, " pairs"] | None = None,
+    weights: Float[Array, " pairs"],
 ) -> float:
+    """Return the weighted mean cost of either kind, averaged; NaN of a kind without."""
+    both, own = weights.sum(), (weights * is_same).sum()
+    if own <= 0 or both <= own:
+        return float("nan")
+    spent = weights * cost
+    genuine = (spent * is_same).sum()
+    return float(genuine / own + (spent.sum() - genuine) / (both - own)) / 2
+
+
+def cllr_min(found: Sorted, weights: Float[Array, " pairs"] | None = None) -> float:
     """Return the Cllr of the best rising function, fitted on these very pairs.
 
     What Cllr has above it is what the calibration lost.
+
+    Args:
+        found: the pairs.
+        weights: of the pairs in `found.order`; all 1 where None.
     """
-    fit = isotonic(scores, is_same, weights)
-    limits = Bounds(-np.inf, np.inf)
-    return cllr(log_ratios(fit, scores, limits), is_same, weights)
+    roc = curve(found, weights)
+    genuine, impostor = np.diff(roc.tar)[::-1], np.diff(roc.far)[::-1]
+    sums = genuine + impostor
+    seen = sums > 0
+    if np.isnan(sums).any():
+        return float("nan")
+    genuine, impostor, sums = genuine[seen], impostor[seen], sums[seen]
+    fit = optimize.isotonic_regression(genuine / sums, weights=sums)
+    share = np.clip(fit.x, 0, 1)
+    # Where a share is 0 or 1 nothing of the other kind is there to pay for it.
+    bits = special.xlogy(genuine, share) + special.xlogy(impostor, 1 - share)
+    return float(-bits.sum() / 2 / np.log(2))

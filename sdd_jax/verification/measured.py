@@ -48,6 +48,9 @@ def measured(
     num_impostors = int((~pairs.is_same).sum())
     wanted = [far for far in FARS if not rates.unsupported(float(far), num_impostors)]
     shares = _shares(pairs, judged, groups or {})
+    costs = [
+        calibration.costs(x, pairs.is_same) for x in (judged.logistic, judged.isotonic)
+    ]
 
     def figures(weights: Weights) -> list[float]:
         roc = rates.curve(found, weights[found.order])
@@ -59,17 +62,8 @@ def measured(
         values.append(float(np.mean(accuracy)))
         values += [_share(hit, among, weights) for hit, among in shares.values()]
         values = [100 * value for value in values]
-        for ratios in (judged.logistic, judged.isotonic):
-            values.append(calibration.cllr(ratios, pairs.is_same, weights))
-        drawn = weights > 0
-        kinds = pairs.is_same[drawn]
-        has_both = kinds.any() and not kinds.all()
-        best = (
-            calibration.cllr_min(scores[drawn], kinds, weights[drawn])
-            if has_both
-            else float("nan")
-        )
-        return [*values, best]
+        values += [calibration.mean_cost(x, pairs.is_same, weights) for x in costs]
+        return [*values, calibration.cllr_min(found, weights[found.order])]
 
     names = ["auc", "eer", *(f"tar {far}" for far in wanted), "accuracy"]
     names += [*shares, "cllr", "cllr_isotonic", "cllr_min"]
@@ -154,8 +148,9 @@ def _shares(
 
 
 def _share(hit: np.ndarray, among: np.ndarray, weights: Weights) -> float:
-    total = weights @ among
-    return float(weights @ (hit & among) / total) if total > 0 else float("nan")
+    own = weights * among
+    total = own.sum()
+    return float((own * hit).sum() / total) if total > 0 else float("nan")
 
 
 def _estimate(value: float, row: Float[np.ndarray, " resamples"]) -> Figure:

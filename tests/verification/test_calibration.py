@@ -3,6 +3,7 @@ import pytest
 
 from sdd_jax.verification import calibration
 from sdd_jax.verification.calibration import Bounds, Isotonic, Logistic
+from sdd_jax.verification.rates import by_score
 
 WIDE = Bounds(-50.0, 50.0)
 
@@ -40,7 +41,8 @@ def test_cllr_is_worked_by_hand():
     expected = (genuine + np.log2(1.5)) / 2
     assert calibration.cllr(ratios, is_same) == pytest.approx(expected)
     assert calibration.cllr(np.zeros(3), is_same) == pytest.approx(1)
-    weighted = calibration.cllr(ratios, is_same, np.array([0.0, 2, 5]))
+    costs = calibration.costs(ratios, is_same)
+    weighted = calibration.mean_cost(costs, is_same, np.array([0.0, 2, 5]))
     assert weighted == pytest.approx((np.log2(4 / 3) + np.log2(1.5)) / 2)
 
 
@@ -48,12 +50,25 @@ def test_no_rising_function_has_a_lower_cllr_than_the_minimum():
     rng = np.random.default_rng(1)
     is_same = np.arange(300) < 100
     scores = rng.normal(is_same, 0.7)
-    least = calibration.cllr_min(scores, is_same)
+    least = calibration.cllr_min(by_score(scores, is_same))
     for fit in (Logistic(2.0, -1.0), calibration.logistic(scores, is_same)):
         ratios = calibration.log_ratios(fit, scores, WIDE)
         assert calibration.cllr(ratios, is_same) > least
-    assert calibration.cllr_min(np.exp(scores), is_same) == pytest.approx(least)
-    assert calibration.cllr_min(is_same * 1.0, is_same) == 0
+    fit = calibration.isotonic(scores, is_same)
+    ratios = calibration.log_ratios(fit, scores, Bounds(-np.inf, np.inf))
+    assert calibration.cllr(ratios, is_same) == pytest.approx(least)
+    weights = 1.0 + np.arange(300) % 3
+    found = by_score(
+        np.repeat(scores, weights.astype(int)), np.repeat(is_same, weights.astype(int))
+    )
+    one = by_score(scores, is_same)
+    assert calibration.cllr_min(one, weights[one.order]) == pytest.approx(
+        calibration.cllr_min(found)
+    )
+    assert calibration.cllr_min(by_score(np.exp(scores), is_same)) == pytest.approx(
+        least
+    )
+    assert calibration.cllr_min(by_score(is_same * 1.0, is_same)) == pytest.approx(0)
 
 
 def test_ratios_never_go_beyond_what_the_people_support():
