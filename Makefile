@@ -9,7 +9,7 @@ REQUIRE_PYTHON = @$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))
 
 VERIFY = $$(sed -n 's/^verify = \["\(.*\)"\]/\1/p' pyproject.toml)
 
-.PHONY: help run test test-fast coverage lowest lint parity seeds compare dry-run
+.PHONY: help run test test-fast coverage lowest lint parity seeds compare verify dry-run
 
 # Fine-tune, explain and evaluate the embedded default; also what `make` alone does.
 run: .venv/installed
@@ -54,6 +54,10 @@ seeds: .venv/installed
 # All methods beside each other on the embedded default, after `make run`.
 compare: .venv/installed
 	$(BIN)/python main.py --config=configs/orl.py --workdir=runs/orl --mode=compare
+
+# One person or two: SFace on the aligned faces, nothing trained.
+verify: .venv/installed
+	$(BIN)/python main.py --config=configs/verify.py --workdir=runs/verify --mode=verify
 
 # This list.
 help:

@@ -33,6 +33,7 @@ from sdd_jax.runs import (
     sanity,
     settings,
     train,
+    verify,
 )
 
 RUNS = {
@@ -44,6 +45,7 @@ RUNS = {
     "ablate": ablate.run,
     "planted": planted.run,
     "lookalikes": lookalikes.run,
+    "verify": verify.run,
 }
 ALL = ("train", "explain", "eval")  # the modes of a run without one
 

@@ -138,6 +138,15 @@ def get_config() -> ml_collections.ConfigDict:
         num_resamples=2000,
         seed=0,
     )
+    # With configs/verify.py: of the whole network, as published.
+    config.verify = dict(
+        align=False,  # find and align the faces first
+        pairs="",  # a file in the form of LFW's pairs.txt; "" compares all images
+        far=1e-3,  # of the threshold
+        batch_size=40,
+        num_resamples=2000,
+        seed=0,
+    )
     # SDD's own choices, one at a time.
     config.ablate = dict(
         split="test",

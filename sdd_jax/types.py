@@ -70,6 +70,21 @@ class Ranking:
         return Scores(value, confidence, log_confidence, self.classes[:, 0])
 
 
+@dataclasses.dataclass(frozen=True)
+class Calibration:
+    """What a cosine means, as measured on pairs of known people.
+
+    The logarithm of the likelihood ratio, of "one person" against "two people", is
+    slope * cosine + offset, and never beyond what the pairs support.
+    """
+
+    threshold: float  # from this cosine on two images count as of one person
+    slope: float
+    offset: float
+    lowest: float  # of the natural logarithm of a likelihood ratio
+    highest: float
+
+
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
 class Explanation:

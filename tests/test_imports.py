@@ -27,11 +27,12 @@ MAY_IMPORT = {
     "saliency": BASE | {"models"},
     "faithfulness": BASE,
     "sdd_jax.faithfulness.study": BASE | {"saliency"},  # it joins the two
+    "verification": BASE | {"faithfulness"},
     "reports": BASE,
     "training": BASE | {"sharding", "checkpoints", "models"},
     "runs": BASE
     | {"sharding", "checkpoints", "images", "models", "saliency"}
-    | {"faithfulness", "reports", "training"},
+    | {"faithfulness", "verification", "reports", "training"},
 }
 # Inside images, each may import itself and what stands before it; the modules not named
 # here (decoding, pipeline, ...) stand first.

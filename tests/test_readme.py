@@ -13,7 +13,7 @@ import pytest
 
 import main
 import weights_conversion
-from configs import finetune, orl
+from configs import finetune, orl, verify
 from sdd_jax import saliency
 from sdd_jax.images.sources import facescrub
 from sdd_jax.runs import ablate, train
@@ -91,7 +91,7 @@ def test_the_page_of_choices_names_its_command_and_all_that_it_changes():
 
 
 def test_every_flag_in_the_readme_exists():
-    configs = orl.get_config(), finetune.get_config()
+    configs = orl.get_config(), finetune.get_config(), verify.get_config()
     flags = set(re.findall(r"--config\.([a-z_.]+)=", GUIDE))
     assert flags
     for flag in flags:

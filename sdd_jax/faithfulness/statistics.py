@@ -41,8 +41,8 @@ def bootstrap_means(
     num_images = len(values)
     if not num_images:
         raise InputError("there is no image to draw from, expected at least one")
-    draws = _draws(num_images, seed, num_resamples)
-    return np.concatenate([times @ values / num_images for times in draws])
+    drawn = draws(num_images, seed, num_resamples)
+    return np.concatenate([times @ values / num_images for times in drawn])
 
 
 def bootstrap_identity_means(
@@ -78,7 +78,7 @@ def bootstrap_identity_means(
     checks.require(num_resamples, checks.whole(1), "num_resamples")
     sums, numbers = _identity_sums(values, labels, counted)
     parts = []
-    for times in _draws(len(sums), seed, num_resamples):
+    for times in draws(len(sums), seed, num_resamples):
         drawn = times @ numbers
         parts.append(times @ sums / np.where(drawn, drawn, np.nan))
     return np.concatenate(parts)
@@ -147,7 +147,7 @@ def estimate(
     return {"value": float(value), "low": float(low), "high": float(high)}
 
 
-def _draws(
+def draws(
     number: int, seed: int, num_resamples: int
 ) -> Iterator[Int[np.ndarray, "resamples number"]]:
     """Yield how often each is drawn, a few resamples at a time.

@@ -7,6 +7,18 @@ from sdd_jax.models.classifier import (
     load,
     placed,
     variables,
+    with_variables,
 )
+from sdd_jax.models.gallery import references_of, with_gallery
 
-__all__ = ["FaceClassifier", "build", "input_spec", "load", "placed", "variables"]
+__all__ = [
+    "FaceClassifier",
+    "build",
+    "input_spec",
+    "load",
+    "placed",
+    "references_of",
+    "variables",
+    "with_gallery",
+    "with_variables",
+]

@@ -2,10 +2,13 @@
 
 Feature maps are [batch, h, w, channels] of any float type; embeddings are float32,
 [batch, num_dimensions]. FlatEmbedding's have length 1. PooledEmbedding's have not:
-they are compared by Euclidean distance. Classification and class maps are in `heads`.
+they are compared by Euclidean distance, or by the cosine as here. Both are affine in
+the maps, `cells_and_bias`: a cosine is a sum over cells, `similarity_maps`.
+Classification is in `heads`, galleries of references are in `gallery`.
 """
 
 import functools
+import math
 
 import jax
 import jax.numpy as jnp
@@ -20,8 +23,8 @@ class FlatEmbedding(nnx.Module):
 
     Normalised maps, flattened; a matrix and a bias; normalisation. In evaluation all of
     it is one linear layer, `weights_and_bias`, so that an embedding is a sum over cells
-    and so is a similarity, `similarity_maps`. The rows of the matrix `linear.kernel`
-    are in height, width, channels order.
+    and so is a similarity. The rows of the matrix `linear.kernel` are in height, width,
+    channels order.
 
     References:
         Kim, Jain, Liu. AdaFace: Quality Adaptive Margin for Face Recognition. CVPR
@@ -105,37 +108,28 @@ class FlatEmbedding(nnx.Module):
         weights = kernel * scale[:, None] * scale_out
         return weights, bias * scale_out + shift_out
 
+    def cells_and_bias(
+        self, feature_maps: Float[Array, "batch h w channels"]
+    ) -> tuple[
+        Float[Array, "batch h w num_dimensions"], Float[Array, " num_dimensions"]
+    ]:
+        """Return what each cell adds to the embedding, and what none of them does.
+
+        Their sum over the cells plus the bias is the embedding before its length is
+        made 1, with the running statistics.
+        """
+        maps = feature_maps.astype(jnp.float32)
+        weights, bias = self.weights_and_bias(*maps.shape[1:3])
+        return jnp.einsum("bhwc,hwcd->bhwd", maps, weights, precision="highest"), bias
+
     def similarity_maps(
         self,
         feature_maps: Float[Array, "batch h w channels"],
         references: Float[Array, "batch num_dimensions"],
     ) -> tuple[Float[Array, "batch h w"], Float[Array, " batch"]]:
-        """Return what each cell adds to the cosine similarity, and what is left over.
-
-        A map's sum over its cells plus the image's left-over number is the cosine of
-        the image's embedding and its reference: nothing is approximated. With fixed
-        statistics the embedding is e = sum_hw z_hw + c, z_hw linear in the cell; the
-        map is z_hw . r / (|e| |r|), and the number c . r / (|e| |r|).
-
-        Args:
-            feature_maps: of the images.
-            references: for each image, an embedding of any length, to compare with.
-
-        References:
-            Zhou, Khosla, Lapedriza, Oliva, Torralba, "Learning Deep Features for
-            Discriminative Localization", CVPR 2016, equation 2: the same sum, for the
-            logit of a class.
-        """
-        maps = feature_maps.astype(jnp.float32)
-        weights, bias = self.weights_and_bias(*maps.shape[1:3])
-        product = functools.partial(jnp.einsum, precision="highest")
-        _, norms = self.embeddings_and_norms(maps)
-        lengths = jnp.linalg.norm(references, axis=1) * norms
-        directions = references / lengths[:, None]
-        cells = product("bhwc,hwcd->bhwd", maps, weights)
-        return product("bhwd,bd->bhw", cells, directions), product(
-            "bd,d->b", directions, bias
-        )
+        """Return each image's map of one reference; see the function of that name."""
+        maps, left_over = similarity_maps(self, feature_maps, references[:, None])
+        return maps[:, 0], left_over[:, 0]
 
 
 def _scale_and_shift(norm: nnx.BatchNorm) -> tuple[Array, Array]:
@@ -160,3 +154,45 @@ class PooledEmbedding(nnx.Module):
     ) -> Float[Array, "batch num_dimensions"]:
         """Return embeddings as they are, of any length."""
         return feature_maps.astype(jnp.float32).mean((1, 2)) @ self.kernel[...]
+
+    def cells_and_bias(
+        self, feature_maps: Float[Array, "batch h w channels"]
+    ) -> tuple[
+        Float[Array, "batch h w num_dimensions"], Float[Array, " num_dimensions"]
+    ]:
+        """Return what each cell adds to the embedding, and a bias of zeros."""
+        maps = feature_maps.astype(jnp.float32) / math.prod(feature_maps.shape[1:3])
+        cells = jnp.einsum("bhwc,cd->bhwd", maps, self.kernel[...], precision="highest")
+        return cells, jnp.zeros(cells.shape[-1])
+
+
+def similarity_maps(
+    head: FlatEmbedding | PooledEmbedding,
+    feature_maps: Float[Array, "batch h w channels"],
+    references: Float[Array, "batch classes num_dimensions"],
+) -> tuple[Float[Array, "batch classes h w"], Float[Array, "batch classes"]]:
+    """Return what each cell adds to a cosine similarity, and what is left over.
+
+    A map's sum over its cells plus its left-over number is the cosine of the image's
+    embedding and the reference: nothing is approximated. With fixed statistics the
+    embedding is e = sum_hw z_hw + c, z_hw linear in the cell; the map is
+    z_hw . r / (|e| |r|), and the number c . r / (|e| |r|).
+
+    Args:
+        head: what embeds.
+        feature_maps: of the images.
+        references: for each image, embeddings of any length, to compare with.
+
+    References:
+        Zhou, Khosla, Lapedriza, Oliva, Torralba, "Learning Deep Features for
+        Discriminative Localization", CVPR 2016, equation 2: the same sum, for the
+        logit of a class.
+    """
+    product = functools.partial(jnp.einsum, precision="highest")
+    cells, bias = head.cells_and_bias(feature_maps)
+    norms = jnp.linalg.norm(cells.sum((1, 2)) + bias, axis=1)
+    lengths = jnp.linalg.norm(references, axis=2) * norms[:, None]
+    directions = references / lengths[:, :, None]
+    return product("bhwd,bcd->bchw", cells, directions), product(
+        "bcd,d->bc", directions, bias
+    )

@@ -45,7 +45,7 @@ def start_from(
     }
     if not options["pretrained"]:
         return description, models.build(description, seed=seed)
-    source, arrays = _read(weights_conversion.locate(options["pretrained"]))
+    source, arrays = read(weights_conversion.locate(options["pretrained"]))
     found, wanted = source["backbone"]["name"], description["backbone"]["name"]
     if found != wanted:
         raise InputError(
@@ -66,7 +66,7 @@ def start_from(
     return description, model
 
 
-def _read(path: Path) -> tuple[dict[str, Any], dict[str, Any]]:
+def read(path: Path) -> tuple[dict[str, Any], dict[str, Any]]:
     """Return the description and the arrays of a published or converted network."""
     if not path.is_dir():
         converted = weights_conversion.convert(path)

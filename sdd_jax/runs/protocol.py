@@ -27,13 +27,21 @@ def common(
     options = config[section]
     return {
         "split": options["split"],
-        "intervals": f"95 % percentile bootstrap over {over}, "
-        f"{options['num_resamples']} resamples, seed {options['seed']}",
-        "seed": options["seed"],
         "saliency": {
             name: config["saliency"].get(name, {})
             for name in methods or options["methods"]
         },
+        **basis(config, section, over=over),
+    }
+
+
+def basis(config: Mapping[str, Any], section: str, *, over: str) -> dict[str, Any]:
+    """Return what also those modes' protocols have that explain nothing."""
+    options = config[section]
+    return {
+        "intervals": f"95 % percentile bootstrap over {over}, "
+        f"{options['num_resamples']} resamples, seed {options['seed']}",
+        "seed": options["seed"],
         "config": {name: config[name] for name in ("seed", "data", "model", "train")},
         "versions": workdir.versions(),
     }

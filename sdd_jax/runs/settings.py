@@ -77,6 +77,7 @@ SETTINGS: Mapping[str, Numbers | Words] = {
     "data.num_pairs": whole(0),
     "data.num_fours": whole(0),
     "data.strength": planted.STRENGTH,
+    "data.groups": TEXT,  # of any source
     # Of the backbones; `models.classifier.BACKBONES` says which takes what.
     "model.backbone.name": TEXT,
     "model.backbone.arch": TEXT,
@@ -176,6 +177,12 @@ SETTINGS: Mapping[str, Numbers | Words] = {
     "lookalikes.batch_size": BATCH,
     "lookalikes.num_resamples": NUM_RESAMPLES,
     "lookalikes.seed": SEED,
+    "verify.align": FLAG,
+    "verify.pairs": TEXT,
+    "verify.far": real(0, 1, above=True, below=True),
+    "verify.batch_size": BATCH,
+    "verify.num_resamples": NUM_RESAMPLES,
+    "verify.seed": SEED,
 }
 # None stands for the usual: as trained, the package's own folder, adaptive.
 MAY_BE_NONE = frozenset(

@@ -93,6 +93,7 @@ def source_arguments(
     """
     options = dict(config["data"])
     source = options.pop("source")
+    options.pop("groups", None)  # of verify, whatever the source
     if source not in images.SOURCES:
         raise InputError(
             f"unknown data.source {source!r}: expected one of "

@@ -13,8 +13,10 @@ from sdd_jax.errors import InputError
 from sdd_jax.files import read_text, write_bytes, write_json
 from sdd_jax.runs.settings import flat
 
-# They trade memory for time, or say more or less on the way.
+# They trade memory for time, say more or less on the way, or, as groups, change what
+# one mode writes and nothing that is kept.
 _CHANGE_NO_RESULT = {"train.remat", "train.cache_images", "train.log_every"}
+_CHANGE_NO_RESULT |= {"data.groups"}
 
 
 def claim(workdir: Path, config: Mapping[str, Any], sections: tuple[str, ...]) -> None:

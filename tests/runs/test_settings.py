@@ -3,7 +3,16 @@ import math
 
 import pytest
 
-from configs import finetune, folder, lfw, orl, planted, smoke
+from configs import (
+    finetune,
+    folder,
+    lfw,
+    orl,
+    planted,
+    smoke,
+    verify,
+    verify_lfw,
+)
 from sdd_jax import images
 from sdd_jax.checks import Numbers
 from sdd_jax.errors import InputError
@@ -12,7 +21,7 @@ from sdd_jax.runs import evaluate, explain, settings, train
 
 CONFIGS = {
     module.__name__: module.get_config().to_dict()
-    for module in (orl, folder, finetune, lfw, planted, smoke)
+    for module in (orl, folder, finetune, lfw, planted, smoke, verify, verify_lfw)
 }
 NUMBERS = {
     name: allowed

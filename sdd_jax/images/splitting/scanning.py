@@ -43,8 +43,13 @@ class Scan(NamedTuple):
         return self.damaged + self.copies + self.lonely
 
 
-def scan(images: Sequence[SourceImage]) -> Scan:
-    """Return what every image turns out to be, in order of identity and file."""
+def scan(images: Sequence[SourceImage], *, keep_lonely: bool = False) -> Scan:
+    """Return what every image turns out to be, in order of identity and file.
+
+    Args:
+        images: All there are.
+        keep_lonely: Whether somebody's only good image is good enough.
+    """
 
     def look(image: SourceImage) -> tuple[str, np.uint64] | str:
         try:
@@ -66,7 +71,7 @@ def scan(images: Sequence[SourceImage]) -> Scan:
         row = {"identity": image.identity, "file": image.file}
         rows.append(row | {"sha256": sha256})
     rows, copies = _without_copies(rows)
-    good, lonely = _without_lonely(rows)
+    good, lonely = (rows, []) if keep_lonely else _without_lonely(rows)
     return Scan(good, damaged, copies, lonely, hashes)
 
 

@@ -179,18 +179,39 @@ def _image_sets(
             "them back, or take another --workdir"
         )
     names = tuple(sorted({row["identity"] for row in rows}))
-    label_of = {name: label for label, name in enumerate(names)}
-    sets = {}
-    for split in SPLITS:
-        own = [row for row in rows if row["split"] == split]
-        chosen = [(known[row["file"]], row["sha256"]) for row in own]
-        sets[split] = ImageSet(
-            names=names,
-            files=tuple(row["file"] for row in own),
-            labels=np.array([label_of[row["identity"]] for row in own], np.int32),
-            read=functools.partial(_read, chosen, size),
+    return {
+        split: image_set_of(
+            [row for row in rows if row["split"] == split], images, size, names
         )
-    return sets
+        for split in SPLITS
+    }
+
+
+def image_set_of(
+    rows: Sequence[Row],
+    images: Sequence[SourceImage],
+    size: int,
+    names: tuple[str, ...] | None = None,
+) -> ImageSet:
+    """Return the set of some images, in the rows' order.
+
+    Args:
+        rows: identity, file and fingerprint of each.
+        images: All there are.
+        size: Height and width to resize to, in pixels.
+        names: The people whom labels count; those of the rows, in order, where None.
+    """
+    known = {image.file: image for image in images}
+    if names is None:
+        names = tuple(sorted({row["identity"] for row in rows}))
+    label_of = {name: label for label, name in enumerate(names)}
+    chosen = [(known[row["file"]], row["sha256"]) for row in rows]
+    return ImageSet(
+        names=names,
+        files=tuple(row["file"] for row in rows),
+        labels=np.array([label_of[row["identity"]] for row in rows], np.int32),
+        read=functools.partial(_read, chosen, size),
+    )
 
 
 def _read(

@@ -1,0 +1,101 @@
+"""The network that embeds, as published: nothing of it was trained here."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import Array
+
+import weights_conversion
+from sdd_jax import checkpoints, models
+from sdd_jax.errors import InputError
+from sdd_jax.models import FaceClassifier, inference
+from sdd_jax.models.embedding_heads import FlatEmbedding
+from sdd_jax.models.functional import join_model, split_model
+from sdd_jax.models.gallery import require_directions
+from sdd_jax.runs.pretrained import read
+from sdd_jax.runs.whole_split import by_image, over_split
+from sdd_jax.types import Batch, ImageSet
+
+DIMENSIONS = 128  # of a random start's embeddings
+
+
+def load(
+    config: Mapping[str, Any],
+) -> tuple[FaceClassifier, dict[str, Any]]:
+    """Return the config's published network, folded, and what a result says about it.
+
+    Without `model.pretrained` it is a random start, which tells nobody from nobody.
+
+    Raises:
+        InputError: there are no such weights, they are of another network, or it is one
+            that classifies and has no embeddings any more.
+    """
+    options, source = config["model"], config["model"]["pretrained"]
+    inference.check_dtype(config["compute_dtype"])
+    if source:
+        description, arrays = read(weights_conversion.locate(source))
+        _check(description, options, source)
+        arrays = jax.tree.map(jnp.asarray, dict(arrays))
+        model = models.with_variables(description, arrays)
+    else:
+        head = {"name": "pooled_embedding", "num_dimensions": DIMENSIONS}
+        description = {"backbone": dict(options["backbone"]), "head": head}
+        model = models.build(description, seed=config["seed"])
+    sha256 = checkpoints.sha256(models.variables(model))
+    dtype = config["compute_dtype"]
+    return inference.folded(models.placed(model), dtype=dtype), {
+        "compute_dtype": dtype or "as trained",
+        "checkpoint": source or "a random start",
+        "checkpoint_sha256": sha256,
+        "colour_order": model.spec.colour_order,
+    }
+
+
+def _check(
+    description: Mapping[str, Any], options: Mapping[str, Any], source: str
+) -> None:
+    if description["head"]["name"] == "pooled":
+        raise InputError(
+            f"{source} was fine-tuned to tell its own people apart and has no "
+            f"embeddings: take the published network, as configs/verify.py does"
+        )
+    found = description["backbone"]
+    for name, wanted in options["backbone"].items():
+        if name in found and found[name] != wanted:
+            raise InputError(
+                f"{source} has model.backbone.{name}={found[name]}, but the config "
+                f"says {wanted}, and only the whole network embeds: pass "
+                f"--config.model.backbone.{name}={found[name]}"
+            )
+
+
+def embedded(
+    model: FaceClassifier, image_set: ImageSet, *, batch_size: int
+) -> dict[str, np.ndarray]:
+    """Return `embeddings`, float32 [images, dimensions], of length 1, and `norms`.
+
+    A norm is the length an embedding had: AdaFace's measure of an image's quality.
+
+    Raises:
+        InputError: the embedding of an image is NaN, infinite or 0.
+    """
+    graphdef, arrays = split_model(model)
+
+    def one_batch(arrays: Any, batch: Batch) -> dict[str, Array]:
+        model = join_model(graphdef, arrays)
+        feature_maps = model.feature_maps(batch.images)
+        if isinstance(model.head, FlatEmbedding):
+            found, norms = model.embeddings_and_norms(feature_maps)
+        else:
+            found = model.embeddings(feature_maps)
+            norms = jnp.linalg.norm(found, axis=1)
+            found = found / norms[:, None]
+        return {"embeddings": found, "norms": norms}
+
+    rows = over_split(one_batch, arrays, image_set, batch_size=batch_size)
+    found = by_image(rows, len(image_set))
+    require_directions(found["norms"].astype(np.float64), image_set.files)
+    return found
