@@ -18,8 +18,8 @@ def test_explain_eval(result_of):
     # The explanations, and the masked images of each of two methods.
     assert (result["launches"], result["compilations"]) == (3, 2)
     # Tiled convolutions save arithmetic: the same maps are 2.02 % of the passes as JAX
-    # 0.10 counts, 2.16 % as 0.12 does. Some versions of XLA count bfloat16's conversions
-    # among the passes, and say less.
+    # 0.10 counts, 2.16 % as 0.12 does. Some versions of XLA count the conversions of
+    # bfloat16 among the passes, and say less.
     assert 1 < result["flops_ratio"] <= 1.022
     assert result["images_per_second"] > 0
     assert 100 < result["peak_memory_mb"] < 10_000
