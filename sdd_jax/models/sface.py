@@ -23,10 +23,10 @@ from sdd_jax.errors import InputError
 from sdd_jax.models.depthwise import depthwise
 from sdd_jax.models.layers import (
     PReLU,
+    Stem,
     batch_norm,
     chain,
     conv1x1,
-    conv3x3,
     through_stages,
 )
 from sdd_jax.types import CellGrid, InputSpec, Stage
@@ -62,22 +62,6 @@ class DepthwiseConv(nnx.Module):
         """Return the maps, in `dtype`."""
         kernel = self.kernel[...].astype(self.dtype)
         return depthwise(x.astype(self.dtype), kernel, self.stride).astype(self.dtype)
-
-
-class Stem(nnx.Module):
-    """Convolution, normalisation, rectifier; the size stays."""
-
-    def __init__(self, *, dtype: DTypeLike, rngs: nnx.Rngs):
-        """Draw the parameters."""
-        self.conv = conv3x3(3, STEM_FEATURES, dtype=dtype, rngs=rngs)
-        self.norm = batch_norm(STEM_FEATURES, epsilon=EPSILON, dtype=dtype, rngs=rngs)
-        self.prelu = PReLU(STEM_FEATURES)
-
-    def __call__(
-        self, x: Float[Array, "batch height width 3"]
-    ) -> Float[Array, "batch height width channels"]:
-        """Return the first feature maps."""
-        return self.prelu(self.norm(self.conv(x)))
 
 
 class Block(nnx.Module):
@@ -138,7 +122,7 @@ class SFaceNet(nnx.Module):
                 f"choose 2 to {len(BLOCKS)}"
             )
         self.remat = False  # training may set it; it changes memory, no number
-        self.stem = Stem(dtype=dtype, rngs=rngs)
+        self.stem = Stem(STEM_FEATURES, epsilon=EPSILON, dtype=dtype, rngs=rngs)
         self.blocks = nnx.List()
         in_features, step = STEM_FEATURES, 1
         ends: dict[int, int] = {}  # of the blocks whose cells lie so far apart

@@ -38,8 +38,7 @@ def load_images(config: Mapping[str, Any], workdir: Path) -> ImageSet:
         return _aligned(config, workdir, size)
     root = options.get("root")
     if root and hasattr(MODULES.get(source), "images"):
-        own = {"crop": options["crop"]} if "crop" in options else {}
-        own |= {"margin": options["margin"]} if "margin" in options else {}
+        own = {name: options[name] for name in ("crop", "margin") if name in options}
         found = MODULES[source].images(expanded(root), **own)
         return whole(found, image_size=size)
     sets = [x for x in setup.load_splits(config, workdir).values() if len(x)]
@@ -113,10 +112,8 @@ def listed_pairs(image_set: ImageSet, path: Path) -> Listed:
 
     rows = [(*places(pair), pair.fold) for pair in asked]
     kept = [row for row in rows if None not in row]
-    missing = sorted(
-        {file for pair in asked for file in (pair.first, pair.second)}
-        - {file for file in _all_names(asked) if _stem(file) in place_of}
-    )
+    named = {file for pair in asked for file in (pair.first, pair.second)}
+    missing = sorted(file for file in named if _stem(file) not in place_of)
     if missing:
         screen.say(
             f"pairs left out: {len(rows) - len(kept)} of {len(rows)}, for want of "
@@ -132,10 +129,6 @@ def listed_pairs(image_set: ImageSet, path: Path) -> Listed:
     first, second = places_of_used.reshape(-1, 2).T
     images = pipeline.subset(image_set, used.tolist())
     return Listed(images, first, second, table[:, 2], len(rows) - len(kept))
-
-
-def _all_names(pairs: Sequence[Pair]) -> set[str]:
-    return {file for pair in pairs for file in (pair.first, pair.second)}
 
 
 def _stem(file: str) -> str:

@@ -18,29 +18,13 @@ from sdd_jax.models.inference.parts import (
     Constant,
     FoldedConv,
     FoldedNetwork,
+    FoldedStem,
     before_norm,
     kernel_of,
+    same,
     scale_and_shift,
 )
-from sdd_jax.models.ir_resnet import IRResNet, Stem, Unit
-from sdd_jax.models.layers import PReLU
-
-
-class FoldedStem(nnx.Module):
-    """Convolution and rectifier."""
-
-    def __init__(self, stem: Stem, *, dtype: DTypeLike):
-        """Fold the stem. Three channels are too few for `convolution.tiled`."""
-        kernel, bias = before_norm(kernel_of(stem.conv), 0.0, stem.norm)
-        self.conv = FoldedConv(kernel, bias, dtype=dtype, is_tiled=False)
-        self.prelu = PReLU(kernel.shape[-1])
-        self.prelu.slope = stem.prelu.slope
-
-    def __call__(
-        self, x: Float[Array, "batch height width 3"]
-    ) -> Float[Array, "batch height width channels"]:
-        """Return the first feature maps, float32."""
-        return self.prelu(self.conv(x))
+from sdd_jax.models.ir_resnet import IRResNet, Unit
 
 
 class FoldedUnit(nnx.Module):
@@ -51,8 +35,7 @@ class FoldedUnit(nnx.Module):
         kernel, bias = _behind_norm(kernel_of(unit.conv1), unit.norm1, size)
         kernel, bias = before_norm(kernel, bias, unit.norm2)
         self.conv1 = FoldedConv(kernel, bias, dtype=dtype, is_tiled=is_tiled)
-        self.prelu = PReLU(kernel.shape[-1])
-        self.prelu.slope = unit.prelu.slope
+        self.prelu = same(unit.prelu)
         kernel, bias = before_norm(kernel_of(unit.conv2), 0.0, unit.norm3)
         projection = None
         if unit.projection is not None:

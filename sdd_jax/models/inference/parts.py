@@ -13,7 +13,7 @@ from jaxtyping import Array, Float
 
 from sdd_jax import sharding
 from sdd_jax.models import convolution
-from sdd_jax.models.layers import through_stages
+from sdd_jax.models.layers import PReLU, Stem, through_stages
 
 # Of a block's feature maps. With all that a layer needs beside them, several times as
 # much, they stay within the caches of today's processors.
@@ -173,3 +173,26 @@ def before_norm(
     """Return filters and bias of a convolution with the normalisation behind it."""
     scale, shift = scale_and_shift(norm)
     return kernel * scale, bias * scale + shift
+
+
+def same(prelu: PReLU) -> PReLU:
+    """Return a rectifier with the same slopes."""
+    shared = PReLU(len(prelu.slope[...]))
+    shared.slope = prelu.slope
+    return shared
+
+
+class FoldedStem(nnx.Module):
+    """Convolution and rectifier."""
+
+    def __init__(self, stem: Stem, *, dtype: DTypeLike):
+        """Fold the stem. Three channels are too few for `convolution.tiled`."""
+        kernel, bias = before_norm(kernel_of(stem.conv), 0.0, stem.norm)
+        self.conv = FoldedConv(kernel, bias, dtype=dtype, is_tiled=False)
+        self.prelu = same(stem.prelu)
+
+    def __call__(
+        self, x: Float[Array, "batch height width 3"]
+    ) -> Float[Array, "batch height width channels"]:
+        """Return the first feature maps, float32."""
+        return self.prelu(self.conv(x))

@@ -15,11 +15,12 @@ from sdd_jax.models.inference.parts import (
     Constant,
     FoldedConv,
     FoldedNetwork,
+    FoldedStem,
     before_norm,
     kernel_of,
+    same,
 )
-from sdd_jax.models.layers import PReLU
-from sdd_jax.models.sface import STEM_FEATURES, Block, SFaceNet, Stem
+from sdd_jax.models.sface import STEM_FEATURES, Block, SFaceNet
 
 
 class FoldedDepthwise(nnx.Module):
@@ -46,22 +47,6 @@ class FoldedDepthwise(nnx.Module):
         return depthwise(x.astype(kernel.dtype), kernel, self.stride) + self.bias[...]
 
 
-class FoldedStem(nnx.Module):
-    """Convolution and rectifier."""
-
-    def __init__(self, stem: Stem, *, dtype: DTypeLike):
-        """Fold the stem. Three channels are too few for `convolution.tiled`."""
-        kernel, bias = before_norm(kernel_of(stem.conv), 0.0, stem.norm)
-        self.conv = FoldedConv(kernel, bias, dtype=dtype, is_tiled=False)
-        self.prelu = _same(stem.prelu)
-
-    def __call__(
-        self, x: Float[Array, "batch height width 3"]
-    ) -> Float[Array, "batch height width channels"]:
-        """Return the first feature maps, float32."""
-        return self.prelu(self.conv(x))
-
-
 class FoldedBlock(nnx.Module):
     """Depthwise convolution, rectifier, 1x1 convolution, rectifier."""
 
@@ -70,10 +55,10 @@ class FoldedBlock(nnx.Module):
         kernel, bias = before_norm(kernel_of(block.conv1), 0.0, block.norm1)
         stride = block.conv1.stride
         self.conv1 = FoldedDepthwise(kernel, bias, stride=stride, dtype=dtype)
-        self.prelu1 = _same(block.prelu1)
+        self.prelu1 = same(block.prelu1)
         kernel, bias = before_norm(kernel_of(block.conv2), 0.0, block.norm2)
         self.conv2 = FoldedConv(kernel, bias, dtype=dtype, is_tiled=False)
-        self.prelu2 = _same(block.prelu2)
+        self.prelu2 = same(block.prelu2)
 
     def __call__(
         self, x: Float[Array, "batch height width in_features"]
@@ -104,10 +89,3 @@ class FoldedSFaceNet(FoldedNetwork):
             largest = max(largest, size**2 * block.conv2.out_features)
             parts.append((FoldedBlock(block, dtype=dtype), largest))
         super().__init__(network, parts, dtype=dtype, is_tiled=is_tiled)
-
-
-def _same(prelu: PReLU) -> PReLU:
-    """Return a rectifier with the same slopes."""
-    shared = PReLU(len(prelu.slope[...]))
-    shared.slope = prelu.slope
-    return shared
