@@ -75,7 +75,6 @@ def test_without_a_trained_workdir_one_line_says_so(name, tmp_path, capsys):
     error_of(capsys, name, f"--workdir={tmp_path / 'file'}")
 
 
-@pytest.mark.slow
 def test_a_comparison_wants_dlibs_network(trained, capsys):
     message = error_of(capsys, "compare", f"--workdir={trained}")
     assert "is not dlib's: expected a workdir of configs/orl.py, or --arch" in message

@@ -56,7 +56,6 @@ def test_growth_runs_identities_in_both_ways(result_of, tmp_path):
     assert plot.read_bytes().startswith(b"\x89PNG")
 
 
-@pytest.mark.slow
 def test_precision(trained, capsys):
     assert precision.main([f"--workdir={trained}", "--config=smoke"]) == 0
     result = json.loads(capsys.readouterr().out.splitlines()[-1])

@@ -30,7 +30,6 @@ def table(done):
     return json.loads((done / "ablate" / "table.json").read_text())
 
 
-@pytest.mark.slow
 def test_every_choice_has_every_measure(table):
     assert list(table["groups"]) == ["num_classes_compared", "fraction"]
     for group, rows in table["groups"].items():
@@ -49,7 +48,6 @@ def test_every_choice_has_every_measure(table):
     assert len(table["findings"]) == 2
 
 
-@pytest.mark.slow
 def test_the_defaults_figures_are_those_of_the_evaluation(
     done, table, make_config, tmp_path
 ):
@@ -71,7 +69,6 @@ def test_the_defaults_figures_are_those_of_the_evaluation(
     assert less == pytest.approx(one - other, abs=1e-6) != 0
 
 
-@pytest.mark.slow
 def test_all_files_are_there(done, table):
     folder = done / "ablate"
     rows = list(csv.DictReader((folder / "table.csv").read_text().splitlines()))
@@ -93,7 +90,6 @@ def test_all_files_are_there(done, table):
         assert plot.format == "PNG"
 
 
-@pytest.mark.slow
 def test_a_second_run_computes_nothing_and_says_the_same(
     done, table, config, tmp_path, monkeypatch
 ):

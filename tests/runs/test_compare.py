@@ -33,7 +33,6 @@ def table(done):
     return json.loads((done / "compare" / "table.json").read_text())
 
 
-@pytest.mark.slow
 def test_every_method_has_every_metric_with_an_interval(table, config):
     assert list(table["methods"]) == METHODS
     for found in table["methods"].values():
@@ -50,7 +49,6 @@ def test_every_method_has_every_metric_with_an_interval(table, config):
     assert "p" in table["differences"]["mean_map"]["srg"]["all"]
 
 
-@pytest.mark.slow
 def test_costs_are_counted(table):
     passes = {name: found["forward_passes"] for name, found in table["methods"].items()}
     # Noise needs no network, but for the number of its cells.
@@ -58,14 +56,12 @@ def test_costs_are_counted(table):
     assert all(1 <= value < 1.1 for value in passes.values()), passes
 
 
-@pytest.mark.slow
 def test_what_ignores_the_target_has_no_specificity(table):
     for figure in table["methods"]["random_map"]["specificity"].values():
         assert figure == {"value": 0, "low": 0, "high": 0}
     assert table["methods"]["cam"]["specificity"]["all"]["value"] != 0
 
 
-@pytest.mark.slow
 def test_all_files_are_there(done, table):
     folder = done / "compare"
     rows = list(csv.DictReader((folder / "table.csv").read_text().splitlines()))
@@ -85,7 +81,6 @@ def test_all_files_are_there(done, table):
     assert (folder / "curves_mean.png").stat().st_size > 1000
 
 
-@pytest.mark.slow
 def test_a_second_run_computes_nothing_and_says_the_same(
     done, table, config, tmp_path, monkeypatch
 ):
@@ -103,7 +98,6 @@ def test_a_second_run_computes_nothing_and_says_the_same(
         assert again[name] == table[name]
 
 
-@pytest.mark.slow
 def test_a_run_that_is_killed_twice_repeats_no_finished_method(
     trained, table, make_config, tmp_path, monkeypatch
 ):

@@ -38,7 +38,6 @@ def rows(evaluated):
     return dict(np.load(evaluated / "eval" / "per_sample.npz"))
 
 
-@pytest.mark.slow
 def test_metrics_have_a_value_and_an_interval_everywhere(result):
     assert list(result["methods"]) == METHODS
     for parts in (result["methods"], result["correctly_classified"]["methods"]):
@@ -113,7 +112,6 @@ def test_rivals_scale_and_amplification_of_every_image_are_kept(rows):
     assert (rows["sdd_amplification"] <= high).all()
 
 
-@pytest.mark.slow
 def test_a_split_is_one_launch_and_one_for_each_method(
     workdir_copy, make_config, caplog
 ):
@@ -127,7 +125,6 @@ def test_a_split_is_one_launch_and_one_for_each_method(
     assert launched == ["program"] * 3
 
 
-@pytest.mark.slow
 def test_the_batch_size_and_padding_change_nothing(workdir_copy, make_config, rows):
     evaluate.run(make_config({"eval.batch_size": 5}), workdir_copy)
     other = dict(np.load(workdir_copy / "eval" / "per_sample.npz"))
@@ -138,7 +135,6 @@ def test_the_batch_size_and_padding_change_nothing(workdir_copy, make_config, ro
     )
 
 
-@pytest.mark.slow
 def test_eight_devices_give_what_one_gives(workdir_copy, config, rows):
     if len(jax.devices()) < 8:
         pytest.skip("needs eight (virtual) devices")
@@ -191,7 +187,6 @@ def test_a_workdir_without_a_checkpoint_says_what_to_do(config, tmp_path):
     assert not list(tmp_path.iterdir())
 
 
-@pytest.mark.slow
 def test_bfloat16_changes_the_figures_little(workdir_copy, make_config, result):
     in_bfloat16 = evaluate.run(make_config({"compute_dtype": "bfloat16"}), workdir_copy)
     assert in_bfloat16["protocol"]["compute_dtype"] == "bfloat16"
@@ -204,7 +199,6 @@ def test_bfloat16_changes_the_figures_little(workdir_copy, make_config, result):
     assert abs(values[0] - values[1]) < 5
 
 
-@pytest.mark.slow
 def test_an_old_result_outlives_a_failed_evaluation(workdir_copy, config, monkeypatch):
     old = workdir_copy / "eval" / "metrics.json"
     old.parent.mkdir()
@@ -221,7 +215,6 @@ def test_an_old_result_outlives_a_failed_evaluation(workdir_copy, config, monkey
     assert not [p for p in workdir_copy.iterdir() if p.name.startswith(".")]
 
 
-@pytest.mark.slow
 def test_what_is_finished_is_not_computed_again(
     workdir_copy, make_config, capsys, monkeypatch, rows, result
 ):
@@ -254,7 +247,6 @@ def test_what_is_finished_is_not_computed_again(
     assert not launched
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(
     "override", [{"eval.fraction": 0.3}, {"eval.seed": 1}, {"saliency.sdd.scale": 2.0}]
 )
@@ -268,7 +260,6 @@ def test_results_of_other_settings_are_not_taken(
     assert launched == ["program"] * 2
 
 
-@pytest.mark.slow
 def test_without_sdd_there_is_nothing_to_compare_with(
     workdir_copy, make_config, capsys
 ):
@@ -280,7 +271,6 @@ def test_without_sdd_there_is_nothing_to_compare_with(
     assert "minus" not in output
 
 
-@pytest.mark.slow
 def test_sdd_alone_has_no_table_of_differences(workdir_copy, make_config, capsys):
     evaluate.run(make_config({"eval.methods": ("sdd",)}), workdir_copy)
     output = capsys.readouterr().out

@@ -37,7 +37,6 @@ def arrays(explained):
     return dict(np.load(explained / "explanations.npz"))
 
 
-@pytest.mark.slow
 def test_each_record_tells_who_how_sure_and_who_else(records, arrays, explained):
     assert len(records) == 3
     model = models.load(explained.parent)
@@ -111,7 +110,6 @@ def test_the_page_names_everybody_and_loads_nothing(explained, records):
     assert 'src="http' not in html and "<script" not in html
 
 
-@pytest.mark.slow
 def test_the_methods_that_are_asked_for_are_shown_and_the_first_is_tested(
     workdir_copy, make_config, capsys
 ):
@@ -151,7 +149,6 @@ def test_any_image_file_is_explained_without_a_truth(
     assert "can only answer with one of the 6 people it knows" in html
 
 
-@pytest.mark.slow
 def test_explaining_again_replaces_the_old_images(workdir_copy, make_config):
     explain.run(make_config({"explain.num_images": 2}), workdir_copy)
     explain.run(make_config({"explain.num_images": 1}), workdir_copy)
@@ -159,7 +156,6 @@ def test_explaining_again_replaces_the_old_images(workdir_copy, make_config):
     assert numbers == {"0000"}
 
 
-@pytest.mark.slow
 def test_images_asked_for_leave_the_page_of_the_split(
     workdir_copy, make_config, tmp_path, monkeypatch
 ):
@@ -173,7 +169,6 @@ def test_images_asked_for_leave_the_page_of_the_split(
     assert after == before
 
 
-@pytest.mark.slow
 def test_a_failure_leaves_the_old_explanation_whole(
     workdir_copy, make_config, monkeypatch
 ):

@@ -53,7 +53,6 @@ def test_a_fine_tuned_workdir_gives_its_network_and_the_head_is_fresh(on_lfw, tr
     assert model.head.num_classes == 3 and not model.head.kernel[...].any()
 
 
-@pytest.mark.slow
 def test_all_modes_run_on_other_people_and_the_network_stays_as_it_was(
     on_lfw, trained, tmp_path
 ):

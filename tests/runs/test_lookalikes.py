@@ -27,7 +27,6 @@ def table(done):
     return json.loads((done / "lookalikes" / "table.json").read_text())
 
 
-@pytest.mark.slow
 def test_every_ratio_has_every_figure(done, table):
     ratios = {str(ratio) for ratio in blends.RATIOS}
     assert table["ratios"] == [0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1]
@@ -48,7 +47,6 @@ def test_every_ratio_has_every_figure(done, table):
     assert (done / "lookalikes" / "curves.png").read_bytes().startswith(b"\x89PNG")
 
 
-@pytest.mark.slow
 def test_a_second_run_explains_nothing_and_says_the_same(
     done, table, config, monkeypatch
 ):

@@ -57,7 +57,6 @@ def test_what_is_called_cheap_costs_less_than_ten_passes(classifier, name):
     assert forward_passes(classifier, METHODS[name], 2, stages=stages) < 10
 
 
-@pytest.mark.slow
 def test_costs_are_the_same_on_eight_devices(trained):
     """The folded form divides a batch itself."""
     costs = []

@@ -34,7 +34,6 @@ def table(done):
     return json.loads((done / "sanity" / "table.json").read_text())
 
 
-@pytest.mark.slow
 def test_every_method_has_every_layer_and_a_verdict(table):
     assert list(table["methods"]) == METHODS
     for found in table["methods"].values():
@@ -46,7 +45,6 @@ def test_every_method_has_every_layer_and_a_verdict(table):
     assert "lies below 0.5" in table["protocol"]["verdict"]
 
 
-@pytest.mark.slow
 def test_a_control_fails(table):
     found = table["methods"]["random_map"]
     assert found["is_control"] and not table["methods"]["cam"]["is_control"]
@@ -58,7 +56,6 @@ def test_a_control_fails(table):
         assert figure["spearman"]["value"] == pytest.approx(1, abs=1e-5)
 
 
-@pytest.mark.slow
 def test_the_figures_are_those_of_maps_made_one_by_one(done, table, config):
     """CAM's maps by hand: the network spoilt, then asked for the intact one's class."""
     options = config["sanity"]
@@ -92,7 +89,6 @@ def test_the_figures_are_those_of_maps_made_one_by_one(done, table, config):
     assert found["wrong_class"]["spearman"]["value"] == pytest.approx(value, abs=2e-3)
 
 
-@pytest.mark.slow
 def test_all_files_are_there(done, table):
     folder = done / "sanity"
     rows = list(csv.DictReader((folder / "table.csv").read_text().splitlines()))
@@ -112,7 +108,6 @@ def test_all_files_are_there(done, table):
         assert plot.format == "PNG"
 
 
-@pytest.mark.slow
 def test_a_second_run_computes_nothing_and_says_the_same(
     done, table, config, tmp_path, monkeypatch
 ):
@@ -129,7 +124,6 @@ def test_a_second_run_computes_nothing_and_says_the_same(
         sanity.run(config, copy)
 
 
-@pytest.mark.slow
 def test_a_costly_method_is_seen_on_fewer_images_and_all_layers(
     workdir_copy, make_config
 ):
@@ -144,7 +138,6 @@ def test_a_costly_method_is_seen_on_fewer_images_and_all_layers(
     assert row.startswith("| CAM | ") and " | - | " in row
 
 
-@pytest.mark.slow
 def test_eight_devices_say_what_one_says(table, workdir_copy, make_config):
     jax.set_mesh(sharding.make_mesh(8))
     config = make_config({"sanity.methods": ("cam",)})
@@ -156,7 +149,6 @@ def test_eight_devices_say_what_one_says(table, workdir_copy, make_config):
             assert value == pytest.approx(expected["value"], abs=2e-3)
 
 
-@pytest.mark.slow
 def test_the_spoilt_networks_are_folded_and_all_different(trained):
     model = models.load(trained)
     found = spoilt.networks(model, 0, None)

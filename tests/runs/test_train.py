@@ -38,7 +38,6 @@ def test_every_step_is_logged_once_and_every_validation(trained, config):
     assert validations == [3, 6]
 
 
-@pytest.mark.slow
 def test_an_interrupted_run_ends_in_the_same_parameters_and_log(
     trained, config, tmp_path, monkeypatch
 ):
@@ -68,7 +67,6 @@ def test_a_finished_run_is_not_trained_again(workdir_copy, config, monkeypatch):
     assert_same_bits(final_arrays(workdir_copy), before)
 
 
-@pytest.mark.slow
 def test_rematerialising_ends_in_the_same_parameters(make_config, tmp_path, trained):
     train.run(make_config({"train.remat": True}), tmp_path)
     jax.tree.map(
@@ -130,7 +128,6 @@ def test_head_only_training_goes_on_to_the_same_parameters(
     assert_same_bits(final_arrays(tmp_path / "parts"), final_arrays(tmp_path / "whole"))
 
 
-@pytest.mark.slow
 def test_frozen_statistics_stay_as_they_were(make_config, tmp_path, trained):
     config = make_config({"train.update_batch_stats": False, "train.steps": 1})
     train.run(config, tmp_path)
