@@ -315,9 +315,10 @@ import sys
 import jax
 sys.argv = ["main.py", "{SMOKE}", "--workdir={tmp_path}"]
 import main
-def train(config, workdir):
+from sdd_jax.runs import train
+def run(config, workdir):
     raise jax.errors.JaxRuntimeError("RESOURCE_EXHAUSTED: Out of memory: 9 bytes.")
-main.RUNS["train"] = train
+train.run = run
 sys.exit(main.main(sys.argv))
 """
     done = subprocess.run(

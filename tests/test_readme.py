@@ -16,7 +16,7 @@ import weights_conversion
 from configs import finetune, orl, verify
 from sdd_jax import saliency
 from sdd_jax.images.sources import facescrub
-from sdd_jax.runs import ablate, train
+from sdd_jax.runs import train
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
@@ -85,7 +85,7 @@ def test_the_lines_beside_pytorch_grad_cams_do_what_the_page_says(
 def test_the_page_of_choices_names_its_command_and_all_that_it_changes():
     page = (ROOT / "docs" / "choices.md").read_text()
     [mode] = re.findall(r"python main.py --config=configs/orl.py .*--mode=(\w+)", page)
-    assert main.RUNS[mode] is ablate.run
+    assert main.RUNS[mode] == "ablate"
     for name in (*orl.get_config().ablate.parameters, "fraction"):
         assert f"`{name}`" in page or f"`{name}=" in page
 

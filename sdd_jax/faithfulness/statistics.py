@@ -9,7 +9,6 @@ from collections.abc import Iterator
 
 import numpy as np
 from jaxtyping import Bool, Float, Int
-from scipy import stats
 
 from sdd_jax import checks
 from sdd_jax.errors import InputError
@@ -111,6 +110,9 @@ def wilcoxon(differences: Float[np.ndarray, " identities"]) -> float:
         Wilcoxon, "Individual Comparisons by Ranking Methods", Biometrics Bulletin 1(6),
         1945.
     """
+    # Half a second to load, which most commands need not wait for.
+    from scipy import stats
+
     kept = differences[(differences != 0) & ~np.isnan(differences)]
     if not len(kept):
         return 1.0

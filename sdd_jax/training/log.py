@@ -10,11 +10,10 @@ import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
-from tensorboardX import SummaryWriter
 
 from sdd_jax import files
 
@@ -25,7 +24,7 @@ class TrainingLog:
     def __init__(
         self,
         lines: IO[str],
-        events: SummaryWriter,
+        events: Any,  # a SummaryWriter
         progress: Progress,
         *,
         num_steps: int,
@@ -102,6 +101,9 @@ def open_log(
         console=console,
         disable=not console.is_terminal,
     )
+    # It loads PyTorch where that is installed: seconds, for training alone.
+    from tensorboardX import SummaryWriter
+
     events = SummaryWriter(str(workdir / "tensorboard"), purge_step=start_step + 1)
     # By the line, so that none is missing where a checkpoint is not.
     with path.open("a", buffering=1) as lines, progress:
