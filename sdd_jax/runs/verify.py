@@ -9,52 +9,31 @@ image's person, group and norm), `curves.png` and `index.html`. Embeddings are k
 """
 
 import dataclasses
-import functools
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from sdd_jax import files, screen, sharding
+from sdd_jax import files, screen
 from sdd_jax.files import expanded
-from sdd_jax.images import pipeline
 from sdd_jax.reports import text, verify_page, verify_plot, verify_table
-from sdd_jax.runs import embedder, protocol, settings, setup, store, workdir
-from sdd_jax.runs.verify_images import listed_pairs, load_images
+from sdd_jax.runs import protocol, settings
+from sdd_jax.runs.embedded_pairs import EmbeddedPairs, embedded_pairs
 from sdd_jax.types import ImageSet
-from sdd_jax.verification import groups, measured, rates
+from sdd_jax.verification import groups, measured
 from sdd_jax.verification.held_out import HeldOut, held_out
-from sdd_jax.verification.pairs import Pairs, all_pairs, cosines, listed
+from sdd_jax.verification.pairs import Pairs
 
 
 def run(config: Mapping[str, Any], folder: Path) -> dict[str, Any]:
     """Embed, compare and measure; return `metrics.json`'s content."""
     settings.check(config)
     options = config["verify"]
-    sharding.check_batch_size(options["batch_size"], "verify.batch_size")
-    setup.require_files(config)
-    workdir.check(folder, config, setup.SECTIONS)
     labels = _read_groups(config)
-    model, provenance = embedder.load(config)
-    images = load_images(config, folder)
-    images, pairs, num_skipped = _pairs(images, options)
-    num_impostors = int((~pairs.is_same).sum())
-    rates.require_supported(options["far"], num_impostors, "verify.far")
-    own = _groups_of(labels, images, config)
-    workdir.claim(folder, config, setup.SECTIONS)
-    cached = pipeline.cached(images)
-    size = options["batch_size"]
-    key = {
-        "verify": pipeline.sha256(cached),
-        "batch_size": size,
-        "devices": [sharding.num_devices(), sharding.platform()],
-        **workdir.facts(provenance),
-    }
-    screen.say(f"{len(cached)} images of {len(np.unique(cached.labels))} people")
-    compute = functools.partial(embedder.embedded, model, cached, batch_size=size)
-    found = store.kept(workdir.results(folder, provenance), key, compute)
-    scores = cosines(found["embeddings"], pairs)
+    found = embedded_pairs(config, folder)
+    scores, pairs = found.scores, found.pairs
+    own = _groups_of(labels, found.images, config)
     judged = held_out(scores, pairs, far=options["far"])
     figures = measured.measured(
         scores,
@@ -67,30 +46,19 @@ def run(config: Mapping[str, Any], folder: Path) -> dict[str, Any]:
     kept = measured.calibrated(scores, pairs, far=options["far"])
     result = figures | {
         "num_genuine": int(pairs.is_same.sum()),
-        "num_impostor": num_impostors,
-        "num_skipped": num_skipped,
-        "num_images": len(cached),
-        "num_people": len(np.unique(cached.labels)),
+        "num_impostor": int((~pairs.is_same).sum()),
+        "num_skipped": found.num_skipped,
+        "num_images": len(found.images),
+        "num_people": len(np.unique(found.images.labels)),
         "calibration": dataclasses.asdict(kept),
-        "protocol": _protocol(config, pairs) | provenance,
+        "protocol": _protocol(config, pairs) | found.provenance,
     }
-    _write(folder / "verify", result, scores, pairs, judged, cached, found, own)
+    _write(folder / "verify", result, judged, found, own)
     screen.console.print(verify_table.summary(result))
     for line in verify_table.in_words(result):
         screen.say(line)
     screen.say(f"written: {folder / 'verify' / 'index.html'}")
     return result
-
-
-def _pairs(images: ImageSet, options: Mapping[str, Any]) -> tuple[ImageSet, Pairs, int]:
-    """Return the images that are compared, their pairs, and how many were skipped."""
-    if not options["pairs"]:
-        names = images.names
-        return images, all_pairs(images.labels, names, seed=options["seed"]), 0
-    found = listed_pairs(images, expanded(options["pairs"]))
-    labels = found.images.labels
-    pairs = listed(found.first, found.second, labels, found.folds)
-    return found.images, pairs, found.num_skipped
 
 
 def _read_groups(config: Mapping[str, Any]) -> dict[str, str]:
@@ -138,19 +106,17 @@ def _protocol(config: Mapping[str, Any], pairs: Pairs) -> dict[str, Any]:
 def _write(
     folder: Path,
     result: Mapping[str, Any],
-    scores: np.ndarray,
-    pairs: Pairs,
     judged: HeldOut,
-    images: ImageSet,
-    found: Mapping[str, np.ndarray],
+    found: EmbeddedPairs,
     own: Sequence[str],
 ) -> None:
     """Write all files of `verify/`, whole or not at all."""
-    plot = verify_plot.plot(scores, pairs.is_same, judged.logistic, result)
+    images, is_same = found.images, found.pairs.is_same
+    plot = verify_plot.plot(found.scores, is_same, judged.logistic, result)
     rows: list[tuple[Any, ...]] = [("image", "person", "group", "norm")]
     for place, file in enumerate(images.files):
         group = own[place] if own else groups.UNKNOWN
-        norm = f"{found['norms'][place]:.4f}"
+        norm = f"{found.norms[place]:.4f}"
         rows.append((file, images.names[images.labels[place]], group, norm))
     page = verify_page.render(result, "curves.png")
     with files.replaced_folder(folder) as fresh:

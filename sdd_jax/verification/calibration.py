@@ -58,20 +58,29 @@ def bounds(is_same: Bool[Array, " pairs"], people: Int[Array, "pairs 2"]) -> Bou
 
 
 def logistic(
-    scores: Float[Array, " pairs"], is_same: Bool[Array, " pairs"]
+    scores: Float[Array, " pairs"],
+    is_same: Bool[Array, " pairs"],
+    times: Float[Array, " pairs"] | None = None,
 ) -> Logistic:
     """Return the logistic regression of kinds on scores, by maximum likelihood.
 
     Targets are (n + 1) / (n + 2) and 1 / (m + 2) instead of 1 and 0, so that kinds
     which no score mixes up have a finite slope.
 
+    Args:
+        scores: of the pairs.
+        is_same: which are genuine.
+        times: how often each pair counts, of either kind once at least; once where
+            None.
+
     References:
         Platt, "Probabilistic Outputs for Support Vector Machines", Advances in Large
         Margin Classifiers, MIT Press 1999, section 2.1 (the targets).
     """
-    num_same, num_other = is_same.sum(), (~is_same).sum()
+    times = np.ones(len(scores)) if times is None else times
+    num_same, num_other = times[is_same].sum(), times[~is_same].sum()
     targets = np.where(is_same, (num_same + 1) / (num_same + 2), 1 / (num_other + 2))
-    weights = np.where(is_same, 0.5 / num_same, 0.5 / num_other)
+    weights = times * np.where(is_same, 0.5 / num_same, 0.5 / num_other)
     middle, spread = scores.mean(), scores.std() or 1.0  # where the steps fit
     units = (scores - middle) / spread
 
