@@ -4,6 +4,7 @@
     people.jsonl      name and num_images, in the same order, which is by name
     embeddings.npy    float32 [images, dimensions], of length 1
     images.jsonl      name, file, sha256 of the file, norm; in the same order
+    skipped.jsonl     path and reason of every image that the last command left out
     manifest.json     what it was made with, counts, versions, and a SHA-256 of every
                       file above and of itself
 
@@ -54,7 +55,9 @@ def exists(folder: Path) -> bool:
     return folder.is_file() or folder.is_dir() and any(folder.iterdir())
 
 
-def save(folder: Path, gallery: Gallery, enrolled: Enrolled) -> None:
+def save(
+    folder: Path, gallery: Gallery, enrolled: Enrolled, skipped: Sequence[Row] = ()
+) -> None:
     """Write a gallery, whole or not at all; it takes the place of an earlier one."""
     people = [
         {"name": name, "num_images": number}
@@ -65,6 +68,7 @@ def save(folder: Path, gallery: Gallery, enrolled: Enrolled) -> None:
         _PEOPLE: "".join(map(files.line_of, people)).encode(),
         _EMBEDDINGS: _array_bytes(enrolled.embeddings),
         _IMAGES: "".join(map(files.line_of, enrolled.rows)).encode(),
+        "skipped.jsonl": "".join(map(files.line_of, skipped)).encode(),
     }
     manifest = {
         "version": VERSION,
