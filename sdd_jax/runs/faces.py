@@ -1,0 +1,57 @@
+"""The face in an image file, as a network takes it: found and aligned, or as it is.
+
+Images are uint8 RGB, [size, size, 3].
+"""
+
+from collections.abc import Callable
+
+import numpy as np
+
+from sdd_jax.errors import InputError
+from sdd_jax.images import decoding, preprocess
+from sdd_jax.images.alignment import crops
+from sdd_jax.images.alignment.detectors import load_mtcnn
+
+MIN_SCORE = 0.9  # of `python -m sdd_jax.images.align` as well
+
+# A file's contents and what errors call it -> its face.
+Maker = Callable[[bytes, str], np.ndarray]
+
+
+def maker(
+    *, size: int, align: bool, largest: bool = False, min_score: float = MIN_SCORE
+) -> Maker:
+    """Return what makes a face of a file; it raises InputError where there is none.
+
+    Args:
+        size: height and width, in pixels.
+        align: whether to find and align the face; else the middle square is taken.
+        largest: whether to take the largest of several faces; else they are an error.
+        min_score: faces that are less certain, from 0 to 1, do not count.
+
+    Raises:
+        InputError: a package that finds faces is missing.
+    """
+    if not align:
+
+        def as_it_is(contents: bytes, name: str) -> np.ndarray:
+            return preprocess.resize(preprocess.middle(name, contents), size)
+
+        return as_it_is
+    detect = load_mtcnn()
+
+    def aligned(contents: bytes, name: str) -> np.ndarray:
+        pixels = decoding.decode(contents, name)
+        preprocess.checked(pixels, name, of=pixels)
+        try:
+            face, found = crops.aligned(pixels, detect, size=size, min_score=min_score)
+        except InputError as error:
+            raise InputError(f"{name}: {error}") from error
+        if found["num_faces"] > 1 and not largest:
+            raise InputError(
+                f"{name}: {found['num_faces']} faces found, expected one: cut the "
+                f"others off, or have the largest taken"
+            )
+        return face
+
+    return aligned
