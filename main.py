@@ -36,6 +36,7 @@ RUNS = {
     "planted": "planted",
     "lookalikes": "lookalikes",
     "verify": "verify",
+    "explain_pair": "explain_pair",
 }
 ALL = ("train", "explain", "eval")  # the modes of a run without one
 
@@ -48,6 +49,9 @@ _MODE = flags.DEFINE_string(
     None,
     f"{', '.join(RUNS)} or all, which is {', '.join(ALL)}; train with a --config, else "
     "all.",
+)
+_GALLERY = flags.DEFINE_string(
+    "gallery", None, "Who else is compared, from python -m sdd_jax.enroll."
 )
 _NUM_DEVICES = flags.DEFINE_string("num_devices", None, "How many; all by default.")
 
@@ -115,25 +119,32 @@ def _parse(arguments: list[str]) -> tuple[dict[str, Any], Path, tuple[str, ...]]
         known = [*settings.flat(config), *settings.optional(config)]
         rest, added = _split_off(rest, config, known)
         sys.argv = [*begin, *rest]
+        flags.FLAGS.set_gnu_getopt()  # names of images may stand before flags
         rest = flags.FLAGS(sys.argv)[1:]
         config = settings.replaced(_CONFIG.value.to_dict(), added)
     except flags.UnrecognizedFlagError as error:
-        own = [flag.name for flag in (_CONFIG, _WORKDIR, _MODE, _NUM_DEVICES)]
+        own = [x.name for x in (_CONFIG, _WORKDIR, _MODE, _GALLERY, _NUM_DEVICES)]
         every = [*own, *(f"config.{name}" for name in known)]
         raise settings.unknown(error.flagname, every, "flag") from error
     except (flags.Error, AttributeError, KeyError, OSError, TypeError) as error:
         message = " ".join(str(error).split())
         raise InputError(f"cannot read the command line: {message}") from error
-    if rest:
+    mode = _MODE.value or ("train" if first else "all")
+    if mode == "explain_pair" and len(rest) == 2:
+        config[mode] |= zip(("probe", "reference"), rest, strict=True)
+    elif rest:
         raise InputError(
             f"{rest[0]!r} is not a flag: expected --config=FILE, --workdir=DIR, "
-            f"--mode=MODE or --config.NAME=VALUE"
+            f"--mode=MODE or --config.NAME=VALUE, or --mode=explain_pair and two images"
         )
-    mode = _MODE.value or ("train" if first else "all")
     if mode != "all" and mode not in RUNS:
         raise InputError(
             f"unknown mode {mode!r}: expected one of {', '.join(RUNS)} or all"
         )
+    if _GALLERY.value:
+        if "gallery" not in config.get(mode, {}):
+            raise InputError(f"--mode={mode} takes no --gallery: leave it out")
+        config[mode]["gallery"] = _GALLERY.value
     name = Path(config_flags.get_config_filename(flags.FLAGS["config"])).stem
     workdir = files.expanded(_WORKDIR.value or f"runs/{name}")
     return config, workdir, ALL if mode == "all" else (mode,)

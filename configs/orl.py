@@ -147,6 +147,16 @@ def get_config() -> ml_collections.ConfigDict:
         num_resamples=2000,
         seed=0,
     )
+    # Two images; what their score means is measured as verify does.
+    config.explain_pair = dict(
+        probe="",  # a photograph, or the name of an image in the data
+        reference="",
+        gallery="",  # of python -m sdd_jax.enroll; "" takes the data's people
+        largest=False,  # of several faces in a photograph
+        num_rivals=5,  # people of SDD, and on the report
+        num_resamples=200,  # of the likelihood ratio's interval
+        seed=0,
+    )
     # SDD's own choices, one at a time.
     config.ablate = dict(
         split="test",

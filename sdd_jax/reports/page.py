@@ -19,7 +19,6 @@ Probabilities and the fraction lie in [0, 1], confidence drops are in percent. N
 shown as they are and escaped, whatever they hold.
 """
 
-import base64
 from typing import Any
 
 import numpy as np
@@ -41,7 +40,7 @@ def render(title: str, records: list[dict[str, Any]], summary: dict[str, Any]) -
     known = [record["correct"] for record in records if record["correct"] is not None]
     return templates.render(
         "page.html.jinja",
-        {"percent": _percent, "data_uri": _data_uri},
+        {"percent": _percent, "data_uri": templates.data_uri},
         title=title,
         records=records,
         summary=summary,
@@ -57,10 +56,6 @@ def _percent(probability: float) -> str:
     figure = f"{100 * probability:.1f}"
     bounds = {"100.0": "over 99.9", "0.0": "under 0.1"}
     return bounds.get(figure, figure) + "\N{NO-BREAK SPACE}%"
-
-
-def _data_uri(file: bytes) -> str:
-    return "data:image/png;base64," + base64.b64encode(file).decode("ascii")
 
 
 def _legend() -> bytes:

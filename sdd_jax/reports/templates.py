@@ -1,5 +1,6 @@
 """How values become a page: this folder's templates, with every value escaped."""
 
+import base64
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -20,3 +21,8 @@ def render(name: str, filters: Mapping[str, Callable[..., Any]], **values: Any) 
     html = environment.get_template(name).render(**values)
     # Names of files may hold bytes that are no text, which UTF-8 cannot carry.
     return html.encode("utf-8", "replace").decode("utf-8")
+
+
+def data_uri(png: bytes) -> str:
+    """Return a PNG file as the address of an image that is in the page itself."""
+    return "data:image/png;base64," + base64.b64encode(png).decode()

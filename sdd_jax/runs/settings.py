@@ -183,6 +183,13 @@ SETTINGS: Mapping[str, Numbers | Words] = {
     "verify.batch_size": BATCH,
     "verify.num_resamples": NUM_RESAMPLES,
     "verify.seed": SEED,
+    "explain_pair.probe": TEXT,
+    "explain_pair.reference": TEXT,
+    "explain_pair.gallery": TEXT,
+    "explain_pair.largest": FLAG,
+    "explain_pair.num_rivals": whole(1),
+    "explain_pair.num_resamples": NUM_RESAMPLES,
+    "explain_pair.seed": SEED,
 }
 # None stands for the usual: as trained, the package's own folder, adaptive.
 MAY_BE_NONE = frozenset(

@@ -1,0 +1,114 @@
+"""The report on a pair: what was compared, what came out, and what that is worth.
+
+It says no probability that two images are of one person: only how much more often a
+score like this comes from one person than from two.
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from sdd_jax.reports import templates
+
+# What each map shows, in words for people who do not program.
+MAP_WORDS = {
+    "similarity": "What adds up to the score, cell by cell, exactly.",
+    "fine_similarity": "The same, placed more finely; its values do not add up.",
+    "distance": "What the two differ in, cell by cell, exactly.",
+    "fine_distance": "The same, placed more finely; its values do not add up.",
+    "pair_sdd": "What is like the other image and unlike the nearest other people.",
+}
+MAP_NAMES = {
+    "similarity": "Where they agree",
+    "fine_similarity": "Where they agree, finely",
+    "distance": "Where they differ",
+    "fine_distance": "Where they differ, finely",
+    "pair_sdd": "Why this person and not others (SDD)",
+}
+MEASURE_NAMES = {
+    "eye_distance": "distance of the eyes, pixels of the photograph",
+    "sharpness": "sharpness of the aligned image",
+    "norm": "length of the embedding",
+    "yaw": "turned sideways, in eye distances",
+    "pitch": "nose between eyes (0) and mouth (1)",
+    "roll": "tilt in the photograph, degrees",
+}
+
+
+def statement(record: Mapping[str, Any]) -> list[str]:
+    """Return what the score is worth, in sentences.
+
+    The first says that it is worth nothing where an image is unlike nearly all those
+    that were measured.
+    """
+    ratio, calibration = record["likelihood_ratio"], record["calibration"]
+    lines = []
+    if record["insufficient"]:
+        names = ", ".join(MEASURE_NAMES[name] for name in record["insufficient"])
+        lines.append(
+            f"Insufficient: an image is worse than 99 % of the images that the score "
+            f"was measured on ({names}), so what follows may not hold for it."
+        )
+    value, between = ratio["value"], f"{times(ratio['low'])} to {times(ratio['high'])}"
+    if value >= 1:
+        more, first, second = value, "one person", "two different people"
+    else:
+        more, first, second = 1 / value, "two different people", "one person"
+        between = f"{times(1 / ratio['high'])} to {times(1 / ratio['low'])}"
+    bound = ""
+    if ratio["at_bound"]:
+        bound = " or more (the most that so many people support)"
+    lines.append(
+        f"A score like this is about {times(more)} times{bound} as frequent between "
+        f"two images of {first} as between images of {second} (95 % interval {between})"
+    )
+    lines[-1] += (
+        f", measured on {calibration['num_genuine']:,} genuine and "
+        f"{calibration['num_impostor']:,} impostor pairs of "
+        f"{calibration['num_people']} other people."
+    )
+    return lines
+
+
+def times(value: float) -> str:
+    """Return a factor with two digits that count, as people write it."""
+    if value >= 100:
+        digits = 1 - math.floor(math.log10(value))
+        return f"{round(value, digits):,.0f}"
+    return f"{value:.2g}"
+
+
+def render(record: Mapping[str, Any], images: Mapping[str, bytes]) -> str:
+    """Return the report as one HTML file, to be written as UTF-8.
+
+    Args:
+        record: the content of `explain_pair/record.json`.
+        images: PNG files by name: probe, reference, scores, SIDE_MAP.
+    """
+    return templates.render(
+        "pair.html.jinja",
+        {"data_uri": templates.data_uri, "times": times},
+        record=record,
+        images=images,
+        words=statement(record),
+        map_names=MAP_NAMES,
+        map_words=MAP_WORDS,
+        measure_names=MEASURE_NAMES,
+        parts=_parts(record),
+    )
+
+
+def _parts(record: Mapping[str, Any]) -> Sequence[tuple[str, float, float]]:
+    """Return rows that add up to the cosine, and to 1 - cosine, in hundredths."""
+    rows = [
+        (part, 100 * both["similarity"], 100 * both["distance"])
+        for part, both in record["parts"].items()
+    ]
+    left_over = 100 * record["bias"], 100 * record["distance_bias"]
+    rows.append(("no place: the same for all images", *left_over))
+    total = (
+        "all together",
+        100 * (record["map_sum"] + record["bias"]),
+        100 * (record["distance_sum"] + record["distance_bias"]),
+    )
+    return [*rows, total]
