@@ -25,6 +25,7 @@ MAY_IMPORT = {
     "images": BASE,
     "models": BASE | {"sharding", "checkpoints", "trees"},
     "saliency": BASE | {"models"},
+    "pair_saliency": BASE | {"models", "saliency"},
     "faithfulness": BASE,
     "sdd_jax.faithfulness.study": BASE | {"saliency"},  # it joins the two
     "verification": BASE | {"faithfulness"},
@@ -32,7 +33,7 @@ MAY_IMPORT = {
     "reports": BASE,
     "training": BASE | {"sharding", "checkpoints", "models"},
     "runs": BASE
-    | {"sharding", "checkpoints", "images", "models", "saliency"}
+    | {"sharding", "checkpoints", "images", "models", "saliency", "pair_saliency"}
     | {"faithfulness", "verification", "reports", "training"},
 }
 # Inside images, each may import itself and what stands before it; the modules not named

@@ -222,6 +222,21 @@ class GalleryHead(nnx.Module):
         return self.class_maps_and_bias(feature_maps, classes)[0]
 
 
+def embedding_of(model: FaceClassifier) -> FlatEmbedding | PooledEmbedding:
+    """Return the layer of a model, or of its gallery, that makes embeddings.
+
+    Raises:
+        InputError: the model does not embed.
+    """
+    embedding = getattr(model.head, "embedding", model.head)
+    if not isinstance(embedding, FlatEmbedding | PooledEmbedding):
+        raise InputError(
+            f"this model's head, {type(model.head).__name__}, makes no embeddings: "
+            f"take a converted network, not a fine-tuned one"
+        )
+    return embedding
+
+
 def with_gallery(
     model: FaceClassifier,
     references: Float[np.ndarray | Array, "classes dimensions"],
@@ -233,12 +248,7 @@ def with_gallery(
         InputError: the model does not embed, or not in so many dimensions, or a
             reference is no direction.
     """
-    embedding = getattr(model.head, "embedding", model.head)
-    if not isinstance(embedding, FlatEmbedding | PooledEmbedding):
-        raise InputError(
-            f"this model's head, {type(model.head).__name__}, makes no embeddings: "
-            f"take a converted network, not a fine-tuned one"
-        )
+    embedding = embedding_of(model)
     last = embedding.linear if isinstance(embedding, FlatEmbedding) else embedding
     dimensions = last.kernel[...].shape[1]
     if references.shape[1] != dimensions:

@@ -62,7 +62,7 @@ def clean_pass(
     if targets is not None:
         shape = (len(images),)
         targets = checks.classes(targets, model.num_classes, "targets", shape)
-    found = _forward(model, images) if stages else (model.feature_maps(images),)
+    found = staged(model, images) if stages else (model.feature_maps(images),)
     feature_maps, *of_stages = found
     ranking = model.ranking(feature_maps, targets, num_top=num_top)
     if targets is None:
@@ -72,7 +72,7 @@ def clean_pass(
 
 def with_stages(model: FaceClassifier, clean: CleanPass) -> CleanPass:
     """Return a clean pass with its stages, which takes another forward pass."""
-    feature_maps, activations, pullback = _forward(model, clean.images)
+    feature_maps, activations, pullback = staged(model, clean.images)
     return dataclasses.replace(
         clean,
         feature_maps=feature_maps,
@@ -81,10 +81,14 @@ def with_stages(model: FaceClassifier, clean: CleanPass) -> CleanPass:
     )
 
 
-def _forward(
+def staged(
     model: FaceClassifier, images: UInt8[Array, "batch height width 3"]
 ) -> tuple[Array, dict[str, Array], Any]:
-    """Return the feature maps, the stages' activations, and the pullback to them."""
+    """Return the feature maps, all stages' activations, and the pullback to these.
+
+    The pullback takes the cotangent of the feature maps, and gives a tuple of one dict:
+    the cotangents of the activations, by name.
+    """
     names = [stage.name for stage in model.stages]
     fitting_any = dict.fromkeys(names, jnp.zeros((len(images), 1, 1, 1)))
     _, shapes = jax.eval_shape(model.with_taps, images, fitting_any)
