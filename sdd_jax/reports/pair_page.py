@@ -55,11 +55,11 @@ def statement(record: Mapping[str, Any]) -> list[str]:
     else:
         more, first, second = 1 / value, "two different people", "one person"
         between = f"{times(1 / ratio['high'])} to {times(1 / ratio['low'])}"
-    bound = ""
+    about, bound = "about", ""
     if ratio["at_bound"]:
-        bound = " or more (the most that so many people support)"
+        about, bound = "at least", " (the most that so many people support)"
     lines.append(
-        f"A score like this is about {times(more)} times{bound} as frequent between "
+        f"A score like this is {about} {times(more)} times{bound} as frequent between "
         f"two images of {first} as between images of {second} (95 % interval {between})"
     )
     lines[-1] += (
@@ -87,7 +87,7 @@ def render(record: Mapping[str, Any], images: Mapping[str, bytes]) -> str:
     """
     return templates.render(
         "pair.html.jinja",
-        {"data_uri": templates.data_uri, "times": times},
+        {"data_uri": templates.data_uri, "figure": _figure},
         record=record,
         images=images,
         words=statement(record),
@@ -112,3 +112,8 @@ def _parts(record: Mapping[str, Any]) -> Sequence[tuple[str, float, float]]:
         100 * (record["distance_sum"] + record["distance_bias"]),
     )
     return [*rows, total]
+
+
+def _figure(value: float) -> str:
+    """Return a measure with one digit behind the point, or two below ten."""
+    return f"{value:.2f}" if abs(value) < 10 else f"{value:.1f}"

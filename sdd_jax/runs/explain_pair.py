@@ -11,7 +11,6 @@ it as PNG files, and `maps.npz`.
 """
 
 import datetime
-import functools
 import hashlib
 import json
 from collections.abc import Mapping
@@ -34,10 +33,19 @@ from sdd_jax.pair_saliency import METHODS, distance_grid, pair_pass, similarity_
 from sdd_jax.reports import overlay, pair_page, pair_plot
 from sdd_jax.runs import neighbours, settings, workdir
 from sdd_jax.runs.embedded_pairs import EmbeddedPairs, embedded_pairs
-from sdd_jax.runs.pair_images import PairImage, known_landmarks, measured, named
+from sdd_jax.runs.pair_images import (
+    PairImage,
+    known_landmarks,
+    measured,
+    of_data,
+    of_file,
+)
 from sdd_jax.types import Calibration
 from sdd_jax.verification import likelihood
+from sdd_jax.verification.calibration import cllr
+from sdd_jax.verification.held_out import held_out
 from sdd_jax.verification.measured import calibrated
+from sdd_jax.verification.pairs import Pairs
 
 FOLDER = "explain_pair"
 SIDES = ("probe", "reference")
@@ -49,8 +57,11 @@ def run(config: Mapping[str, Any], folder: Path) -> dict[str, Any]:
     settings.check(config)
     options = config["explain_pair"]
     _require_named(options)
+    # First, so that nobody waits for what is then refused.
+    filed = {side: of_file(options[side], config) for side in SIDES}
     known = embedded_pairs(config, folder)
-    pair = _images(options, config, folder, known)
+    landmarks = known_landmarks(config, folder)
+    pair = _images(options, filed, known, landmarks)
     labels = {one.label for one in pair}
     kept = likelihood.without(known.pairs, labels)
     others, scores = likelihood.chosen(known.pairs, kept), known.scores[kept]
@@ -59,7 +70,7 @@ def run(config: Mapping[str, Any], folder: Path) -> dict[str, Any]:
     around = neighbours.around(config, known, pair)
     out = _explained(
         known.model,
-        *(one.image for one in pair),
+        (pair[0].image, pair[1].image),
         around.rivals_of(calibration.threshold, options["num_rivals"]),
         seed=options["seed"],
     )
@@ -72,7 +83,7 @@ def run(config: Mapping[str, Any], folder: Path) -> dict[str, Any]:
         seed=options["seed"],
         num_resamples=options["num_resamples"],
     )
-    usual = quality.ranges(_known_measures(config, folder, known))
+    usual = quality.ranges(_known_measures(known, landmarks))
     record = {
         "cosine": cosine,
         "map_sum": float(out["similarity"].sum()),
@@ -90,7 +101,8 @@ def run(config: Mapping[str, Any], folder: Path) -> dict[str, Any]:
             for place, (side, one) in enumerate(zip(SIDES, pair, strict=True))
         },
         "usual": usual,
-        "calibration": _told_calibration(config, calibration, known, kept),
+        "calibration": _told_calibration(config, calibration, known, kept)
+        | _errors(scores, others, config["verify"]["far"]),
         "protocol": {
             **known.provenance,
             "gallery": around.source,
@@ -120,16 +132,22 @@ def _require_named(options: Mapping[str, Any]) -> None:
 
 def _images(
     options: Mapping[str, Any],
-    config: Mapping[str, Any],
-    folder: Path,
+    filed: Mapping[str, PairImage | None],
     known: EmbeddedPairs,
+    landmarks: Mapping[str, np.ndarray],
 ) -> tuple[PairImage, PairImage]:
-    landmarks = known_landmarks(config, folder)
-    read = functools.partial(named, images=known.images, config=config)
-    probe, reference = (
-        read(options[side], landmarks=landmarks, largest=options["largest"])
-        for side in SIDES
-    )
+    """Return both images; what is a name in the data is theirs, with its person."""
+    found = []
+    for side in SIDES:
+        name = options[side]
+        one = of_data(name, known.images, landmarks) or filed[side]
+        if one is None:
+            raise InputError(
+                f"{name} is neither a file nor in the data: expected a photograph, or "
+                f"the name of an image such as {known.images.files[0]}"
+            )
+        found.append(one)
+    probe, reference = found
     if probe.sha256 == reference.sha256 or np.array_equal(probe.image, reference.image):
         raise InputError(
             f"{probe.file} and {reference.file} are the same image, which is like "
@@ -149,8 +167,7 @@ def _require_others(is_same: np.ndarray, pair: tuple[PairImage, PairImage]) -> N
 
 def _explained(
     model: FaceClassifier,
-    probe: np.ndarray,
-    reference: np.ndarray,
+    images: tuple[np.ndarray, np.ndarray],
     rivals: tuple[np.ndarray, np.ndarray],
     *,
     seed: int,
@@ -184,8 +201,8 @@ def _explained(
             "maps": maps,
         }
 
-    images = (jnp.asarray(image)[None] for image in (probe, reference))
-    out = program(arrays, *images, jax.tree.map(jnp.asarray, rivals))
+    sides = (jnp.asarray(image)[None] for image in images)
+    out = program(arrays, *sides, jax.tree.map(jnp.asarray, rivals))
     out = jax.tree.map(lambda values: np.asarray(values)[0], out)
     require_directions(out["norms"].astype(np.float64), SIDES)
     return out
@@ -208,9 +225,8 @@ def _parts(
 
 
 def _known_measures(
-    config: Mapping[str, Any], folder: Path, known: EmbeddedPairs
+    known: EmbeddedPairs, landmarks: Mapping[str, np.ndarray]
 ) -> list[dict[str, float | None]]:
-    landmarks = known_landmarks(config, folder)
     return [
         measured(known.images.read(place), landmarks.get(file))
         | {"norm": float(known.norms[place])}
@@ -247,6 +263,16 @@ def _told_calibration(
         "far": config["verify"]["far"],
         "slope": calibration.slope,
         "offset": calibration.offset,
+    }
+
+
+def _errors(scores: np.ndarray, others: Pairs, far: float) -> dict[str, float]:
+    """Return what the calibration is worth on people it was not made with."""
+    judged, is_same = held_out(scores, others, far=far), others.is_same
+    return {
+        "cllr": cllr(judged.logistic, is_same),
+        "fmr": 100 * float(judged.is_accepted[~is_same].mean()),
+        "fnmr": 100 * float((~judged.is_accepted[is_same]).mean()),
     }
 
 

@@ -4,15 +4,19 @@ Images are uint8 RGB, [size, size, 3].
 """
 
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
+from PIL import Image
 
 from sdd_jax.errors import InputError
 from sdd_jax.images import decoding, preprocess
 from sdd_jax.images.alignment import crops
-from sdd_jax.images.alignment.detectors import load_mtcnn
+from sdd_jax.images.alignment.detectors import Detector, load_mtcnn
 
 MIN_SCORE = 0.9  # of `python -m sdd_jax.images.align` as well
+# In a photograph with a shorter side a detector misses faces: it is enlarged so far.
+SMALL, ENLARGED = 200, 4
 
 # A file's contents and what errors call it -> its face.
 Maker = Callable[[bytes, str], np.ndarray]
@@ -39,19 +43,56 @@ def maker(
 
         return as_it_is
     detect = load_mtcnn()
+    options = {"size": size, "largest": largest, "min_score": min_score}
 
     def aligned(contents: bytes, name: str) -> np.ndarray:
-        pixels = decoding.decode(contents, name)
-        preprocess.checked(pixels, name, of=pixels)
-        try:
-            face, found = crops.aligned(pixels, detect, size=size, min_score=min_score)
-        except InputError as error:
-            raise InputError(f"{name}: {error}") from error
-        if found["num_faces"] > 1 and not largest:
-            raise InputError(
-                f"{name}: {found['num_faces']} faces found, expected one: cut the "
-                f"others off, or have the largest taken"
-            )
-        return face
+        return found(contents, name, detect, **options)[0]
 
     return aligned
+
+
+def found(
+    contents: bytes,
+    name: str,
+    detect: Detector,
+    *,
+    size: int,
+    largest: bool,
+    min_score: float,
+) -> tuple[np.ndarray, dict[str, Any]]:
+    """Return the aligned face of a photograph, and what was found; see `crops`.
+
+    Box and landmarks are in the photograph's own pixels, whether or not it had to be
+    enlarged.
+
+    Args:
+        contents: the file's.
+        name: what errors call it.
+        detect: what finds faces.
+        size: as for `maker`, and what follows.
+        largest: likewise.
+        min_score: likewise.
+
+    Raises:
+        InputError: it is no image, or there is no face in it, or several.
+    """
+    pixels = decoding.decode(contents, name)
+    factor = ENLARGED if min(pixels.shape[:2]) < SMALL else 1
+    if factor > 1:
+        height, width = (factor * side for side in pixels.shape[:2])
+        whole = Image.fromarray(pixels)
+        pixels = np.asarray(whole.resize((width, height), Image.Resampling.BICUBIC))
+    preprocess.checked(pixels, name, of=pixels)
+    try:
+        face, row = crops.aligned(pixels, detect, size=size, min_score=min_score)
+    except InputError as error:
+        raise InputError(f"{name}: {error}") from error
+    if row["num_faces"] > 1 and not largest:
+        raise InputError(
+            f"{name}: {row['num_faces']} faces found, expected one: cut the others "
+            f"off, or have the largest taken"
+        )
+    for key in ("box", "landmarks"):
+        # The middle of the first pixel is at 0 in either.
+        row[key] = ((np.array(row[key]) + 0.5) / factor - 0.5).tolist()
+    return face, row

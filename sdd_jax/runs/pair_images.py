@@ -13,21 +13,19 @@ from typing import Any
 
 import numpy as np
 from jaxtyping import Float, UInt8
-from PIL import Image
 
 from sdd_jax import files, screen
 from sdd_jax.errors import InputError
 from sdd_jax.files import exists, expanded
 from sdd_jax.images import image_maker, quality
-from sdd_jax.images.alignment import crops
 from sdd_jax.images.alignment.detectors import load_mtcnn
-from sdd_jax.images.decoding import decode, read_file
-from sdd_jax.images.preprocess import checked, resize
+from sdd_jax.images.decoding import read_file
+from sdd_jax.images.preprocess import resize
+from sdd_jax.runs import faces, setup
 from sdd_jax.runs.asked_names import path_of
 from sdd_jax.runs.verify_images import ENLARGED, MIN_SCORE
 from sdd_jax.types import ImageSet
 
-_SMALL = 200  # pixels: in what is smaller, a detector misses faces; it is enlarged
 # Below this a crop of 112 pixels, where the eyes are 35 apart, is four fifths invented.
 LEAST_EYE_DISTANCE = 7.0
 NOBODY = -1  # the label of an image that is none of the data
@@ -45,77 +43,38 @@ class PairImage:
     num_faces: int | None  # in the photograph
 
 
-def named(
-    name: str,
-    images: ImageSet,
-    config: Mapping[str, Any],
-    landmarks: Mapping[str, Any],
-    *,
-    largest: bool,
-) -> PairImage:
-    """Return an image of the data, or of a file.
+def of_file(name: str, config: Mapping[str, Any]) -> PairImage | None:
+    """Return the image in a file, as the data's own files are made into images.
+
+    None where there is no file of that name.
 
     Args:
-        name: what the data call it, or a path.
-        images: the data.
-        config: of which `data` and `verify.align` are used.
-        landmarks: of the data's images, from `known_landmarks`.
-        largest: of several faces in a photograph, take the largest.
+        name: a path.
+        config: of which `data`, `verify.align` and `explain_pair.largest` are used.
 
     Raises:
-        InputError: there is no such image, or no face in it, several, or a small one.
+        InputError: it is no image, or there is no face in it, several, or a small one.
     """
-    if name in images.files:
-        place = images.files.index(name)
-        image = images.read(place)
-        sha256 = hashlib.sha256(image.tobytes()).hexdigest()
-        measures = measured(image, landmarks.get(name))
-        return PairImage(name, sha256, image, int(images.labels[place]), measures, None)
     path = path_of(name)
     if path is None or path.is_dir():
-        found = "a folder" if path else "neither a file nor in the data"
-        raise InputError(
-            f"{name} is {found}: expected a photograph, or the name of an image in the "
-            f"data, such as {images.files[0]}"
-        )
-    size = images.read(0).shape[0]
+        return None
+    size = setup.source_arguments(config)["image_size"]
     contents = read_file(path)
     sha256 = hashlib.sha256(contents).hexdigest()
     if not config["verify"]["align"]:
         made = image_maker(config["data"]).image(str(path), contents)
         image = resize(made, size)
         return PairImage(name, sha256, image, NOBODY, measured(image, None), None)
-    image, row = _aligned(path, contents, size, largest=largest)
-    measures = measured(image, np.array(row["landmarks"]))
-    return PairImage(name, sha256, image, NOBODY, measures, row["num_faces"])
-
-
-def _aligned(
-    path: Path, contents: bytes, size: int, *, largest: bool
-) -> tuple[np.ndarray, dict[str, Any]]:
-    """Return a photograph's crop and its row, with landmarks in its own pixels."""
-    photograph = decode(contents, str(path))
-    factor = ENLARGED if min(photograph.shape[:2]) < _SMALL else 1
-    larger = Image.fromarray(photograph)
-    if factor > 1:
-        larger = larger.resize(
-            (factor * larger.width, factor * larger.height), Image.Resampling.BICUBIC
-        )
-    pixels = np.asarray(larger)
-    checked(pixels, str(path), of=pixels)
-    try:
-        image, row = crops.aligned(pixels, load_mtcnn(), size=size, min_score=MIN_SCORE)
-    except InputError as error:
-        raise InputError(
-            f"{path}: {error}: take a photograph with one whole face, seen from the "
-            f"front"
-        ) from error
-    if row["num_faces"] > 1 and not largest:
-        raise InputError(
-            f"{path} shows {row['num_faces']} faces, expected one: cut the photograph, "
-            f"or take the largest face with --config.explain_pair.largest=True"
-        )
-    landmarks = (np.array(row["landmarks"]) + 0.5) / factor - 0.5
+    image, row = faces.found(
+        contents,
+        str(path),
+        load_mtcnn(),
+        size=size,
+        largest=config["explain_pair"]["largest"],
+        min_score=MIN_SCORE,
+    )
+    landmarks = np.array(row["landmarks"])
+    measures = measured(image, landmarks)
     distance = quality.pose(landmarks)["eye_distance"]
     if distance < LEAST_EYE_DISTANCE:
         raise InputError(
@@ -124,7 +83,26 @@ def _aligned(
         )
     if row["num_faces"] > 1:
         screen.say(f"{path}: the largest of {row['num_faces']} faces is taken")
-    return image, row | {"landmarks": landmarks.tolist()}
+    return PairImage(name, sha256, image, NOBODY, measures, row["num_faces"])
+
+
+def of_data(
+    name: str, images: ImageSet, landmarks: Mapping[str, Any]
+) -> PairImage | None:
+    """Return an image of the data by the name that they give it; None of no image.
+
+    Args:
+        name: such as s1/7.pgm.
+        images: the data.
+        landmarks: of their images, from `known_landmarks`.
+    """
+    if name not in images.files:
+        return None
+    place = images.files.index(name)
+    image = images.read(place)
+    sha256 = hashlib.sha256(image.tobytes()).hexdigest()
+    measures = measured(image, landmarks.get(name))
+    return PairImage(name, sha256, image, int(images.labels[place]), measures, None)
 
 
 def known_landmarks(

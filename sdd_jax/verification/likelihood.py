@@ -30,7 +30,8 @@ class LikelihoodRatio(NamedTuple):
 
 def without(pairs: Pairs, people: set[int]) -> Bool[np.ndarray, " pairs"]:
     """Return which pairs have nobody of these people, by label."""
-    return ~np.isin(pairs.people, list(people)).any(1)
+    first, second = np.isin(pairs.people, list(people)).T
+    return ~(first | second)
 
 
 def chosen(pairs: Pairs, kept: Bool[np.ndarray, " pairs"]) -> Pairs:
