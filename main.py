@@ -28,6 +28,7 @@ from sdd_jax.runs import (
     evaluate,
     explain,
     explain_folder,
+    identify,
     lookalikes,
     planted,
     sanity,
@@ -46,6 +47,7 @@ RUNS = {
     "planted": planted.run,
     "lookalikes": lookalikes.run,
     "verify": verify.run,
+    "identify": identify.run,
 }
 ALL = ("train", "explain", "eval")  # the modes of a run without one
 

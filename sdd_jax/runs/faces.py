@@ -3,10 +3,14 @@
 Images are uint8 RGB, [size, size, 3].
 """
 
-from collections.abc import Callable
+import os
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 import numpy as np
 
+from sdd_jax import screen
 from sdd_jax.errors import InputError
 from sdd_jax.images import decoding, preprocess
 from sdd_jax.images.alignment import crops
@@ -55,3 +59,15 @@ def maker(
         return face
 
     return aligned
+
+
+def in_threads(
+    work: Callable[[Any], Any], items: Sequence[Any], text: str
+) -> list[Any]:
+    """Return what becomes of each, in order; Ctrl-C waits for those in the works."""
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        try:
+            done = pool.map(work, items)
+            return list(screen.progress(done, text, total=len(items)))
+        finally:
+            pool.shutdown(cancel_futures=True)

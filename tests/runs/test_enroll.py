@@ -43,8 +43,8 @@ def folder(tmp_path):
 
 @pytest.fixture
 def run(images, folder, source):
-    def run(source=source, **options):
-        return enroll(images, folder, source=source, **{"batch_size": 4, **options})
+    def run(source=source, batch_size=4, **options):
+        return enroll(images, folder, source=source, batch_size=batch_size, **options)
 
     return run
 
