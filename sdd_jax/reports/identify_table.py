@@ -19,7 +19,7 @@ NOTE = (
     "Cosines; the decision is the nearest person where the cosine reaches the "
     "threshold, else nobody."
 )
-_SHOWN = 3  # of the nearest, on the terminal
+_NEAREST, _PROBES = 3, 40  # on the terminal
 
 
 def odds(nearest: Mapping[str, Any]) -> str:
@@ -67,8 +67,11 @@ def in_words(result: Mapping[str, Any]) -> list[str]:
 
 def summary(result: Mapping[str, Any]) -> Table:
     """Return the table for the terminal."""
-    cells = rows(result, _SHOWN)
-    return text.terminal("Identification", cells, NOTE, words=len(cells[0]) - 2)
+    num_probes, shown = len(result["probes"]), result["probes"][:_PROBES]
+    cells = rows({**result, "probes": shown}, _NEAREST)
+    more = f" {_PROBES} of {num_probes:,} are shown, results.md has all."
+    note = NOTE + more * (num_probes > _PROBES)
+    return text.terminal("Identification", cells, note, words=len(cells[0]) - 2)
 
 
 def markdown(result: Mapping[str, Any]) -> str:

