@@ -36,6 +36,7 @@ RUNS = {
     "planted": "planted",
     "lookalikes": "lookalikes",
     "verify": "verify",
+    "identify": "identify",
     "explain_pair": "explain_pair",
 }
 ALL = ("train", "explain", "eval")  # the modes of a run without one

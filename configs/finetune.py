@@ -140,6 +140,7 @@ def get_config() -> ml_collections.ConfigDict:
         ("planted", dict(batch_size=128)),
         ("lookalikes", dict(batch_size=128)),
         ("verify", dict(batch_size=128)),
+        ("identify", dict(batch_size=128)),
     ):
         config[name] = experiments[name]
         config[name].update(more)

@@ -157,6 +157,18 @@ def get_config() -> ml_collections.ConfigDict:
         num_resamples=200,  # of the likelihood ratio's interval
         seed=0,
     )
+    # After verify, which measures from which cosine on it is one person.
+    config.identify = dict(
+        gallery="",  # a folder that python -m sdd_jax.enroll wrote
+        images="",  # files or folders
+        num_top=5,  # of the nearest people
+        # One of your own instead of verify's: without likelihood ratios.
+        threshold=ml_collections.config_dict.placeholder(float),
+        align=True,  # find and align the faces first
+        largest=False,  # take the largest of several faces; else leave the image out
+        min_score=0.9,  # faces that are less certain do not count
+        batch_size=40,
+    )
     # SDD's own choices, one at a time.
     config.ablate = dict(
         split="test",

@@ -336,4 +336,6 @@ sys.exit(main.main(sys.argv))
 def test_help_names_the_modes(main):
     done = main("--help")
     words = " ".join(done.stdout.split())
-    assert "compare, sanity, ablate, planted, lookalikes, verify or all" in words
+    assert (
+        "compare, sanity, ablate, planted, lookalikes, verify, identify or all" in words
+    )

@@ -104,15 +104,19 @@ class GalleryHead(nnx.Module):
         Raises:
             InputError: there is none, or one is NaN, infinite or 0.
         """
-        lengths = np.linalg.norm(np.asarray(references, np.float64), axis=1)
+        given = np.asarray(references)
+        # Of a million in float64 there is no room for a copy.
+        squares = np.einsum("cd,cd->c", given, given, dtype=np.float64)
+        lengths = np.sqrt(squares)
         require_directions(lengths, [f"reference {i}" for i in range(len(lengths))])
         if not len(lengths):
             raise InputError("the gallery has no reference, expected at least one")
         self.embedding = embedding
         self.num_classes = len(lengths)
         self.calibration = calibration
-        directions = jnp.asarray(references, jnp.float32) / lengths[:, None]
-        self.references = Reference(directions.astype(jnp.float32).T)
+        directions = np.empty(given.shape[::-1], np.float32)
+        np.divide(given.T, lengths, out=directions, casting="same_kind")
+        self.references = Reference(jnp.asarray(directions))
 
     def embeddings(
         self, feature_maps: Float[Array, "batch height width features"]

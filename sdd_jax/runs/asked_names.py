@@ -9,7 +9,9 @@ from sdd_jax.files import exists, expanded
 _MAX_LENGTH = 4096  # of a path; what is longer is none
 
 
-def names_in(wanted: str, named: Container[str], example: str) -> Iterator[str]:
+def names_in(
+    wanted: str, named: Container[str], example: str | None = None
+) -> Iterator[str]:
     """Yield each name in a list with commas, which a name may hold as well.
 
     A piece that is nothing by itself is joined with those after it until it is.
@@ -17,7 +19,7 @@ def names_in(wanted: str, named: Container[str], example: str) -> Iterator[str]:
     Args:
         wanted: files, folders and names of images in the data.
         named: the images in the data.
-        example: one of their names, for the error.
+        example: one of their names, for the error; None where there are none.
 
     Raises:
         InputError: There is no such image.
@@ -52,14 +54,16 @@ def names_in(wanted: str, named: Container[str], example: str) -> Iterator[str]:
         first += 1
 
 
-def _refuse(name: str, example: str) -> None:
+def _refuse(name: str, example: str | None) -> None:
     if len(name) <= _MAX_LENGTH and "\0" not in name:
         expanded(name)  # which says what is wrong with ~somebody
     shown = name if len(name) <= 200 else f"{name[:200]}... ({len(name)} characters)"
-    raise InputError(
-        f"no image {shown}: expected a file, a folder or the name of an "
-        f"image in the data, such as {example}"
-    )
+    expected = "a file or a folder"
+    if example is not None:
+        expected = (
+            f"a file, a folder or the name of an image in the data, such as {example}"
+        )
+    raise InputError(f"no image {shown}: expected {expected}")
 
 
 def path_of(name: str) -> Path | None:

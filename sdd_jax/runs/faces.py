@@ -3,12 +3,15 @@
 Images are uint8 RGB, [size, size, 3].
 """
 
-from collections.abc import Callable
+import os
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
 from PIL import Image
 
+from sdd_jax import screen
 from sdd_jax.errors import InputError
 from sdd_jax.images import decoding, preprocess
 from sdd_jax.images.alignment import crops
@@ -96,3 +99,15 @@ def found(
         # The middle of the first pixel is at 0 in either.
         row[key] = ((np.array(row[key]) + 0.5) / factor - 0.5).tolist()
     return face, row
+
+
+def in_threads(
+    work: Callable[[Any], Any], items: Sequence[Any], text: str
+) -> list[Any]:
+    """Return what becomes of each, in order; Ctrl-C waits for those in the works."""
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        try:
+            done = pool.map(work, items)
+            return list(screen.progress(done, text, total=len(items)))
+        finally:
+            pool.shutdown(cancel_futures=True)

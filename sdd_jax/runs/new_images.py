@@ -1,11 +1,9 @@
 """Which images of a folder are to be enrolled, and their faces, each by its bytes."""
 
 import hashlib
-import os
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from sdd_jax import screen
 from sdd_jax.errors import InputError
@@ -44,7 +42,7 @@ def unknown(
     owners = {row["sha256"]: (row["name"], row["file"]) for row in known}
     enrolled = set(owners)
     new, skipped, copies = [], [], []
-    for one in _in_threads(look, ordered, "reading every image once"):
+    for one in faces.in_threads(look, ordered, "reading every image once"):
         if not isinstance(one, NewImage):
             skipped.append(one)
             continue
@@ -84,7 +82,7 @@ def with_faces(
         aligned_folder.save(face, path, number)
         return ""
 
-    reasons = _in_threads(look, range(len(new)), "finding faces")
+    reasons = faces.in_threads(look, range(len(new)), "finding faces")
     pairs = list(zip(new, reasons, strict=True))
     skipped = [{"path": one.file, "reason": reason} for one, reason in pairs if reason]
     return [one for one, reason in pairs if not reason], skipped
@@ -93,15 +91,3 @@ def with_faces(
 def face_file(work: Path, one: NewImage) -> Path:
     """Return where the face of an image is kept."""
     return work / "faces" / f"{one.sha256}.png"
-
-
-def _in_threads(
-    work: Callable[[Any], Any], items: Sequence[Any], text: str
-) -> list[Any]:
-    """Return what becomes of each, in order; Ctrl-C waits for those in the works."""
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
-        try:
-            done = pool.map(work, items)
-            return list(screen.progress(done, text, total=len(items)))
-        finally:
-            pool.shutdown(cancel_futures=True)

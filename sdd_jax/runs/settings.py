@@ -190,11 +190,19 @@ SETTINGS: Mapping[str, Numbers | Words] = {
     "explain_pair.num_rivals": whole(1),
     "explain_pair.num_resamples": NUM_RESAMPLES,
     "explain_pair.seed": SEED,
+    "identify.gallery": TEXT,
+    "identify.images": TEXT,
+    "identify.num_top": whole(1, 1000),
+    "identify.threshold": real(-1, 1),
+    "identify.align": FLAG,
+    "identify.largest": FLAG,
+    "identify.min_score": SHARE,
+    "identify.batch_size": BATCH,
 }
-# None stands for the usual: as trained, the package's own folder, adaptive.
+# None stands for the usual: as trained, the package's own folder, adaptive, measured.
 MAY_BE_NONE = frozenset(
     {"compute_dtype", "data.data_dir", "saliency.sdd.scale"}
-    | {"saliency.sdd.amplification"}
+    | {"saliency.sdd.amplification", "identify.threshold"}
 )
 # What a command line may say.
 _FLAGS = {"true": True, "t": True, "1": True, "false": False, "f": False, "0": False}

@@ -141,8 +141,8 @@ def require_same(
     for section, facts in stored.items():
         for name, there in facts.items():
             here = plain[section][name]
-            if there == here or name == "checkpoint":
-                continue
+            if there == here or name == "checkpoint" or None in (there, here):
+                continue  # without alignment there is no template to differ
             if name == "checkpoint_sha256":
                 there = f"of {facts['checkpoint']} ({there[:8]})"
                 here = f"of {plain[section]['checkpoint']} ({here[:8]})"

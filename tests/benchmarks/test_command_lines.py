@@ -131,6 +131,7 @@ def test_processes_that_all_fail_are_one_line(capsys, monkeypatch):
     identities = importlib.import_module("benchmarks.identities")
     monkeypatch.setattr(identities.sys, "executable", shutil.which("false"))
     assert "no row could be measured" in error_of(capsys, "identities")
+    assert "no row could be measured" in error_of(capsys, "gallery")
     plot = "--plot=/nowhere/at/all.png"
     message = error_of(capsys, "growth", "--images=3")
     assert "benchmarks.explain_eval ended with status 1" in message
@@ -161,6 +162,8 @@ def _refuse(path, **options):
         ("explain_eval", "--repeats=-1", "'-1', expected a whole number"),
         ("growth", "--images=3,,4", "found '', expected a whole number"),
         ("growth", "--dtype=float8", "invalid choice: 'float8'"),
+        ("gallery", "--references=1e6", "found '1e6', expected a whole number"),
+        ("gallery", "--num_top=0", "'0', expected a whole number, at least 1"),
         ("identities", "--identities=1e6", "found '1e6', expected a whole number"),
         ("identities", "--arch=ir_999", "invalid choice: 'ir_999'"),
         ("kernels.convolutions", "--images=x", "'x', expected a whole number"),

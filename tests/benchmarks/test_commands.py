@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from benchmarks import explain_eval, identities, precision
+from benchmarks import explain_eval, gallery, identities, precision
 from benchmarks.kernels import convolutions
 from sdd_jax.models import inference
 
@@ -24,6 +24,14 @@ def test_explain_eval(result_of):
     assert result["images_per_second"] > 0
     assert 100 < result["peak_memory_mb"] < 10_000
     assert not result["baseline_images_per_second"]
+
+
+def test_gallery_ranks_more_references_than_a_block(capsys):
+    arguments = ["--only", "--references=20000", "--dimensions=8", "--images=3"]
+    assert gallery.main([*arguments, "--batch_size=2", "--num_top=3"]) == 0
+    row = json.loads(capsys.readouterr().out.splitlines()[-1])
+    assert row["references"] == 20_000 and row["ms_per_image"] > 0
+    assert row["references_mb"] == 20_000 * 8 * 4 / 2**20 < row["peak_mb"]
 
 
 @pytest.mark.slow

@@ -43,8 +43,8 @@ def folder(tmp_path):
 
 @pytest.fixture
 def run(images, folder, source):
-    def run(source=source, **options):
-        return enroll(images, folder, source=source, **{"batch_size": 4, **options})
+    def run(source=source, batch_size=4, **options):
+        return enroll(images, folder, source=source, batch_size=batch_size, **options)
 
     return run
 
@@ -67,7 +67,8 @@ def test_a_persons_reference_is_the_mean_of_the_images_own_embeddings(
         np.asarray(Image.open(images / file))
         for file in ("ann/1.png", "ann/2.png", "bea/1.png")
     ]
-    found = np.array(model.embeddings(model.feature_maps(jnp.stack(pixels))))
+    embed = jax.jit(lambda images: model.embeddings(model.feature_maps(images)))
+    found = np.array(embed(jnp.stack(pixels)))
     units = found / np.linalg.norm(found, axis=1, keepdims=True)
     mean = units[0] + units[1]
     np.testing.assert_allclose(
