@@ -63,7 +63,7 @@ def get_config() -> ml_collections.ConfigDict:
         num_resamples=100,
     )
     config.verify.update(far=0.1, batch_size=8, num_resamples=50)
-    config.explain_pair.update(num_rivals=2, num_resamples=20)
+    config.explain_pair.update(num_rivals=2, num_resamples=40)
     config.identify.update(align=False, batch_size=8)
     config.ablate.update(
         parameters=("num_classes_compared",),

@@ -209,7 +209,7 @@ def _explained(
 
 
 def _parts(
-    model: FaceClassifier, out: Mapping[str, np.ndarray]
+    model: FaceClassifier, out: Mapping[str, Any]
 ) -> dict[str, dict[str, float]]:
     """Return what each part of the face adds to the cosine, and to 1 - cosine."""
     place = dict(
@@ -266,9 +266,15 @@ def _told_calibration(
     }
 
 
-def _errors(scores: np.ndarray, others: Pairs, far: float) -> dict[str, float]:
-    """Return what the calibration is worth on people it was not made with."""
-    judged, is_same = held_out(scores, others, far=far), others.is_same
+def _errors(scores: np.ndarray, others: Pairs, far: float) -> dict[str, float | None]:
+    """Return what the calibration is worth on people it was not made with.
+
+    None where there are too few people for that.
+    """
+    try:
+        judged, is_same = held_out(scores, others, far=far), others.is_same
+    except InputError:
+        return dict.fromkeys(("cllr", "fmr", "fnmr"))
     return {
         "cllr": cllr(judged.logistic, is_same),
         "fmr": 100 * float(judged.is_accepted[~is_same].mean()),
