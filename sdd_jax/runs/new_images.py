@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 from sdd_jax import screen
 from sdd_jax.errors import InputError
+from sdd_jax.images import decoding
 from sdd_jax.images.alignment import aligned_folder
 from sdd_jax.images.splitting.collection import Collection, SourceImage
 from sdd_jax.runs import faces
@@ -47,6 +48,9 @@ def unknown(
             skipped.append(one)
             continue
         name, file = owners.setdefault(one.sha256, (one.name, one.file))
+        if name != one.name and (reason := _damage(one)):
+            skipped.append({"path": one.file, "reason": reason})
+            continue
         if name != one.name:
             where = " in the gallery" if one.sha256 in enrolled else ""
             raise InputError(
@@ -63,6 +67,15 @@ def unknown(
             f"({screen.first_of(copies)})"
         )
     return new, skipped
+
+
+def _damage(one: NewImage) -> str:
+    """Return why an image cannot be read: empty files are many people's."""
+    try:
+        decoding.decode(one.contents(), one.file)
+    except InputError as error:
+        return str(error)
+    return ""
 
 
 def with_faces(

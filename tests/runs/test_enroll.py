@@ -173,6 +173,13 @@ def test_one_image_of_two_people_is_refused(run, images):
         run()
 
 
+def test_empty_files_of_two_people_are_only_left_out(run, images, folder):
+    (images / "ann" / "3.png").touch()
+    (images / "bea" / "2.png").touch()
+    assert run().num_images == (2, 1)
+    assert (folder / "skipped.jsonl").read_text().count("the file is empty") == 2
+
+
 def test_an_enrolled_image_of_somebody_else_is_refused(run, images):
     run()
     (images / "ann").rename(images / "zoe")
