@@ -30,6 +30,7 @@ from sdd_jax.runs import (
     explain_folder,
     lookalikes,
     planted,
+    prove_pairs,
     sanity,
     settings,
     train,
@@ -46,6 +47,7 @@ RUNS = {
     "planted": planted.run,
     "lookalikes": lookalikes.run,
     "verify": verify.run,
+    "prove_pairs": prove_pairs.run,
 }
 ALL = ("train", "explain", "eval")  # the modes of a run without one
 

@@ -9,7 +9,6 @@ image's person, group and norm), `curves.png` and `index.html`. Embeddings are k
 """
 
 import dataclasses
-import functools
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -20,7 +19,7 @@ from sdd_jax import files, screen, sharding
 from sdd_jax.files import expanded
 from sdd_jax.images import pipeline
 from sdd_jax.reports import text, verify_page, verify_plot, verify_table
-from sdd_jax.runs import embedder, protocol, settings, setup, store, workdir
+from sdd_jax.runs import embedder, protocol, settings, setup, workdir
 from sdd_jax.runs.verify_images import listed_pairs, load_images
 from sdd_jax.types import ImageSet
 from sdd_jax.verification import groups, measured, rates
@@ -44,16 +43,9 @@ def run(config: Mapping[str, Any], folder: Path) -> dict[str, Any]:
     own = _groups_of(labels, images, config)
     workdir.claim(folder, config, setup.SECTIONS)
     cached = pipeline.cached(images)
-    size = options["batch_size"]
-    key = {
-        "verify": pipeline.sha256(cached),
-        "batch_size": size,
-        "devices": [sharding.num_devices(), sharding.platform()],
-        **workdir.facts(provenance),
-    }
     screen.say(f"{len(cached)} images of {len(np.unique(cached.labels))} people")
-    compute = functools.partial(embedder.embedded, model, cached, batch_size=size)
-    found = store.kept(workdir.results(folder, provenance), key, compute)
+    size = options["batch_size"]
+    found = embedder.kept(model, cached, folder, provenance, batch_size=size)
     scores = cosines(found["embeddings"], pairs)
     judged = held_out(scores, pairs, far=options["far"])
     figures = measured.measured(
