@@ -67,7 +67,7 @@ def pairs(
         if genuine:
             rows.append(_two_of(labels, label, random))
         else:
-            other = random.choice([x for x in people if x != label])
+            other = int(random.choice([x for x in people if x != label]))
             rows.append([_one_of(labels, x, random) for x in (label, other)])
     probes, references = np.array(rows).T
     none = np.full(number, -1)
@@ -81,7 +81,7 @@ def games(
     random = np.random.default_rng([seed, 2])
     rows = []
     for label in _owners(people, number, random):
-        donor = random.choice([x for x in people if x != label])
+        donor = int(random.choice([x for x in people if x != label]))
         rows.append([*_two_of(labels, label, random), _one_of(labels, donor, random)])
     probes, references, donors = np.array(rows).T
     return Chosen(probes, references, donors, np.arange(number) % len(KINDS))

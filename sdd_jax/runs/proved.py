@@ -127,23 +127,33 @@ class Proof:
         return min(of_all, self.options["num_costly"]) if costly else of_all
 
     def _maps(self, group: Sequence[str]) -> dict[str, Arrays]:
-        """Return the maps of a group's methods, by name: of "pairs" and of "games"."""
+        """Return the maps of a group's methods, by name: of "pairs" and of "games".
+
+        One launch has both: a program is compiled for one number of batches.
+        """
         graphdef, arrays = split_model(self.model)
         how = {name: self.options[name] for name in ("seed", "batch_size")}
-        bound = {name: self._bound(name) for name in group}
-        result: dict[str, Arrays] = {name: {} for name in group}
+        parts = {}
         for of in ("pairs", "games"):
-            methods = {x: bound[x] for x in group if _is_asked(x, of)}
-            if not methods:
-                continue
-            program = pair_programs.maps_program(graphdef, methods, **how)
-            data = getattr(self.sets, of)
-            rows = pair_programs.laid_out(data, batch_size=how["batch_size"])
-            number = self._number(group, rows.number)
-            found = pair_programs.over_rows(program, arrays, rows, number)
-            for name, maps in found.items():
-                turned = of == "games" and QUESTIONS[name] == ALIKE
-                result[name][of] = -maps if turned and name not in BLIND else maps
+            if any(_is_asked(name, of) for name in group):
+                rows = getattr(self.sets, of)
+                number = self._number(group, len(rows["probes"]))
+                parts[of] = {name: one[:number] for name, one in rows.items()}
+        joined = {
+            name: np.concatenate([part[name] for part in parts.values()])
+            for name in ("probes", "references", "rivals")
+        }
+        rows = pair_programs.laid_out(joined, batch_size=how["batch_size"])
+        methods = {name: self._bound(name) for name in group}
+        program = pair_programs.maps_program(graphdef, methods, **how)
+        found = pair_programs.over_rows(program, arrays, rows, rows.number)
+        ends = np.cumsum([len(part["probes"]) for part in parts.values()])[:-1]
+        result: dict[str, Arrays] = {name: {} for name in group}
+        for name, maps in found.items():
+            is_turned = QUESTIONS[name] == ALIKE and name not in BLIND
+            for of, own in zip(parts, np.split(maps, ends), strict=True):
+                if _is_asked(name, of):
+                    result[name][of] = -own if of == "games" and is_turned else own
         return result
 
     def _bound(self, name: str) -> Any:
