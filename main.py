@@ -38,6 +38,7 @@ RUNS = {
     "verify": "verify",
     "identify": "identify",
     "explain_pair": "explain_pair",
+    "prove_pairs": "prove_pairs",
 }
 ALL = ("train", "explain", "eval")  # the modes of a run without one
 

@@ -141,6 +141,8 @@ def get_config() -> ml_collections.ConfigDict:
         ("lookalikes", dict(batch_size=128)),
         ("verify", dict(batch_size=128)),
         ("identify", dict(batch_size=128)),
+        ("explain_pair", {}),
+        ("prove_pairs", dict(num_pairs=200, num_games=400, batch_size=64)),
     ):
         config[name] = experiments[name]
         config[name].update(more)

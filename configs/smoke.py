@@ -65,6 +65,15 @@ def get_config() -> ml_collections.ConfigDict:
     config.verify.update(far=0.1, batch_size=8, num_resamples=50)
     config.explain_pair.update(num_rivals=2, num_resamples=40)
     config.identify.update(align=False, batch_size=8)
+    config.prove_pairs.update(
+        methods=("fine_similarity", "fine_distance", "centre"),
+        people="all",
+        num_pairs=3,
+        num_games=4,
+        num_fractions=1,
+        batch_size=8,
+        num_resamples=50,
+    )
     config.ablate.update(
         parameters=("num_classes_compared",),
         fills=("black", "mean"),

@@ -26,7 +26,7 @@ def program(monkeypatch):
         if name.startswith("config."):
             delattr(flags.FLAGS, name)
     flags.FLAGS.unparse_flags()
-    for name in ("config", "workdir", "mode", "num_devices"):
+    for name in ("config", "workdir", "mode", "gallery", "num_devices"):
         flags.FLAGS[name].unparse()
 
 
@@ -49,7 +49,7 @@ def command(program, monkeypatch):
             ["--mode=prove"],
             [
                 "unknown mode 'prove'",
-                "compare, sanity, ablate, planted, lookalikes, verify, identify or all",
+                "lookalikes, verify, identify, explain_pair, prove_pairs or all",
             ],
         ),
         (["--config=configs/none.py"], ["no config at configs/none.py", "orl.py"]),
@@ -107,7 +107,10 @@ def test_a_wrong_command_is_one_line(command, tmp_path, capsys, arguments, parts
             ["--confg.train.steps=3"],
             "there is no flag called confg.train.steps: did you mean config.train.step",
         ),
-        (["--zzz"], "called zzz: expected one of config, mode, num_devices, workdir"),
+        (
+            ["--zzz"],
+            "called zzz: expected one of config, gallery, mode, num_devices, workdir",
+        ),
     ],
 )
 def test_a_misspelt_name_is_told_with_the_nearest(parse, arguments, message):

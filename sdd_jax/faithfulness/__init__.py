@@ -1,7 +1,7 @@
 """4. Saliency -> ranks -> perturbed images -> outcomes -> metrics: the proof.
 
 Measures in several steps are modules of their own: `average_drop`, `infidelity`,
-`specificity`.
+`specificity`; and of pairs of images, `patch_games` and `pair_curves`.
 """
 
 from sdd_jax.faithfulness.curves import (

@@ -35,7 +35,7 @@ def fine_distance(
     key: Key[Array, "..."],
     *,
     num_stages: int = 3,
-    blur: float = 0.0,
+    blur: float = 0.05,
 ) -> Explanation:
     """Return sqrt(u(T) u(Q) dE); see the module. `bias` and `map_sum` are those of Q.
 

@@ -73,6 +73,19 @@ METHOD_NAMES = {
     "activation_energy": "activation energy",
     "mean_map": "mean map of others",
     "cam_less_twin": "CAM less the twin's",
+    # Of pairs.
+    "similarity": "similarity map",
+    "fine_similarity": "fine similarity",
+    "pair_sdd": "SDD of a pair",
+    "distance": "distance map",
+    "one_sided_distance": "one-sided distance",
+    "fine_distance": "fine distance",
+    "patch_cosine": "patch cosine",
+    "xssab": "xSSAB",
+    "fggb": "FGGB",
+    "corr_rise": "CorrRISE",
+    "occlusion_of_both": "occlusion of both",
+    "pixel_difference": "pixel difference",
 }
 COLUMNS = (
     ("deletion", "confidence_drop"),

@@ -1,6 +1,5 @@
 """The data's images, embedded, and the pairs of them that are compared."""
 
-import functools
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -12,7 +11,7 @@ from sdd_jax import screen, sharding
 from sdd_jax.files import expanded
 from sdd_jax.images import pipeline
 from sdd_jax.models import FaceClassifier
-from sdd_jax.runs import embedder, setup, store, workdir
+from sdd_jax.runs import embedder, setup, workdir
 from sdd_jax.runs.verify_images import listed_pairs, load_images
 from sdd_jax.types import ImageSet
 from sdd_jax.verification import rates
@@ -51,16 +50,9 @@ def embedded_pairs(config: Mapping[str, Any], folder: Path) -> EmbeddedPairs:
     rates.require_supported(options["far"], num_impostors, "verify.far")
     workdir.claim(folder, config, setup.SECTIONS)
     cached = pipeline.cached(images)
-    size = options["batch_size"]
-    key = {
-        "verify": pipeline.sha256(cached),
-        "batch_size": size,
-        "devices": [sharding.num_devices(), sharding.platform()],
-        **workdir.facts(provenance),
-    }
     screen.say(f"{len(cached)} images of {len(np.unique(cached.labels))} people")
-    compute = functools.partial(embedder.embedded, model, cached, batch_size=size)
-    found = store.kept(workdir.results(folder, provenance), key, compute)
+    size = options["batch_size"]
+    found = embedder.kept(model, cached, folder, provenance, batch_size=size)
     scores = cosines(found["embeddings"], pairs)
     return EmbeddedPairs(
         model,

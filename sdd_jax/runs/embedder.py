@@ -1,6 +1,8 @@
 """The network that embeds, as published: nothing of it was trained here."""
 
+import functools
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import jax
@@ -9,12 +11,14 @@ import numpy as np
 from jax import Array
 
 import weights_conversion
-from sdd_jax import checkpoints, models
+from sdd_jax import checkpoints, models, sharding
 from sdd_jax.errors import InputError
+from sdd_jax.images import pipeline
 from sdd_jax.models import FaceClassifier, inference
 from sdd_jax.models.embedding_heads import FlatEmbedding, PooledEmbedding
 from sdd_jax.models.functional import join_model, split_model
 from sdd_jax.models.gallery import require_directions
+from sdd_jax.runs import store, workdir
 from sdd_jax.runs.pretrained import read
 from sdd_jax.runs.whole_split import by_image, over_split
 from sdd_jax.types import Batch, ImageSet
@@ -127,3 +131,30 @@ def units_and_norms(
     found = head.embeddings(feature_maps)
     norms = jnp.linalg.norm(found, axis=1)
     return found / norms[:, None], norms
+
+
+def kept(
+    model: FaceClassifier,
+    image_set: ImageSet,
+    folder: Path,
+    provenance: Mapping[str, Any],
+    *,
+    batch_size: int,
+) -> dict[str, np.ndarray]:
+    """Return what `embedded` does, from the workdir's `results/` where it is there.
+
+    Args:
+        model: what embeds.
+        image_set: all images that are compared, in memory.
+        folder: the workdir.
+        provenance: the model's, from `load`.
+        batch_size: images a batch.
+    """
+    key = {
+        "verify": pipeline.sha256(image_set),
+        "batch_size": batch_size,
+        "devices": [sharding.num_devices(), sharding.platform()],
+        **workdir.facts(provenance),
+    }
+    compute = functools.partial(embedded, model, image_set, batch_size=batch_size)
+    return store.kept(workdir.results(folder, provenance), key, compute)

@@ -198,6 +198,20 @@ SETTINGS: Mapping[str, Numbers | Words] = {
     "identify.largest": FLAG,
     "identify.min_score": SHARE,
     "identify.batch_size": BATCH,
+    "prove_pairs.methods": NAMES,
+    "prove_pairs.people": TEXT,
+    "prove_pairs.num_pairs": whole(1),
+    "prove_pairs.num_games": whole(1),
+    "prove_pairs.fills": NAMES,
+    "prove_pairs.fraction": FRACTION,
+    "prove_pairs.num_fractions": whole(1, 20),
+    "prove_pairs.alike_to": TEXT,
+    "prove_pairs.different_to": TEXT,
+    "prove_pairs.costly": real(0),
+    "prove_pairs.num_costly": whole(2),
+    "prove_pairs.batch_size": BATCH,
+    "prove_pairs.num_resamples": NUM_RESAMPLES,
+    "prove_pairs.seed": SEED,
 }
 # None stands for the usual: as trained, the package's own folder, adaptive, measured.
 MAY_BE_NONE = frozenset(

@@ -100,6 +100,11 @@ def best_threshold(found: Sorted, roc: Curve) -> float:
     return _threshold(found, int(np.argmax(roc.tar - roc.far)))
 
 
+def eer_threshold(found: Sorted, roc: Curve) -> float:
+    """Return the highest threshold at which 1 - TAR is no more than FAR."""
+    return _threshold(found, int(np.argmax(1 - roc.tar - roc.far <= 0)))
+
+
 def _threshold(found: Sorted, point: int) -> float:
     """Return what lies half-way from the last score accepted to the next."""
     scores = found.scores

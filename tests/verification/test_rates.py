@@ -68,3 +68,11 @@ def test_three_impostor_pairs_must_be_accepted_before_a_far_is_told():
         "3,000 impostor pairs cannot support a FAR of 0.0001: at least 30,000 are "
         "needed"
     )
+
+
+def test_at_the_eer_threshold_the_rates_have_met(found):
+    # Accepting from 0.7 on, a quarter of the genuine and half of the impostor pairs.
+    threshold = rates.eer_threshold(found, rates.curve(found))
+    assert threshold == pytest.approx((0.7 + 0.4) / 2)
+    missed = (SCORES[IS_SAME] < threshold).mean()
+    assert missed <= (SCORES[~IS_SAME] >= threshold).mean()
