@@ -140,6 +140,7 @@ def get_config() -> ml_collections.ConfigDict:
         ("planted", dict(batch_size=128)),
         ("lookalikes", dict(batch_size=128)),
         ("verify", dict(batch_size=128)),
+        ("prove_pairs", dict(batch_size=64)),
     ):
         config[name] = experiments[name]
         config[name].update(more)

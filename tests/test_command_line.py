@@ -49,7 +49,7 @@ def command(program, monkeypatch):
             ["--mode=prove"],
             [
                 "unknown mode 'prove'",
-                "compare, sanity, ablate, planted, lookalikes, verify or all",
+                "lookalikes, verify, prove_pairs or all",
             ],
         ),
         (["--config=configs/none.py"], ["no config at configs/none.py", "orl.py"]),

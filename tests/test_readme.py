@@ -122,7 +122,7 @@ def test_make_help_lists_every_target():
 def test_the_map_names_every_folder_and_only_what_exists():
     table = README.split("## The map")[1].split("## ")[0]
     named = re.findall(
-        r"`((?:sdd_jax|configs|weights_conversion|benchmarks)/[a-z/]*)`", table
+        r"`((?:sdd_jax|configs|weights_conversion|benchmarks)/[a-z_/]*)`", table
     )
     for path in named:
         assert (ROOT / path).is_dir()
