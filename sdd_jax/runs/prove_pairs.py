@@ -241,7 +241,7 @@ def _protocol(
         "methods": "with their default options; thresholds of methods are this one",
         "people": [images.names[label] for label in people],
         "half": options["people"],
-        "chosen_on": "this project's formulas, and the blur of fine_distance, were "
+        "chosen_on": "this project's formulas, and their blurs, were "
         "chosen on the first half of ORL's people; the second is reported",
         "pairs": f"{options['num_pairs']} of either kind, drawn by seed; everybody is "
         f"on as many probes",
