@@ -70,7 +70,8 @@ def get_config() -> ml_collections.ConfigDict:
         people="all",
         num_pairs=3,
         num_games=4,
-        num_fractions=1,
+        costly=3.0,
+        num_costly=3,
         batch_size=8,
         num_resamples=50,
     )

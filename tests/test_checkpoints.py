@@ -163,6 +163,7 @@ def test_a_folder_that_is_missing_or_empty_says_how_to_get_a_checkpoint(tmp_path
     assert not (tmp_path / "nowhere").exists()
 
 
+@pytest.mark.slow
 def test_of_a_save_that_was_killed_nothing_loads_and_the_one_before_is_whole(
     interrupted, tmp_path
 ):
@@ -189,6 +190,7 @@ def test_a_first_save_that_was_killed_says_to_run_again(interrupted, tmp_path):
     assert message.endswith("run the same command again")
 
 
+@pytest.mark.slow
 def test_a_step_that_was_killed_while_it_was_removed_is_passed_over(tmp_path):
     killed_while_saving(tmp_path, "shutil.rmtree", ".removed-1")
     assert steps_on_disk(tmp_path) == {"2", ".removed-1"}

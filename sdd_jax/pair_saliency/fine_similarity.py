@@ -35,12 +35,13 @@ def fine_similarity(
     key: Key[Array, "..."],
     *,
     num_stages: int = 3,
-    blur: float = 0.0,
+    blur: float = 0.015,
 ) -> Explanation:
     """Return sqrt(u(T) u(S) E); see the module. `bias` and `map_sum` are those of S.
 
     Where no cell of S is above 0, the map is 0 everywhere. Of an image and itself the
-    cosine has no gradient, and the map is u(S) sqrt(E).
+    cosine has no gradient, and the map is u(S) sqrt(E). More blur keeps more when all
+    else is hidden, and takes less when the map is.
 
     Args:
         model: what embeds.

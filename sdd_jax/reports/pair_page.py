@@ -17,6 +17,8 @@ MAP_WORDS = {
     "distance": "What the two differ in, cell by cell, exactly.",
     "fine_distance": "The same, placed more finely; its values do not add up.",
     "pair_sdd": "What is like the other image and unlike the nearest other people.",
+    "occlusion_of_both": "Where covering both images makes them more alike: the "
+    "network asked 98 times, to check the maps of differences.",
 }
 MAP_NAMES = {
     "similarity": "Where they agree",
@@ -24,6 +26,7 @@ MAP_NAMES = {
     "distance": "Where they differ",
     "fine_distance": "Where they differ, finely",
     "pair_sdd": "Why this person and not others (SDD)",
+    "occlusion_of_both": "Where they differ, by covering both",
 }
 MEASURE_NAMES = {
     "eye_distance": "distance of the eyes, pixels of the photograph",

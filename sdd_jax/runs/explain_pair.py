@@ -49,7 +49,14 @@ from sdd_jax.verification.pairs import Pairs
 
 FOLDER = "explain_pair"
 SIDES = ("probe", "reference")
-MAPS = ("similarity", "fine_similarity", "distance", "fine_distance", "pair_sdd")
+MAPS = (
+    "similarity",
+    "fine_similarity",
+    "distance",
+    "fine_distance",
+    "pair_sdd",
+    "occlusion_of_both",
+)
 
 
 def run(config: Mapping[str, Any], folder: Path) -> dict[str, Any]:

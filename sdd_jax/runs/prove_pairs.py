@@ -129,21 +129,25 @@ def _sets(
     among = np.flatnonzero(np.isin(labels, people))
     named = [images.files[place] for place in among]
     templates = references_of(embeddings[among], labels[among], named)
-    read = np.stack([images.read(place) for place in range(len(images))])
-    masks = patch_games.regions(games.kinds, read.shape[1:3], seed=seed)
-    altered = patch_games.altered(read[games.probes], read[games.donors], masks)
+
+    def read(places: np.ndarray) -> np.ndarray:
+        return np.stack([images.read(place) for place in places.tolist()])
+
+    own, donors = read(games.probes), read(games.donors)
+    masks = patch_games.regions(games.kinds, own.shape[1:3], seed=seed)
+    altered = patch_games.altered(own, donors, masks)
 
     def data(one: pair_choice.Chosen, probes: np.ndarray) -> dict[str, np.ndarray]:
         return {
             "probes": probes,
-            "references": read[one.references],
+            "references": read(one.references),
             "rivals": pair_choice.rivals(
                 one, labels, embeddings, np.unique(people).tolist(), templates
             ),
         }
 
     return Sets(
-        pairs=data(chosen, read[chosen.probes]),
+        pairs=data(chosen, read(chosen.probes)),
         is_genuine=np.tile([True, False], options["num_pairs"]),
         pair_people=labels[np.stack([chosen.probes, chosen.references], axis=1)],
         games=data(games, altered),
@@ -237,7 +241,7 @@ def _protocol(
         "methods": "with their default options; thresholds of methods are this one",
         "people": [images.names[label] for label in people],
         "half": options["people"],
-        "chosen_on": "this project's formulas, and the blur of fine_distance, were "
+        "chosen_on": "this project's formulas, and their blurs, were "
         "chosen on the first half of ORL's people; the second is reported",
         "pairs": f"{options['num_pairs']} of either kind, drawn by seed; everybody is "
         f"on as many probes",

@@ -169,7 +169,7 @@ class Proof:
     def _mean_maps(self, maps: Mapping[str, Arrays]) -> Arrays:
         people = {"pairs": self.sets.pair_people, "games": self.sets.game_people}
         return {
-            of: means_of_others(maps[name][of], people[of])
+            of: means_of_others(maps[name][of], people[of][: len(maps[name][of])])
             for of, name in MEAN_OF.items()
             if name in maps
         }

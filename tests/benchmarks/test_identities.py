@@ -2,10 +2,12 @@ import json
 
 import jax.numpy as jnp
 import numpy as np
+import pytest
 
 from benchmarks import identities
 
 
+@pytest.mark.slow
 def test_both_ways_rank_alike():
     model = identities.random_model("ir_tiny", "float32", 50)
     rng = np.random.default_rng(0)

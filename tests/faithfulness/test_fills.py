@@ -100,6 +100,7 @@ def imputed(image, keep):
     return solved
 
 
+@pytest.mark.slow
 def test_linear_solves_for_all_masked_pixels_together(faces, holes):
     known = holes[..., None].astype(jnp.float32)
     solved = jax.jit(fills._solved)(faces.astype(jnp.float32), known)

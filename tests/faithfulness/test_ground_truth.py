@@ -48,6 +48,7 @@ def test_the_measures_by_hand():
     np.testing.assert_allclose(found[1, :2], [1, 1])
 
 
+@pytest.mark.slow
 def test_a_perfect_map_its_inverse_and_one_pixel():
     perfect, inverse = MASK.astype(float), -MASK.astype(float)
     shifted = 1 + inverse

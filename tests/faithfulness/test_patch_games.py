@@ -55,7 +55,7 @@ def test_parts_lie_where_the_template_has_them_and_squares_inside_the_face(masks
 
 
 def test_only_the_part_and_its_feathered_edge_change(masks, images):
-    found = altered(*images, masks)
+    found = altered(images[0], images[1], masks)
     changed = (found != images[0]).any(3)
     near = np.asarray(within(jnp.asarray(masks), int(6 * FEATHER * SIZE) + 1))
     assert not (changed & ~near).any()

@@ -107,6 +107,7 @@ def test_every_method_and_perturbation_is_that_of_a_plain_loop():
             np.testing.assert_array_equal(found.decision[m, p], expected.decision)
 
 
+@pytest.mark.slow
 def test_the_network_is_traced_once_and_sees_each_distinct_image_once():
     traced, seen = [], []
 

@@ -40,6 +40,7 @@ def test_a_fraction_lies_between_nothing_and_all(fraction):
         ranks.most_salient(jnp.zeros((1, 2, 2)), KEYS[:1], fraction=fraction)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("height", [1, 5])
 def test_exactly_as_many_pixels_are_chosen(height):
     rng = np.random.default_rng(0)
@@ -164,6 +165,7 @@ def test_the_choice_is_that_of_sorting(fraction):
     )
 
 
+@pytest.mark.slow
 def test_equal_lots_leave_the_first_places(monkeypatch):
     rng = np.random.default_rng(0)
     saliency = rng.integers(0, 3, (5, 8, 9)).astype(np.float32)
@@ -176,6 +178,7 @@ def test_equal_lots_leave_the_first_places(monkeypatch):
         )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("fractions", [(0.3,), (0.05, 0.2, 0.21, 0.9)])
 def test_ranks_hold_the_masks_of_all_fractions(fractions):
     saliency = np.stack(list(maps_of_all_sorts().values())).astype(np.float32)

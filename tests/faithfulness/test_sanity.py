@@ -54,6 +54,7 @@ def test_structural_similarity_is_scikit_images(maps):
     np.testing.assert_allclose(jax.jit(ssim)(*maps), expected, atol=1e-6)
 
 
+@pytest.mark.slow
 def test_a_map_is_like_itself_and_unlike_its_inverse(maps):
     first, _ = maps
     same, scaled = similarity(first, first), similarity(first, 5 * first + 2)

@@ -40,6 +40,7 @@ def result(program, images):
     return program(batch_of(images, range(8)))
 
 
+@pytest.mark.slow
 def test_the_predicted_class_is_explained(classifier, images, result):
     logits = classifier.logits(classifier.feature_maps(images))
     scores = jax.nn.softmax(logits)
@@ -121,6 +122,7 @@ def test_an_image_keeps_its_random_map_and_another_has_its_own(program, images, 
         assert same == (name not in ("random_map", "random_pixels"))
 
 
+@pytest.mark.slow
 def test_ties_are_broken_independently_of_the_random_maps(classifier, images, result):
     def flat(model, clean, key):
         return Explanation(jnp.zeros(clean.images.shape[:3]))

@@ -203,6 +203,7 @@ def test_any_name_is_aligned_and_gone_on_with(source, tmp_path):
     assert [row["path"] for row in found.others] == ["top.png"]
 
 
+@pytest.mark.slow
 def test_ctrl_c_keeps_what_is_finished_and_the_same_command_goes_on(
     source, output, monkeypatch, capsys
 ):
@@ -372,6 +373,7 @@ def test_a_missing_detector_makes_no_folder(source, output, monkeypatch):
     assert not output.exists()
 
 
+@pytest.mark.slow
 @needs_detector
 def test_two_real_photographs_are_aligned_by_the_command(tmp_path):
     source, output = tmp_path / "photographs", tmp_path / "aligned"

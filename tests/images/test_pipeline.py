@@ -158,6 +158,7 @@ def test_closing_an_iterator_stops_its_threads():
         assert not thread.is_alive()
 
 
+@pytest.mark.slow
 def test_a_process_ends_though_an_iterator_was_left_half_way():
     program = """
 import numpy as np

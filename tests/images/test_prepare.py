@@ -251,6 +251,7 @@ def test_ctrl_c_is_one_line_and_nothing_is_left(root, output, monkeypatch, capsy
     assert listing(output.parent) == ["faces"]
 
 
+@pytest.mark.slow
 def test_the_module_runs_by_its_name(root, output):
     done = subprocess.run(
         [sys.executable, "-W", "error", "-m", "sdd_jax.images.prepare", root, output],

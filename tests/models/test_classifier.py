@@ -143,6 +143,7 @@ def save(directory, step, arrays, score):
     checkpoints.save(directory, step, {"model": arrays}, {"model": TINY}, score)
 
 
+@pytest.mark.slow
 def test_the_best_checkpoint_is_loaded_to_the_bit(arrays, tmp_path):
     best, last = (jax.tree.map(lambda x, c=c: c * x, arrays) for c in (2, 3))
     save(tmp_path, 1, arrays, 0.5)
@@ -153,6 +154,7 @@ def test_the_best_checkpoint_is_loaded_to_the_bit(arrays, tmp_path):
     assert_same_arrays(models.variables(models.load(tmp_path, step=3)), last)
 
 
+@pytest.mark.slow
 def test_a_loaded_model_is_the_one_saved(arrays, faces, tmp_path):
     save(tmp_path, 0, arrays, 0.0)
     loaded, saved = models.load(tmp_path), with_variables(TINY, arrays)

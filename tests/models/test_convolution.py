@@ -50,6 +50,7 @@ def test_xlas_convolution_is_padded_alike_on_all_sides(size, stride):
     np.testing.assert_allclose(y, expected, atol=1e-5 * np.abs(expected).max())
 
 
+@pytest.mark.slow
 def test_tiles_round_no_worse_than_the_direct_sum():
     x, kernel = random((2, 14, 14, 256)), random((3, 3, 256, 64))
     exact = loop(x, kernel, 1)
@@ -60,6 +61,7 @@ def test_tiles_round_no_worse_than_the_direct_sum():
     assert of_tiles < 2e-6 * np.abs(exact).max()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("form", ["tiled", "direct"])
 def test_bfloat16_products_are_summed_in_float32(form):
     # 2,048 products of ones: a bfloat16 sum would stop at 256.

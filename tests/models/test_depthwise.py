@@ -34,6 +34,7 @@ def with_gradients(f, x, kernel):
     return run(x, kernel)
 
 
+@pytest.mark.slow
 def test_a_cell_is_the_sum_of_its_nine_neighbours_times_the_filter():
     x = jnp.arange(1.0, 10).reshape(1, 3, 3, 1)
     kernel = 10.0 ** jnp.arange(9).reshape(3, 3, 1, 1)

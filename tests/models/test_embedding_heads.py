@@ -19,6 +19,7 @@ def feature_maps():
     return jax.random.normal(jax.random.key(0), (2, 3, 3, 4))
 
 
+@pytest.mark.slow
 def test_flat_embeddings_have_length_one(flat, feature_maps):
     lengths = np.linalg.norm(flat.embeddings(feature_maps), axis=1)
     np.testing.assert_allclose(lengths, [1, 1], rtol=1e-6)

@@ -63,6 +63,7 @@ def cosines_by_hand(head, feature_maps, references):
     return a @ b.T / lengths
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", HEADS)
 def test_map_and_bias_add_up_to_the_cosine(name, feature_maps, references):
     head = GalleryHead(embedding(name), references)
@@ -80,6 +81,7 @@ def test_map_and_bias_add_up_to_the_cosine(name, feature_maps, references):
         np.testing.assert_array_equal(same, maps)
 
 
+@pytest.mark.slow
 def test_scores_are_cosine_probability_and_threshold_worked_by_hand():
     # One cell, one matrix: the embedding of (3, 4) is (3, 4), of (0, -1) it is (0, -1).
     layer = PooledEmbedding(2, num_dimensions=2, rngs=nnx.Rngs(0))
@@ -136,6 +138,7 @@ def test_the_gallery_comes_through_jit_with_its_calibration(model, images):
     np.testing.assert_allclose(ranking.probabilities, expected, rtol=1e-5)
 
 
+@pytest.mark.slow
 def test_methods_and_deletion_run_on_a_gallery(model, images):
     wanted = perturbations.grid(("mean",), (0.2,))
     batch = Batch(images[:2], jnp.zeros(2, int), jnp.arange(2), jnp.ones(2, bool))

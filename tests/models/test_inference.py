@@ -93,6 +93,7 @@ def test_the_shift_before_a_padded_convolution_needs_a_map():
 
 
 # Odd ones: where the residual or the shortcut is a row and a column short.
+@pytest.mark.slow
 @pytest.mark.parametrize("platform", PLATFORMS)
 @pytest.mark.parametrize("size", [3, 4, 7, 8])
 @pytest.mark.parametrize(

@@ -175,6 +175,7 @@ def test_training_updates_all_running_statistics_and_evaluation_none(tiny, input
         np.testing.assert_array_equal(a, c)
 
 
+@pytest.mark.slow
 def test_every_parameter_learns(tiny, inputs):
     graphdef, params, rest = nnx.split(nnx.merge(*tiny), nnx.Param, ...)
 

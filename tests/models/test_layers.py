@@ -172,6 +172,7 @@ def test_the_gradient_by_a_slope_counts_its_channels_negative_values():
     np.testing.assert_allclose(gradient.slope[...], expected, rtol=1e-5)
 
 
+@pytest.mark.slow
 def test_a_convolutions_bias_and_gradients_are_those_of_flax():
     arguments = dict(strides=2, padding=0, rngs=nnx.Rngs(0))
     conv = Conv(3, 4, (3, 3), **arguments)

@@ -136,6 +136,7 @@ def wide(classifier):
     return FaceClassifier(classifier.spec, classifier.backbone, head)
 
 
+@pytest.mark.slow
 @eight_devices
 def test_a_divided_head_gives_the_same_explanations(wide, images):
     batch = Batch(

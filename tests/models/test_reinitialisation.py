@@ -40,6 +40,7 @@ def ir():
     return counted(IR)
 
 
+@pytest.mark.slow
 def test_layers_go_from_the_head_to_the_input(ir, classifier):
     stages = ("stage4", "stage3", "stage2", "stage1")
     assert layers(ir) == ("head", *stages, "stem")
@@ -73,6 +74,7 @@ def test_only_the_named_layer_changes_and_keeps_its_values(description, name, st
         np.testing.assert_array_equal(array, before[each])
 
 
+@pytest.mark.slow
 def test_statistics_and_slopes_are_spoilt_too(ir):
     before, after = arrays_of(ir), arrays_of(reinitialised(ir, layers(ir), KEY))
     changed = {name for name, x in before.items() if (after[name] != x).any()}

@@ -13,6 +13,7 @@ from sdd_jax.models.sface import BLOCKS, SFaceNet
 from sdd_jax.types import CellGrid
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("num_blocks", "cells", "stages"), [(13, 7, 4), (2, 56, 1)])
 def test_every_depth_has_the_published_shape(num_blocks, cells, stages):
     network = nnx.eval_shape(lambda: SFaceNet(num_blocks=num_blocks, rngs=nnx.Rngs(0)))
@@ -44,6 +45,7 @@ def test_a_depth_the_network_does_not_have_is_refused(num_blocks):
         SFaceNet(num_blocks=num_blocks, rngs=nnx.Rngs(0))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("is_tiled", [True, False])
 def test_the_folded_network_answers_as_the_network_at_any_size(is_tiled):
     network = randomised(SFaceNet(num_blocks=3, rngs=nnx.Rngs(0)))

@@ -123,6 +123,7 @@ def test_a_costly_method_explains_the_first_images_and_no_shifted_ones(compariso
     assert found.images_per_second > 0
 
 
+@pytest.mark.slow
 def test_who_looks_at_no_target_is_explained_once_and_timed(comparison):
     found = comparison.method("centre", METHODS["centre"], None)
     assert found.images_per_second > 0

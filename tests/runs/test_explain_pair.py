@@ -81,7 +81,7 @@ def test_the_page_has_all_that_a_report_needs(done):
         f"{record['cosine']:.3f}",
     ):
         assert words in text, words
-    assert page.count("<img ") == page.count('src="data:image/png;base64,') == 13
+    assert page.count("<img ") == page.count('src="data:image/png;base64,') == 15
     assert all(re.findall(r'<img [^>]*alt="([^"]+)"', page))
     assert "http://" not in page and "https://" not in page
 

@@ -26,6 +26,7 @@ def bound(name):
     return functools.partial(METHODS[name], **OPTIONS.get(name, {}))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", METHODS)
 def test_who_uses_the_stages_is_spared_a_forward_pass(classifier, name):
     plain, kept = (

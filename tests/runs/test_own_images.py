@@ -92,6 +92,7 @@ CASES = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("case", CASES)
 def test_a_file_is_explained_as_it_was_trained_on(tmp_path, case):
     write, options = CASES[case]

@@ -95,6 +95,7 @@ def evidence(classifier: FaceClassifier, tmp_path):
     )
 
 
+@pytest.mark.slow
 def test_a_map_that_is_the_mark_finds_all_of_it(evidence):
     _, one = evidence
 
@@ -112,6 +113,7 @@ def test_a_map_that_is_the_mark_finds_all_of_it(evidence):
     assert not found["is_flat"].any()
 
 
+@pytest.mark.slow
 def test_a_flat_map_is_flagged_whatever_its_value(evidence):
     _, one = evidence
 
@@ -121,6 +123,7 @@ def test_a_flat_map_is_flagged_whatever_its_value(evidence):
     assert one.found("nothing", nothing, None)["is_flat"].all()
 
 
+@pytest.mark.slow
 def test_answers_are_those_of_the_label_and_its_twin(evidence, classifier):
     plan, one = evidence
     answers = one.answers()

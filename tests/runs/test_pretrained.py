@@ -145,6 +145,7 @@ def test_what_is_described_is_what_a_checkpoint_of_it_loads(started, tmp_path):
     assert_same_bits(models.variables(models.load(tmp_path)), arrays)
 
 
+@pytest.mark.slow
 @needs_dlib
 def test_dlibs_file_gives_its_first_ten_blocks():
     backbone = {"name": "dlib_resnet", "num_blocks": 10}
@@ -172,6 +173,7 @@ def test_weights_of_another_width_are_refused_by_the_first_array(converted):
     assert f"(3, 3, 3, {WIDTH + 1}) in the network of the config" in message
 
 
+@pytest.mark.slow
 def test_weights_of_another_architecture_are_refused_by_both_names(tmp_path):
     description = converted_description({"name": "ir_resnet", "arch": "ir_tiny"})
     arrays = models.variables(models.build(description))

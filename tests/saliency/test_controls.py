@@ -47,6 +47,7 @@ def test_one_class_has_no_wrong_one(classifier, images):
         of_wrong_class(METHODS["cam"])(model, clean, KEYS)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("key", [KEYS[0], KEYS], ids=["one key", "a key each"])
 @pytest.mark.parametrize(
     ("name", "options"),
@@ -86,6 +87,7 @@ def test_the_method_is_handed_the_scores_of_the_wrong_class(classifier, images):
         np.testing.assert_allclose(*values, rtol=1e-6)
 
 
+@pytest.mark.slow
 def test_an_images_wrong_class_does_not_depend_on_its_place(classifier, images):
     places = jnp.array([3, 7, 1])
     method = of_wrong_class(METHODS["cam"])

@@ -244,6 +244,7 @@ def test_what_all_classes_share_changes_none_of_them(classifier, images):
         np.testing.assert_allclose(after[name], before[name], rtol=2e-3, atol=2e-4)
 
 
+@pytest.mark.slow
 def test_fine_sdd_tells_its_rivals(classifier, images):
     clean = clean_pass(classifier, images, jnp.arange(8) % 7)
     fine, sdd = (
@@ -273,6 +274,7 @@ def test_scaling_leaves_no_nan_where_there_is_nothing_to_scale():
     np.testing.assert_array_equal(rescaled(maps), expected)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("options", "message"),
     [

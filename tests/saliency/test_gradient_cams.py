@@ -142,6 +142,7 @@ def assert_close(found, expected, tolerance=1e-5):
     assert (difference <= tolerance * np.abs(expected).max((1, 2))).all()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("stage", [*STAGES, None])
 @pytest.mark.parametrize("name", BY_HAND)
 def test_each_method_is_its_papers_formula(explain, by_stage, classifier, name, stage):
@@ -197,6 +198,7 @@ def test_refine_cam_is_the_product_over_the_stages(explain, by_stage, classifier
     assert_close(explain("refine_cam").saliency, (product - low) / (high - low), 1e-3)
 
 
+@pytest.mark.slow
 def test_what_is_small_or_zero_stays_finite_and_scales_grad_cam_plus_plus():
     rng = np.random.default_rng(0)
     activations = jnp.asarray(rng.uniform(0, 1, (2, 3, 3, 4)), jnp.float32)
@@ -212,6 +214,7 @@ def test_what_is_small_or_zero_stays_finite_and_scales_grad_cam_plus_plus():
     assert (grad_cam_plus_plus_map(opposite, jnp.full((1, 2, 2, 1), 0.25)) == 0).all()
 
 
+@pytest.mark.slow
 def test_finer_cam_is_grad_cam_of_a_weighted_difference(
     explain, classifier, images, by_stage
 ):
@@ -265,6 +268,7 @@ def test_eigen_cam_of_rectified_activations_is_nowhere_negative():
     np.testing.assert_array_equal(first_component(0 * activations), 0)
 
 
+@pytest.mark.slow
 def test_eigen_cam_takes_the_stage_asked_for(explain, by_stage, classifier):
     for stage in STAGES:
         activations = jnp.asarray(np.stack(by_stage[stage][0]), jnp.float32)
@@ -272,6 +276,7 @@ def test_eigen_cam_takes_the_stage_asked_for(explain, by_stage, classifier):
         assert_close(explain("eigen_cam", stage=stage).saliency, expected, 1e-4)
 
 
+@pytest.mark.slow
 def test_a_class_that_nothing_speaks_for_has_a_flat_map(classifier, images):
     silent = nnx.clone(classifier)
     silent.head.kernel[...] = jnp.zeros((5, 7))

@@ -241,6 +241,7 @@ def test_activations_alone_are_those_that_come_with_gradients(model):
         assert_close(activations[name], found.activations[name], 1e-5)
 
 
+@pytest.mark.slow
 def test_a_clean_pass_that_keeps_its_stages_gives_the_same_gradients(model):
     images = noise(model)
     names = [model.stages[-1].name, model.stages[0].name]

@@ -228,6 +228,7 @@ def test_looking_at_constants_leaves_the_model_as_it_was(network, faces):
     np.testing.assert_array_equal(jax.jit(network.feature_maps)(faces[:1]), before)
 
 
+@pytest.mark.slow
 def test_sobel_finds_an_edge_and_its_steepness(classifier):
     images = np.zeros((2, 17, 17, 3), np.uint8)
     images[0, :, 9:] = 80  # a step

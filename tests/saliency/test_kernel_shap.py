@@ -71,6 +71,7 @@ def test_all_coalitions_give_the_shapley_values(classifier, clean, game, block):
         np.testing.assert_array_equal(found.saliency[image], values[EIGHT[image]])
 
 
+@pytest.mark.slow
 def test_drawn_coalitions_give_the_constrained_least_squares_solution(
     classifier, clean, game
 ):
@@ -134,11 +135,13 @@ def test_coalitions_come_in_pairs_and_sizes_as_the_kernel_weighs_them():
     assert (np.abs(pairs.mean(0) - 1 / 3) < 4 * np.sqrt(2 / 9 / len(pairs))).all()
 
 
+@pytest.mark.slow
 def test_too_few_coalitions_still_give_numbers(classifier, clean):
     found = kernel_shap(classifier, clean, KEYS, cells=5, num_samples=4)
     assert jnp.isfinite(found.saliency).all()
 
 
+@pytest.mark.slow
 def test_ten_times_the_samples_take_no_more_memory(classifier, clean):
     def bytes_of(number):
         def program(clean, keys):

@@ -54,6 +54,7 @@ def naive(model, images, labels, subsets, kernel_width, penalty):
     return np.array(found)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("kernel_width", "penalty", "block"), [(0.25, 1.0, 1), (0.6, 0.01, 8)]
 )
@@ -114,6 +115,7 @@ def test_superpixels_may_be_any_that_were_found_before(classifier, images, clean
         np.testing.assert_array_equal(found.saliency[image], values[segments[image]])
 
 
+@pytest.mark.slow
 def test_ten_times_the_samples_take_no_more_memory(classifier, clean):
     def bytes_of(number):
         def program(clean, keys):

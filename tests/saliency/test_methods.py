@@ -141,6 +141,7 @@ def test_under_jit_the_map_of_no_class_is_nan(saliency_of, images, name):
     assert np.isfinite(saliency[2:7]).all()
 
 
+@pytest.mark.slow
 def test_hyper_parameters_are_bound_by_name(classifier, images):
     methods = bind_methods(("cam", "centre"), {"cam": {"centre": False}, "sdd": {}})
     assert list(methods) == ["cam", "centre"]
@@ -192,6 +193,7 @@ def test_what_is_compared_by_default_exists():
     assert set(DEFAULT_METHODS) <= set(METHODS)
 
 
+@pytest.mark.slow
 def test_a_method_that_is_added_is_studied_like_the_others(
     classifier, images, monkeypatch
 ):

@@ -35,6 +35,7 @@ def all_masks():
     return np.array(masks), np.array(ones)
 
 
+@pytest.mark.slow
 def test_masks_are_random_bits_upsampled_and_shifted(all_masks):
     mask_of = random_masks(
         jax.random.split(jax.random.key(0), 3), (17, 17), cells=2, probability=0.5
@@ -47,6 +48,7 @@ def test_masks_are_random_bits_upsampled_and_shifted(all_masks):
     assert len(set(distances.argmin(1).tolist())) > 150
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("probability", [0.5, 0.3])
 def test_the_map_is_the_mean_score_where_a_pixel_is_kept(
     classifier, images, clean, all_masks, probability
@@ -76,6 +78,7 @@ def test_the_map_is_the_mean_score_where_a_pixel_is_kept(
         assert np.ptp(mean) > 5 * deviation.max() / np.sqrt(number)
 
 
+@pytest.mark.slow
 def test_each_mask_is_a_loops(classifier, images, clean):
     key = jax.random.key(4)
     mask_of = random_masks(jax.random.split(key, 2), (17, 17), cells=7, probability=0.5)
@@ -90,6 +93,7 @@ def test_each_mask_is_a_loops(classifier, images, clean):
     np.testing.assert_allclose(found, total / (9 * 0.5), rtol=1e-3)
 
 
+@pytest.mark.slow
 def test_ten_times_the_masks_take_no_more_memory(classifier, clean):
     def bytes_of(num_masks):
         def program(clean, key):

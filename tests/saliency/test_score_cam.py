@@ -35,6 +35,7 @@ def assert_close(found, maps, cells):
     np.testing.assert_allclose(found, expected, atol=ROUNDED * scale)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("score", ["value", "confidence"])
 @pytest.mark.parametrize("block", [1, 3])
 def test_channels_are_weighted_by_the_softmax_of_what_they_add(
@@ -49,6 +50,7 @@ def test_channels_are_weighted_by_the_softmax_of_what_they_add(
     assert maps.min() < 0 < maps.max()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("stage", ["first", "last"])
 def test_any_stages_activations_serve(staged, images, stage):
     clean = clean_pass(staged, images, jnp.asarray(TARGETS))
@@ -61,6 +63,7 @@ def test_any_stages_activations_serve(staged, images, stage):
     assert_close(found.saliency, np.maximum(maps, 0), places[stage])
 
 
+@pytest.mark.slow
 def test_only_the_channels_that_vary_most_are_looked_at(classifier, images):
     clean = clean_pass(classifier, images, jnp.asarray(TARGETS))
     features = np.asarray(clean.feature_maps)

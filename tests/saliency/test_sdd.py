@@ -93,6 +93,7 @@ def test_the_hand_worked_case_meets_the_rules_inside_and_at_their_limits():
     assert min(case[2] for case in cases) < 0.4
 
 
+@pytest.mark.slow
 def test_the_divergence_of_the_cells_is_placed_as_their_maps_are(classifier, images):
     # The exponential comes first, and between centres there is a mean of its values.
     targets = jnp.arange(8) % 7

@@ -120,6 +120,7 @@ def test_a_warm_up_that_is_no_share_of_the_steps_is_refused(fraction):
         optimizer.learning_rate(SCHEDULE | {"warmup_fraction": fraction}, 0.1)
 
 
+@pytest.mark.slow
 def test_the_first_step_is_adamws_with_a_rate_for_each_part():
     params = {
         "head": {"kernel": jnp.array([[3.0, -4.0]]), "offset": jnp.array([3.0])},

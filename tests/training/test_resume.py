@@ -82,6 +82,7 @@ def stopped(model, tmp_path_factory):
     return folder, graphdef, state, step
 
 
+@pytest.mark.slow
 def test_a_restored_run_takes_the_same_steps_to_the_bit(stopped):
     folder, graphdef, state, step = stopped
     restored_graphdef, restored = resume.restore(folder, 3, TX, PARTS)

@@ -115,6 +115,7 @@ def test_the_running_statistics_move_a_tenth_towards_the_batchs_own(images, labe
     )
 
 
+@pytest.mark.slow
 def test_statistics_that_learn_normalise_by_the_batch_and_others_by_themselves(
     images, labels
 ):

@@ -57,6 +57,7 @@ def assert_fails(capsys, *arguments: str) -> str:
     return printed.err
 
 
+@pytest.mark.slow
 def test_the_checkpoint_holds_the_published_network_and_its_card(direct, output):
     model = models.load(output)
     found, expected = models.variables(model), direct.variables
@@ -99,6 +100,7 @@ def test_the_card_is_printed(direct, published, capsys, tmp_path):
     assert re.fullmatch("[0-9a-f]{64}", card["source_sha256"])
 
 
+@pytest.mark.slow
 def test_a_checkpoint_is_not_overwritten(output, capsys):
     before = checkpoints.sha256(models.variables(models.load(output)))
     assert "holds a checkpoint already" in assert_fails(capsys, DLIB, str(output))
@@ -138,6 +140,7 @@ def test_a_file_in_the_place_of_the_output_stays(published, tmp_path, capsys):
     assert (tmp_path / "out").read_text() == "mine"
 
 
+@pytest.mark.slow
 def test_a_source_that_is_missing_ends_the_program_with_one_line(tmp_path):
     done = subprocess.run(
         [sys.executable, "-m", "weights_conversion", "nowhere.dat", tmp_path / "out"],

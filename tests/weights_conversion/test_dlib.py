@@ -141,6 +141,7 @@ def test_embeddings_equal_dlibs_own(published, params):
     np.testing.assert_allclose(embeddings, np.array(expected), rtol=0, atol=1e-6)
 
 
+@pytest.mark.slow
 def test_no_byte_of_the_declared_structure_can_be_wrong(contents, tmp_path):
     start = contents[: FIRST_GAIN + 8]
     path = tmp_path / "network.dat"

@@ -136,6 +136,7 @@ def test_the_layout_of_every_kind_of_variable_is_undone():
         np.testing.assert_array_equal(found, variable)
 
 
+@pytest.mark.slow
 def test_a_network_of_unmarked_keys_is_exported_with_its_orders_prefix(
     published, tmp_path
 ):
@@ -254,6 +255,7 @@ def test_an_output_that_cannot_be_made_is_one_line(name, checkpoint, tmp_path, c
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("suffix", CONTAINERS)
 def test_an_interrupted_export_leaves_nothing(
     suffix, checkpoint, tmp_path, monkeypatch
@@ -284,6 +286,7 @@ def test_a_classifier_is_one_linear_layer_on_raw_features():
     np.testing.assert_allclose(head.logits(jnp.asarray(maps)), logits, rtol=1e-4)
 
 
+@pytest.mark.slow
 def test_of_a_fine_tuned_run_the_best_step_is_written(workdir, tmp_path, capsys):
     assert main(["--to=torch", str(workdir), str(tmp_path / "x.ckpt")]) == 0
     card = capsys.readouterr().out

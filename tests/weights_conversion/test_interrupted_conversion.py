@@ -40,6 +40,7 @@ def test_an_exception_inside_save_leaves_nothing_that_loads(
     assert_nothing_loads_and_the_same_command_does_it(source, tmp_path / "out")
 
 
+@pytest.mark.slow
 def test_a_program_killed_before_the_last_move_leaves_nothing_that_loads(
     source, tmp_path
 ):

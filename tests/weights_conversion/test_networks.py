@@ -132,6 +132,7 @@ def in_two_dicts(published, tmp_path):
     return write_both
 
 
+@pytest.mark.slow
 def test_two_networks_that_differ_ask_for_a_choice(
     in_two_dicts, published, tmp_path, capsys
 ):

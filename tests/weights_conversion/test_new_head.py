@@ -24,6 +24,7 @@ def output(source, tmp_path_factory):
     return output
 
 
+@pytest.mark.slow
 def test_the_checkpoint_classifies_and_keeps_the_backbone(source, output):
     model = models.load(output)
     assert model.head.num_classes == 530
@@ -36,6 +37,7 @@ def test_the_checkpoint_classifies_and_keeps_the_backbone(source, output):
     np.testing.assert_array_equal(logits, np.zeros((1, 530)))  # it knows nobody
 
 
+@pytest.mark.slow
 def test_the_card_says_what_was_put_in_and_left_out(source, tmp_path, capsys):
     arguments = ["--head=pooled:5", str(source), str(tmp_path / "out")]
     assert main(arguments) == 0
@@ -55,6 +57,7 @@ def test_the_card_says_what_was_put_in_and_left_out(source, tmp_path, capsys):
     assert stored["model"]["head"] == {"name": "pooled", "num_classes": 5}
 
 
+@pytest.mark.slow
 def test_training_starts_from_every_form_of_the_weights_alike(source, output, tmp_path):
     weights_conversion.save(weights_conversion.convert(source), tmp_path / "embeds")
     assert "training_head" in checkpoints.description(tmp_path / "embeds", 0)

@@ -192,6 +192,7 @@ def test_the_published_file_is_known_and_another_is_said(path, graph, monkeypatc
     assert known.startswith("no: ") and known.endswith(sface.SHA256)
 
 
+@pytest.mark.slow
 def test_the_published_file_gives_training_its_first_blocks(path):
     backbone = {"name": "sface", "num_blocks": 2}
     options = {"backbone": backbone, "pretrained": SOURCE}

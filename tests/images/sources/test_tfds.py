@@ -141,6 +141,7 @@ def test_images_can_be_sent_to_another_process(data_dir):
     assert same.contents() == first.contents()
 
 
+@pytest.mark.slow
 def test_tensorflow_is_not_imported(data_dir):
     program = (
         "import sys; from sdd_jax.images.sources import tfds;"
