@@ -6,7 +6,9 @@ import pytest
 from PIL import Image
 
 from sdd_jax.errors import InputError
-from sdd_jax.runs import explain_pair, verify
+from sdd_jax.runs import embedder, explain_pair, galleries, verify
+from sdd_jax.verification import gallery_files
+from sdd_jax.verification.gallery_files import Enrolled, Gallery
 
 PROBE, REFERENCE, OTHER = "person0/0", "person0/3", "person1/0"
 
@@ -50,7 +52,7 @@ def test_the_maps_add_up_to_the_cosine(done):
     assert maps["reference_fine_distance"].shape == (112, 112)
 
 
-def test_the_cosine_is_that_of_verification(config, done, tmp_path):
+def test_the_score_is_judged_by_other_people_than_the_pairs(config, done):
     folder, record = done
     found = verify.run(config, folder)
     assert record["calibration"]["num_people"] == 5  # of six, without the pair's own
@@ -143,10 +145,39 @@ def test_what_is_no_pair_is_refused_in_one_line(
     assert (folder / "explain_pair" / "record.json").read_bytes() == before
 
 
+def stored_gallery(config, folder, **facts):
+    """Write a gallery of five drawn directions, made as this config would make it."""
+    model, provenance = embedder.load(config)
+    made_with = galleries.made_with(model, provenance | facts, aligned=False)
+    names = ("ann", "bea", "cyd", "dan", "person0")
+    references = np.random.default_rng(0).normal(size=(5, embedder.DIMENSIONS))
+    references = (references.T / np.linalg.norm(references, axis=1)).T
+    gallery = Gallery(names, (1,) * 5, references.astype(np.float32), made_with, {})
+    rows = [{"name": name, "file": "", "sha256": "", "norm": 1.0} for name in names]
+    gallery_files.save(folder, gallery, Enrolled(rows, gallery.references))
+    return str(folder)
+
+
+def test_the_others_may_be_a_gallerys(config, done, tmp_path):
+    folder, _ = done
+    path = stored_gallery(config, tmp_path / "gallery")
+    record = explain_pair.run(asked(config, PROBE, REFERENCE, gallery=path), folder)
+    assert record["protocol"]["gallery"] == f"5 people in {path}"
+    assert {one["name"] for one in record["neighbours"]} <= {
+        *("ann", "bea", "cyd", "dan", "person0")
+    }
+    assert record["rank_of_reference"] in range(1, 6)
+
+
 def test_a_gallery_of_another_network_is_refused(config, done, tmp_path):
     folder, _ = done
-    with pytest.raises(InputError, match="is no gallery"):
-        explain_pair.run(asked(config, PROBE, REFERENCE, gallery=str(tmp_path)), folder)
+    other = stored_gallery(config, tmp_path / "other", checkpoint_sha256="f" * 64)
+    for path, message in (
+        (str(tmp_path), "is no gallery"),
+        (other, "was enrolled with something else: the network is of"),
+    ):
+        with pytest.raises(InputError, match=message):
+            explain_pair.run(asked(config, PROBE, REFERENCE, gallery=path), folder)
 
 
 def test_people_of_whom_no_others_are_known_are_refused(config, tmp_path):
