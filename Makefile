@@ -7,6 +7,7 @@ TWO_AT_ONCE := -n 2 --dist loadfile
 REQUIRE_PYTHON = @$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
   { echo "error: Python 3.11 or newer is needed: make PYTHON=python3.12"; exit 1; }
 
+PAIRS = $(BIN)/python main.py --config=configs/verify.py --workdir=runs/verify
 VERIFY = $$(sed -n 's/^verify = \["\(.*\)"\]/\1/p' pyproject.toml)
 
 .PHONY: help run test test-fast coverage lowest lint parity seeds compare verify dry-run
@@ -55,9 +56,12 @@ seeds: .venv/installed
 compare: .venv/installed
 	$(BIN)/python main.py --config=configs/orl.py --workdir=runs/orl --mode=compare
 
-# One person or two: SFace on the aligned faces, nothing trained.
+# One person or two: measured, explained for two pairs, and the maps proved.
 verify: .venv/installed
-	$(BIN)/python main.py --config=configs/verify.py --workdir=runs/verify --mode=verify
+	$(PAIRS) --mode=verify
+	$(PAIRS) --mode=explain_pair s1/1.pgm s21/7.pgm
+	$(PAIRS) --mode=explain_pair s1/1.pgm s1/7.pgm
+	$(PAIRS) --mode=prove_pairs
 
 # This list.
 help:
