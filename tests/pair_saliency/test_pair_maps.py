@@ -44,6 +44,7 @@ GRIDS = {
     "distance": distance_grid,
     "one_sided_distance": one_sided_distance_grid,
 }
+OURS = (*GRIDS, "fine_similarity", "fine_distance", "pair_sdd")
 KEY = jax.random.key(0)
 
 
@@ -67,9 +68,9 @@ def all_maps(model, pairs, rivals):
     def explain(model, probes, references, rivals):
         pair = pair_pass(model, probes, references)
         found = {}
-        for name, method in METHODS.items():
+        for name in OURS:
             options = {"rivals": rivals} if name == "pair_sdd" else {}
-            found[name] = method(model, pair, KEY, **options)
+            found[name] = METHODS[name](model, pair, KEY, **options)
         grids = {name: grid(pair) for name, grid in GRIDS.items()}
         return found, grids, pair.cosine
 
