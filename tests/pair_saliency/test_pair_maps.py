@@ -26,6 +26,8 @@ from sdd_jax.saliency.class_maps import upsample
 from sdd_jax.saliency.divergence import directed_exponent
 from sdd_jax.saliency.placement import blurred
 
+pytestmark = pytest.mark.slow  # three networks, each compiled for all maps
+
 SIZE = 64
 FLAT = {"name": "flat_embedding", "size": 4, "num_dimensions": 16}
 MODELS = {

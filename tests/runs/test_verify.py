@@ -3,11 +3,13 @@ import json
 
 import numpy as np
 import pytest
+from enrolled_people import NOBODY, find_by_colour, photograph
 from PIL import Image
 
 from configs import verify as verify_config
 from configs import verify_lfw
 from sdd_jax.errors import InputError
+from sdd_jax.images import align
 from sdd_jax.runs import embedder, settings, verify
 from sdd_jax.runs.verify_images import listed_pairs
 from sdd_jax.types import ImageSet
@@ -102,6 +104,29 @@ def test_what_makes_no_sense_is_refused(make_config, tmp_path, overrides, messag
     with pytest.raises(InputError, match=message):
         verify.run(small(make_config, **overrides), tmp_path / "workdir")
     assert not (tmp_path / "workdir" / "verify").exists()
+
+
+@pytest.mark.slow
+def test_photographs_are_aligned_first_and_one_without_a_face_is_left_out(
+    make_config, tmp_path, monkeypatch, capsys
+):
+    for person in range(6):
+        for number in range(3):
+            path = tmp_path / "photos" / f"person {person}" / f"{number}.png"
+            photograph(path, 10 * person + number, red=100)
+    photograph(tmp_path / "photos" / "person 0" / "3.png", 99, red=NOBODY)
+    monkeypatch.setattr(align, "load_mtcnn", lambda: find_by_colour)
+    config = small(make_config, **{"verify.align": True})
+    config["data"] = {"source": "folder", "root": str(tmp_path / "photos")}
+    result = verify.run(config, tmp_path / "workdir")
+    said = capsys.readouterr().out
+    assert "faces aligned: 18 of 19 images (19 looked at in this run)" in said
+    assert result["num_images"] == 18 and result["num_people"] == 6
+    images = (tmp_path / "workdir" / "verify" / "images.csv").read_text()
+    assert "person 5/2.png,person 5,unknown," in images  # as the photographs are called
+    assert result["protocol"]["aligned"]
+    assert verify.run(config, tmp_path / "workdir")["eer"] == result["eer"]
+    assert "(0 looked at in this run)" in capsys.readouterr().out
 
 
 def test_groups_that_name_nobody_are_refused(make_config, tmp_path):
