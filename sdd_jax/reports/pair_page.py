@@ -52,18 +52,20 @@ def statement(record: Mapping[str, Any]) -> list[str]:
             f"Insufficient: an image is worse than 99 % of the images that the score "
             f"was measured on ({names}), so what follows may not hold for it."
         )
-    value, between = ratio["value"], f"{times(ratio['low'])} to {times(ratio['high'])}"
-    if value >= 1:
-        more, first, second = value, "one person", "two different people"
-    else:
-        more, first, second = 1 / value, "two different people", "one person"
-        between = f"{times(1 / ratio['high'])} to {times(1 / ratio['low'])}"
+    value, low, high = ratio["value"], ratio["low"], ratio["high"]
+    first, second = "one person", "two different people"
+    if value < 1:
+        value, low, high = 1 / value, 1 / high, 1 / low
+        first, second = second, first
+    between = f"95 % interval {times(low)} to {times(high)}"
+    if times(low) == times(high):
+        between = "so says every draw of these people"
     about, bound = "about", ""
     if ratio["at_bound"]:
         about, bound = "at least", " (the most that so many people support)"
     lines.append(
-        f"A score like this is {about} {times(more)} times{bound} as frequent between "
-        f"two images of {first} as between images of {second} (95 % interval {between})"
+        f"A score like this is {about} {times(value)} times{bound} as frequent between "
+        f"two images of {first} as between images of {second} ({between})"
     )
     lines[-1] += (
         f", measured on {calibration['num_genuine']:,} genuine and "
