@@ -21,9 +21,15 @@ def largest(config):
     return config | {"explain_pair": config["explain_pair"] | {"largest": True}}
 
 
+def of_file(path, config):
+    found = pair_images.of_file(str(path), config)
+    assert found is not None
+    return found
+
+
 def test_a_face_is_aligned_and_measured(config, tmp_path):
     photograph(tmp_path / "one.png", 0, red=100)
-    found = pair_images.of_file(str(tmp_path / "one.png"), config)
+    found = of_file(tmp_path / "one.png", config)
     assert found.image.shape == (112, 112, 3) and found.label == pair_images.NOBODY
     assert found.measures["eye_distance"] == pytest.approx(35.24, abs=0.01)
     assert found.num_faces == 1 and len(found.sha256) == 64
@@ -42,7 +48,7 @@ def test_a_small_photograph_is_enlarged_and_measured_in_its_own_pixels(
 
     monkeypatch.setattr(pair_images, "load_mtcnn", lambda: find)
     monkeypatch.setattr(faces, "SMALL", 200)
-    found = pair_images.of_file(str(tmp_path / "one.png"), config)
+    found = of_file(tmp_path / "one.png", config)
     assert seen == [(448, 448, 3)]
     assert found.measures["eye_distance"] == pytest.approx(35.24, abs=0.01)
 
@@ -64,7 +70,7 @@ def test_no_face_and_several_are_refused(config, tmp_path, red, message):
 def test_the_largest_of_several_is_taken_where_asked_for(config, tmp_path, capsys):
     path = tmp_path / "some.png"
     photograph(path, 0, red=CROWD)
-    found = pair_images.of_file(str(path), largest(config))
+    found = of_file(path, largest(config))
     assert found.num_faces == 2
     assert "the largest of 2 faces is taken" in capsys.readouterr().out
 
