@@ -179,6 +179,7 @@ def test_of_a_save_that_was_killed_nothing_loads_and_the_one_before_is_whole(
     np.testing.assert_array_equal(load_model(directory, 4), array(4))
 
 
+@pytest.mark.slow
 def test_a_first_save_that_was_killed_says_to_run_again(interrupted, tmp_path):
     directory = tmp_path / "copy"
     shutil.copytree(interrupted, directory)

@@ -217,6 +217,7 @@ def test_a_random_map_gains_nothing_be_it_smooth_ragged_or_flat(tested, fill):
         assert deletion_auc(fill, *tested)[m].mean() < 95
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("fill", FILLS)
 def test_the_inverse_of_a_map_loses_what_the_map_gains_in_every_image(tested, fill):
     # So a map that is as likely as its inverse has zero in expectation, to the bit.

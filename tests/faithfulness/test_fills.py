@@ -33,6 +33,7 @@ def test_every_fill_has_its_words():
     assert list(fills.IN_WORDS) == list(FILLS)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", FILLS)
 def test_what_is_kept_stays_and_the_rest_depends_on_its_own_image_alone(
     name, faces, holes

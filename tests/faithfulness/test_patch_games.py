@@ -69,6 +69,7 @@ def test_a_part_of_the_same_image_in_other_light_changes_nothing(masks, images):
     assert np.abs(found - images[0]).max() <= 2
 
 
+@pytest.mark.slow
 def test_a_perfect_map_gets_one_everywhere(masks):
     found = measures(jnp.asarray(masks, jnp.float32), jnp.asarray(masks), KEYS)
     assert set(found) == {
@@ -117,6 +118,7 @@ def test_measures_are_those_of_a_plain_loop(masks):
             np.testing.assert_allclose(found[name][i], hits / mask.sum(), rtol=1e-6)
 
 
+@pytest.mark.slow
 def test_a_flat_map_finds_as_much_as_chance(masks):
     many = jnp.broadcast_to(jnp.asarray(masks[:1]), (400, SIZE, SIZE))
     keys = jax.random.split(jax.random.key(5), 400)

@@ -71,6 +71,7 @@ def test_neighbouring_float32_values_are_no_tie():
     assert chosen[:, 1, 2].all()
 
 
+@pytest.mark.slow
 def test_larger_values_are_chosen_before_any_tie_is_broken():
     # Two are larger, then come five equal ones, of which two are chosen.
     saliency = jnp.array([[9.0, 1.0, 1.0], [0.0, 1.0, 0.5], [1.0, 8.0, 1.0]])

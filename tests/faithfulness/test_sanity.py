@@ -67,6 +67,7 @@ def test_a_map_is_like_itself_and_unlike_its_inverse(maps):
     assert (inverse.ssim < 0).all()
 
 
+@pytest.mark.slow
 def test_places_matter_to_ssim_and_not_to_ranks(maps):
     first, second = maps
     order = np.random.default_rng(0).permutation(17)

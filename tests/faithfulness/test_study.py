@@ -54,6 +54,7 @@ def test_the_predicted_class_is_explained(classifier, images, result):
         np.testing.assert_allclose(found, saliency, rtol=1e-5, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_the_details_are_sdds(classifier, images, result):
     details = result["explanations"]["sdd"].details
     assert (details["rivals"] != result["intact"].decision[:, None]).all()
@@ -94,6 +95,7 @@ def test_the_masks_are_applied_in_the_order_of_the_names(classifier, images, res
         )
 
 
+@pytest.mark.slow
 def test_an_images_numbers_depend_neither_on_its_place_nor_on_padding(
     program, images, result
 ):

@@ -45,6 +45,7 @@ def test_a_cell_is_the_sum_of_its_nine_neighbours_times_the_filter():
     assert y.shape == (2, 2)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("size", "stride"), [((6, 5), 1), ((6, 5), 2), ((1, 2), 2)])
 def test_the_maps_and_both_gradients_are_those_of_jaxs_convolution(size, stride):
     arrays = drawn(size)

@@ -158,6 +158,7 @@ def test_bfloat16_is_near_float32_and_only_in_the_network(model, images, platfor
     assert folded.logits(feature_maps).dtype == jnp.float32
 
 
+@pytest.mark.slow
 def test_the_dtype_is_the_models_own_where_none_is_given():
     model, images = build(ir_resnet(dtype="bfloat16")), noise(112)
     assert inference.folded(model).feature_maps(images).dtype == jnp.bfloat16

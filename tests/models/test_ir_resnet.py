@@ -68,10 +68,12 @@ def test_parameter_counts_are_the_published_ones(arch, with_output_layer):
     assert total == with_output_layer
 
 
+@pytest.mark.slow
 def test_ir_101_without_its_output_layer_has_52_million_parameters():
     assert num_parameters(shapes("ir_101")) == 52_304_320
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("arch", "num_units", "first_of_stage"),
     [

@@ -84,6 +84,7 @@ def test_statistics_and_slopes_are_spoilt_too(ir):
     assert {"head/feature_mean", "head/feature_deviation"} <= changed
 
 
+@pytest.mark.slow
 def test_no_two_arrays_get_the_same_order(ir):
     after = arrays_of(reinitialised(ir, layers(ir), KEY))
     pairs = [

@@ -70,6 +70,7 @@ def test_the_folded_network_answers_as_the_network_at_any_size(is_tiled):
         np.testing.assert_allclose(a, b, rtol=0, atol=1e-5 * largest)
 
 
+@pytest.mark.slow
 def test_a_model_is_folded_in_its_own_dtype_or_in_another():
     backbone = {"name": "sface", "num_blocks": 2, "dtype": "bfloat16"}
     head = {"name": "pooled", "num_classes": 3}

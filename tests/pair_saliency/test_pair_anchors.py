@@ -62,6 +62,7 @@ def test_every_method_has_a_question_and_a_cost():
     assert named <= METHODS.keys()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", METHODS)
 def test_a_map_is_finite_and_that_of_its_pair_in_any_batch(name, model, images):
     options = {"num_masks": 5} if name == "corr_rise" else {}
@@ -106,6 +107,7 @@ def test_patch_cosine_is_the_cosine_of_cells(model, pair):
     np.testing.assert_allclose(found, expected, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_xssab_is_its_definition(model, pair, jacobians):
     found = METHODS["xssab"](model, pair, KEY, threshold=THRESHOLD).saliency
     fixed = np.asarray(pair.reference.directions, np.float64)
@@ -134,6 +136,7 @@ def test_fggb_is_its_definition(model, pair, jacobians):
         np.testing.assert_allclose(found[i], expected, atol=1e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["occlusion", "occlusion_of_both"])
 def test_occlusion_is_a_loop_over_windows(name, model, pair):
     found = METHODS[name](model, pair, KEY, cells=3, window=0.4).saliency
@@ -165,6 +168,7 @@ def test_occlusion_is_a_loop_over_windows(name, model, pair):
     np.testing.assert_allclose(found, expected, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_corr_rise_is_the_correlation_of_keeping_with_rank(model, pair, monkeypatch):
     from sdd_jax.pair_saliency import corr_rise
 

@@ -29,6 +29,7 @@ def source(tmp_path_factory):
 def images(tmp_path, monkeypatch):
     """Two people, three images."""
     monkeypatch.setattr(faces, "load_mtcnn", lambda: find_by_colour)
+    monkeypatch.setattr(faces, "SMALL", 0)  # as large as these photographs are
     jax.set_mesh(sharding.make_mesh(1))
     photograph(tmp_path / "images" / "ann" / "1.png", 1)
     photograph(tmp_path / "images" / "ann" / "2.png", 2)
@@ -57,6 +58,7 @@ def refuse(*_, **__):
     raise AssertionError("what is there already is computed again")
 
 
+@pytest.mark.slow
 def test_a_persons_reference_is_the_mean_of_the_images_own_embeddings(
     run, images, folder, source
 ):
@@ -82,6 +84,7 @@ def test_a_persons_reference_is_the_mean_of_the_images_own_embeddings(
     assert left(folder) == ["gallery", "images"]
 
 
+@pytest.mark.slow
 def test_the_manifest_says_how_it_came_about(run, folder):
     run()
     manifest = json.loads((folder / "manifest.json").read_text())
@@ -91,6 +94,7 @@ def test_the_manifest_says_how_it_came_about(run, folder):
     assert manifest["versions"]["numpy"] == np.__version__
 
 
+@pytest.mark.slow
 def test_people_and_images_are_added_and_nothing_is_computed_again(
     run, images, folder, monkeypatch, capsys
 ):
@@ -117,6 +121,7 @@ def test_people_and_images_are_added_and_nothing_is_computed_again(
     assert "enrolled before and not given again, so they stay: 1 (bea)" in said
 
 
+@pytest.mark.slow
 def test_a_stopped_run_goes_on_with_its_faces_and_embeddings(
     run, images, folder, monkeypatch
 ):
@@ -137,6 +142,7 @@ def test_a_stopped_run_goes_on_with_its_faces_and_embeddings(
     assert left(folder) == ["gallery", "images"]
 
 
+@pytest.mark.slow
 def test_what_a_run_with_other_options_left_is_not_taken(run, folder, monkeypatch):
     with monkeypatch.context() as patch:
         patch.setattr(embedder, "embedded", refuse)
@@ -147,6 +153,7 @@ def test_what_a_run_with_other_options_left_is_not_taken(run, folder, monkeypatc
         run(min_score=0.5)
 
 
+@pytest.mark.slow
 def test_images_without_one_face_are_left_out_and_counted(run, images, folder, capsys):
     photograph(images / "ann" / "crowd.png", 6, red=CROWD)
     photograph(images / "cyd" / "nobody.png", 7, red=NOBODY)
@@ -173,6 +180,7 @@ def test_one_image_of_two_people_is_refused(run, images):
         run()
 
 
+@pytest.mark.slow
 def test_empty_files_of_two_people_are_only_left_out(run, images, folder):
     (images / "ann" / "3.png").touch()
     (images / "bea" / "2.png").touch()
@@ -180,6 +188,7 @@ def test_empty_files_of_two_people_are_only_left_out(run, images, folder):
     assert (folder / "skipped.jsonl").read_text().count("the file is empty") == 2
 
 
+@pytest.mark.slow
 def test_an_enrolled_image_of_somebody_else_is_refused(run, images):
     run()
     (images / "ann").rename(images / "zoe")
@@ -188,6 +197,7 @@ def test_an_enrolled_image_of_somebody_else_is_refused(run, images):
         run()
 
 
+@pytest.mark.slow
 def test_one_persons_image_twice_counts_once(run, images, capsys):
     shutil.copy(images / "ann" / "1.png", images / "ann" / "same.png")
     assert run().num_images == (2, 1)
@@ -195,11 +205,13 @@ def test_one_persons_image_twice_counts_once(run, images, capsys):
     assert "same image again, counted once: 1 (ann/same.png is ann/1.png)" in said
 
 
+@pytest.mark.slow
 def test_aligned_images_are_taken_as_they_are(run, monkeypatch):
     monkeypatch.setattr(faces, "load_mtcnn", refuse)
     assert run(align=False).num_images == (2, 1)
 
 
+@pytest.mark.slow
 def test_galleries_are_not_mixed(run, folder, tmp_path):
     run()
     before = (folder / "manifest.json").read_bytes()
@@ -219,6 +231,7 @@ def test_galleries_are_not_mixed(run, folder, tmp_path):
     assert (folder / "manifest.json").read_bytes() == before
 
 
+@pytest.mark.slow
 def test_an_embedding_of_nan_names_the_file(images, folder, tmp_path, monkeypatch):
     source = network(tmp_path / "damaged")
     model, provenance = embedder.published(source, dtype=None)
@@ -268,6 +281,7 @@ def test_folders_that_do_not_fit_are_refused(run, images, folder, source):
     assert left(folder) == ["gallery", "images"]
 
 
+@pytest.mark.slow
 def test_the_command_ends_in_one_line(images, folder, source, capsys):
     arguments = [str(images), str(folder), f"--model={source}", "--batch-size=8"]
     assert program.main(arguments) == 0
@@ -279,6 +293,7 @@ def test_the_command_ends_in_one_line(images, folder, source, capsys):
     assert error.startswith("error: ") and error.count("\n") == 1
 
 
+@pytest.mark.slow
 def test_a_changed_file_under_an_old_name_is_a_new_image(run, images, folder):
     run()
     photograph(images / "bea" / "1.png", 10)

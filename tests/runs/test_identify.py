@@ -84,6 +84,7 @@ def answers(place, files, calibration=None):
     return model, maps, model.ranking(maps, num_top=3)
 
 
+@pytest.mark.slow
 def test_who_is_enrolled_is_found_and_others_are_nobody(ask, place):
     result = ask(f"{place / 'images'},{place / 'stranger.png'}", threshold=0.999)
     decisions = [probe["decision"] for probe in result["probes"]]
@@ -93,6 +94,7 @@ def test_who_is_enrolled_is_found_and_others_are_nobody(ask, place):
         assert probe["threshold"] == 0.999
 
 
+@pytest.mark.slow
 def test_cosines_biases_and_norms_are_the_heads_own(ask, place):
     [probe] = ask(place / "stranger.png", threshold=0.5, num_top=3)["probes"]
     model, maps, ranking = answers(place, ["stranger.png"])
@@ -106,6 +108,7 @@ def test_cosines_biases_and_norms_are_the_heads_own(ask, place):
     assert probe["norm"] == pytest.approx(float(norms[0]), rel=1e-4)
 
 
+@pytest.mark.slow
 def test_of_a_users_own_threshold_nothing_is_said_of_likelihood(ask, tmp_path, capsys):
     result = ask(threshold=0.4)
     written = (tmp_path / "workdir" / "identify" / "results.json").read_text()
@@ -117,6 +120,7 @@ def test_of_a_users_own_threshold_nothing_is_said_of_likelihood(ask, tmp_path, c
     assert " : 1" not in said
 
 
+@pytest.mark.slow
 def test_the_calibration_of_the_workdir_decides_as_the_head_does(
     ask, place, calibrated, capsys
 ):
@@ -143,6 +147,7 @@ def test_the_calibration_of_the_workdir_decides_as_the_head_does(
     assert "7.39 : 1, the bound" in " ".join(capsys.readouterr().out.split())
 
 
+@pytest.mark.slow
 def test_the_tables_hold_every_probe_and_its_nearest(ask, place, tmp_path):
     result = ask(f"{place / 'images'},{place / 'stranger.png'}", threshold=0.999)
     folder = tmp_path / "workdir" / "identify"
@@ -183,8 +188,10 @@ def test_who_never_measured_is_told_to_or_to_give_a_threshold(ask, tmp_path):
     assert not (tmp_path / "workdir").exists()
 
 
+@pytest.mark.slow
 def test_images_without_one_face_are_left_out(ask, place, tmp_path, monkeypatch):
     monkeypatch.setattr(faces, "load_mtcnn", lambda: find_by_colour)
+    monkeypatch.setattr(faces, "SMALL", 0)  # as large as these photographs are
     images = tmp_path / "images"
     shutil.copytree(place / "images", images)
     source = str(place / "tiny")
@@ -229,6 +236,7 @@ def test_a_folder_without_images_is_refused(ask, tmp_path):
         ask(tmp_path / "empty", threshold=0.4)
 
 
+@pytest.mark.slow
 def test_another_networks_gallery_and_calibration_are_refused(
     ask, place, calibrated, tmp_path
 ):

@@ -37,6 +37,7 @@ def test_who_uses_the_stages_is_spared_a_forward_pass(classifier, name):
     assert spares == (name in USES_STAGES), (plain, kept)
 
 
+@pytest.mark.slow
 def test_the_sums_are_those_of_each_predicted_classs_maps(
     classifier, images, image_set
 ):

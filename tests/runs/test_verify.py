@@ -129,6 +129,7 @@ def test_photographs_are_aligned_first_and_one_without_a_face_is_left_out(
     assert "(0 looked at in this run)" in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_groups_that_name_nobody_are_refused(make_config, tmp_path):
     path = tmp_path / "groups.csv"
     path.write_text("nobody,left\n")

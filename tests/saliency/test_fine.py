@@ -218,6 +218,7 @@ def test_the_gradient_of_the_softened_log_odds_is_the_softened_direction(classif
             )
 
 
+@pytest.mark.slow
 def test_a_temperature_of_one_gives_the_log_odds(classifier):
     maps = jax.random.normal(jax.random.key(2), (7, 2, 2, 5))
     p = np.asarray(jax.nn.softmax(classifier.logits(maps)), np.float64)[

@@ -167,6 +167,7 @@ def test_on_the_last_stage_three_of_them_are_class_maps(explain, classifier, ima
     assert_close(explain("xgrad_cam").saliency, rectified, 1e-4)
 
 
+@pytest.mark.slow
 def test_fused_layer_cam_is_the_largest_of_the_squashed_maps(
     explain, by_stage, classifier
 ):

@@ -164,6 +164,7 @@ def test_a_folded_network_has_the_same_gradients(model, platform, objective):
         assert (difference > 1e-4 * largest).mean() < 1e-3
 
 
+@pytest.mark.slow
 def test_the_cells_of_the_stages_lie_as_the_network_has_them(model):
     found = gradients_of(model, noise(model, 3))
     size = model.spec.size

@@ -208,6 +208,7 @@ def test_full_grad_adds_up_scaled_maps_of_the_image_and_of_every_constant(
     np.testing.assert_allclose(found, expected, rtol=2e-3, atol=1e-2)
 
 
+@pytest.mark.slow
 def test_a_batch_norms_constant_is_what_it_makes_of_nothing(network):
     norms = [
         module

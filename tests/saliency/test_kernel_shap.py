@@ -114,6 +114,7 @@ def test_the_values_sum_to_what_the_image_scores_above_its_baseline(
     np.testing.assert_allclose(found.sum(1), above - below, rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_coalitions_come_in_pairs_and_sizes_as_the_kernel_weighs_them():
     number, players = 4000, 6
     coalition = paired_coalitions(jax.random.split(jax.random.key(1), number), players)

@@ -73,6 +73,7 @@ def test_all_is_kept_or_nothing(images, baseline):
     assert (nothing == nothing[:, :1, :1]).all()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", SCORES)
 @pytest.mark.parametrize("block", [1, 3, 20])
 def test_scores_are_those_of_a_loop_over_masks(

@@ -78,6 +78,7 @@ def test_saliency_is_a_finite_float32_map_an_image(saliency_of, images, name, ke
     assert (saliency.max((1, 2)) > saliency.min((1, 2))).all()
 
 
+@pytest.mark.slow
 @methods
 @pytest.mark.parametrize(
     ("changed", "mirrored", "targets", "keys"),

@@ -16,6 +16,7 @@ def clean(classifier, images):
     return clean_pass(classifier, images, jnp.asarray(TARGETS))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("window", "stride", "side", "starts"),
     [

@@ -104,6 +104,7 @@ def test_ten_times_the_masks_take_no_more_memory(classifier, clean):
     assert bytes_of(4000) == bytes_of(400) > 0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("options", "message"),
     [

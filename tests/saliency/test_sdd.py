@@ -205,6 +205,7 @@ def test_a_divergence_needs_a_rival(classifier, images, compared, num_classes):
         compared_classes(model, clean_pass(model, images), compared)
 
 
+@pytest.mark.slow
 def test_after_upsampling_alpha_is_a_power_and_changes_no_order(classifier, images):
     targets = jnp.arange(8) % 7
 

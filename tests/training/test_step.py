@@ -81,6 +81,7 @@ def test_parts_that_match_nothing_say_how_paths_begin():
     assert "backbone" in message and "head" in message and "\n" not in message
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("update_batch_stats", [False, True])
 def test_what_is_not_trained_does_not_change(images, labels, update_batch_stats):
     tx = optax.adamw(0.1, weight_decay=0.1)
@@ -209,6 +210,7 @@ def test_training_tells_dark_from_bright():
     assert float(metrics["accuracy"]) == 1.0
 
 
+@pytest.mark.slow
 def test_validation_sums_over_valid_images_whatever_the_padding_holds(images):
     model = tiny_classifier()
     graphdef, state = training.init_state(model, optax.sgd(1.0), "head")

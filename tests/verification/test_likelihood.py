@@ -33,6 +33,7 @@ def test_the_ratio_is_the_logistic_one_within_its_interval(known):
     assert found.low < np.exp(0.48) < found.high
 
 
+@pytest.mark.slow
 def test_a_higher_score_has_a_higher_ratio_up_to_what_the_people_support(known):
     ratios = [ratio(score, known) for score in (-0.2, 0.3, 0.5, 3.0, -3.0)]
     values = [each.value for each in ratios]
@@ -43,6 +44,7 @@ def test_a_higher_score_has_a_higher_ratio_up_to_what_the_people_support(known):
     assert all(each.high <= 67.001 and each.low >= 1 / 13.001 for each in ratios)
 
 
+@pytest.mark.slow
 def test_the_interval_comes_from_the_seed(known):
     assert ratio(0.3, known) == ratio(0.3, known)
     assert ratio(0.3, known) != ratio(0.3, known, seed=1)

@@ -190,6 +190,7 @@ def test_one_error_lists_all_that_is_wrong(published, tmp_path):
     assert message.endswith("and 15 more")
 
 
+@pytest.mark.slow
 def test_the_training_head_is_kept_beside_the_model(published, tmp_path):
     path = write(tmp_path / "x.ckpt", published, "model.")
     assert main([str(path), str(tmp_path / "out")]) == 0

@@ -146,6 +146,7 @@ def test_a_network_of_unmarked_keys_is_exported_with_its_orders_prefix(
     assert_same(found, {f"model.{n}": tensor for n, tensor in published.items()})
 
 
+@pytest.mark.slow
 def test_the_card_is_printed(checkpoint, published, tmp_path, capsys):
     output = tmp_path / "new" / "x.ckpt"
     assert main(["--to=torch", str(checkpoint["BGR"]), str(output)]) == 0
@@ -301,6 +302,7 @@ def test_of_a_fine_tuned_run_the_best_step_is_written(workdir, tmp_path, capsys)
     np.testing.assert_array_equal(found["head.bias"], model.head.bias)
 
 
+@pytest.mark.slow
 def test_the_export_of_a_fine_tuned_run_is_no_published_network(workdir, tmp_path):
     weights_conversion.export(workdir, tmp_path / "x.ckpt")
     with pytest.raises(InputError) as caught:

@@ -85,6 +85,7 @@ def test_what_was_converted_is_left_as_it_is(source):
     assert converted.training_head
 
 
+@pytest.mark.slow
 def test_it_goes_back_to_pytorch_as_backbone_and_classifier(output, tmp_path, capsys):
     assert main(["--to=torch", str(output), str(tmp_path / "x.ckpt")]) == 0
     assert "no output_layer: load with strict=False" in capsys.readouterr().out

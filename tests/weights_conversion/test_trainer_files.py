@@ -112,6 +112,7 @@ def trained(published):
     return value, storages
 
 
+@pytest.mark.slow
 @WRITERS
 def test_a_lightning_file_is_converted_with_all_that_its_trainer_left(
     torch_save, published, tmp_path, capsys
