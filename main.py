@@ -132,16 +132,22 @@ def _parse(arguments: list[str]) -> tuple[dict[str, Any], Path, tuple[str, ...]]
         message = " ".join(str(error).split())
         raise InputError(f"cannot read the command line: {message}") from error
     mode = _MODE.value or ("train" if first else "all")
-    if mode == "explain_pair" and len(rest) == 2:
-        config[mode] |= zip(("probe", "reference"), rest, strict=True)
-    elif rest:
-        raise InputError(
-            f"{rest[0]!r} is not a flag: expected --config=FILE, --workdir=DIR, "
-            f"--mode=MODE or --config.NAME=VALUE, or --mode=explain_pair and two images"
-        )
     if mode != "all" and mode not in RUNS:
         raise InputError(
             f"unknown mode {mode!r}: expected one of {', '.join(RUNS)} or all"
+        )
+    if rest and mode == "explain_pair":
+        if len(rest) != 2:
+            raise InputError(
+                f"two images are wanted, got {len(rest)} ({', '.join(rest)}): "
+                f"--mode=explain_pair PROBE REFERENCE, with a space between"
+            )
+        asked = {"probe": rest[0], "reference": rest[1]}
+        config[mode] = config.get(mode, {}) | asked
+    elif rest:
+        raise InputError(
+            f"{rest[0]!r} is not a flag: expected --config=FILE, --workdir=DIR, "
+            f"--mode=MODE or --config.NAME=VALUE"
         )
     if _GALLERY.value:
         if "gallery" not in config.get(mode, {}):

@@ -22,10 +22,10 @@ from configs import orl
 def get_config() -> ml_collections.ConfigDict:
     """Return SFace, whole and untrained, on all images of 40 people."""
     config = orl.get_config()
+    # All images are compared, whatever the split: no setting of one source alone, so
+    # that another can be named on the command line.
     config.data = dict(
         source="orl",
-        num_train=5,
-        num_validation=0,  # verify takes all images, whatever the split
         groups="",  # a file of lines NAME,LABEL: how often is each group mixed up?
     )
     config.model = dict(

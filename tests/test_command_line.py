@@ -60,6 +60,19 @@ def command(program, monkeypatch):
             ["train.steps is 'three', expected a whole number from 1 to"],
         ),
         ([SMOKE[1], "train"], ["'train' is not a flag"]),
+        (
+            [*SMOKE[1:], "--mode=explain_pair", "a.jpg,b.jpg"],
+            ["two images are wanted, got 1 (a.jpg,b.jpg): --mode=explain_pair PROBE"],
+        ),
+        (
+            ["a", *SMOKE[1:], "b", "--mode=explain_pair", "c"],
+            ["two images are wanted, got 3 (a, b, c)"],
+        ),
+        (["a.jpg", "--mode=explainpair", "b.jpg"], ["unknown mode 'explainpair'"]),
+        (
+            [*SMOKE[1:], "--mode=verify", "--gallery=x"],
+            ["--mode=verify takes no --gallery: leave it out"],
+        ),
         ([SMOKE[1], "--num_devices=99"], ["99 devices were asked for"]),
         (
             ["--config=configs/finetune.py"],

@@ -80,6 +80,20 @@ def ranges(
     return found
 
 
+def outside(
+    measures: Mapping[str, float | None], usual: Mapping[str, tuple[float, float]]
+) -> list[str]:
+    """Return the measures in which an image is unlike nearly all known ones.
+
+    Better ones too, as of a sharper image: nothing was measured on such images.
+    """
+    return [
+        name
+        for name, (low, high) in usual.items()
+        if (value := measures.get(name)) is not None and not low <= value <= high
+    ]
+
+
 def unusual(
     measures: Mapping[str, float | None], usual: Mapping[str, tuple[float, float]]
 ) -> list[str]:

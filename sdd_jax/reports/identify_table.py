@@ -1,9 +1,10 @@
 """The tables of identification: on the terminal, as Markdown, as CSV.
 
 `result` is the content of `identify/results.json`. Of each probe it has `file`,
-`decision` (a name, or None for nobody), `norm`, `threshold` and `nearest`, the nearest
-references first, each with `name`, `cosine` and `bias`; with a calibration also
-`log_likelihood_ratio` and `is_at_bound`.
+`decision` (a name, or None for nobody), `is_enrolled` (its file is one of the
+gallery's), `norm`, `threshold` and `nearest`, the nearest references first, each with
+`name`, `cosine` and `bias`; with a calibration also `log_likelihood_ratio` and
+`is_at_bound`.
 """
 
 import math
@@ -54,7 +55,19 @@ def in_words(result: Mapping[str, Any]) -> list[str]:
         f"The threshold is of one pair. Who is not enrolled is compared "
         f"{protocol['num_people']:,} times, so passes up to as many times more often.",
     ]
-    if protocol["calibration"] is None:
+    copies = [probe["file"] for probe in probes if probe["is_enrolled"]]
+    if copies:
+        lines.append(
+            f"Enrolled themselves, so their own reference is made of them: "
+            f"{len(copies)} images ({copies[0]}); that says nothing."
+        )
+    if protocol["calibration"] is not None:
+        lines.append(
+            f"A ratio is of one pair of single images. Of the nearest of "
+            f"{protocol['num_people']:,} people, by means of several images, it says "
+            f"more than was measured, and nothing of people whom the gallery lacks."
+        )
+    else:
         lines.append(
             "Without a calibration no cosine has a likelihood ratio: --mode=verify "
             "measures one."

@@ -41,8 +41,8 @@ MEASURE_NAMES = {
 def statement(record: Mapping[str, Any]) -> list[str]:
     """Return what the score is worth, in sentences.
 
-    The first says that it is worth nothing where an image is unlike nearly all those
-    that were measured.
+    The first ones say what speaks against it: an image that is unlike nearly all those
+    that were measured, or two images that may be one photograph.
     """
     ratio, calibration = record["likelihood_ratio"], record["calibration"]
     lines = []
@@ -52,6 +52,18 @@ def statement(record: Mapping[str, Any]) -> list[str]:
             f"Insufficient: an image is worse than 99 % of the images that the score "
             f"was measured on ({names}), so what follows may not hold for it."
         )
+    beyond = [x for x in record["outside"] if x not in record["insufficient"]]
+    if beyond:
+        names = ", ".join(MEASURE_NAMES[name] for name in beyond)
+        lines.append(
+            f"Not measured on such images: one lies outside what 98 % of the measured "
+            f"ones have ({names})."
+        )
+    if record["may_be_one_photograph"]:
+        lines.append(
+            "Perhaps one photograph: the score is higher than that of every measured "
+            "pair of one person, so the two may be copies; then it says nothing."
+        )
     value, low, high = ratio["value"], ratio["low"], ratio["high"]
     first, second = "one person", "two different people"
     if value < 1:
@@ -59,12 +71,10 @@ def statement(record: Mapping[str, Any]) -> list[str]:
         first, second = second, first
     between = f"95 % interval {times(low)} to {times(high)}"
     if times(low) == times(high):
-        between = "so says every draw of these people"
-    about, bound = "about", ""
-    if ratio["at_bound"]:
-        about, bound = "at least", " (the most that so many people support)"
+        between = "every draw of these people ends at this bound"
+    bound = ", the most that so many people support," if ratio["at_bound"] else ""
     lines.append(
-        f"A score like this is {about} {times(value)} times{bound} as frequent between "
+        f"A score like this is about {times(value)} times{bound} as frequent between "
         f"two images of {first} as between images of {second} ({between})"
     )
     lines[-1] += (

@@ -61,7 +61,7 @@ def plot(
         above = 100 * (1 - np.arange(len(own)) / len(own))
         tippett.step(own, above, where="post", color=colour, label=name)
     tippett.axvline(0, color="black", linewidth=0.5)
-    title = "likelihood ratios, per cent above"
+    title = "Tippett plot, per cent above"
     tippett.set(title=title, xlabel="log10 likelihood ratio")
     for axis in (histogram, roc, tippett):
         axis.grid(alpha=0.3)

@@ -95,7 +95,8 @@ def _check(
             raise InputError(
                 f"{source} has model.backbone.{name}={found[name]}, but the config "
                 f"says {wanted}, and only the whole network embeds: pass "
-                f"--config.model.backbone.{name}={found[name]}"
+                f"--config.model.backbone.{name}={found[name]}, or a config for "
+                f"verification, such as configs/verify.py"
             )
 
 

@@ -21,6 +21,7 @@ from sdd_jax.images.sources import folder as folder_source
 from sdd_jax.images.splitting import identities, scanning
 from sdd_jax.images.splitting.collection import Collection
 from sdd_jax.models import FaceClassifier
+from sdd_jax.reports import identify_table
 from sdd_jax.runs import embedder, faces, galleries, store, workdir
 from sdd_jax.runs.new_images import NewImage, face_file, unknown, with_faces
 from sdd_jax.types import ImageSet
@@ -67,6 +68,7 @@ def enroll(
     folder = folder.resolve()
     _require_apart(images, folder)
     collection = folder_source.images(images)
+    _require_names(collection)
     with files.lock(folder.with_name(f".{folder.name}.lock"), of=folder):
         earlier = gallery_files.load(folder) if gallery_files.exists(folder) else None
         known = gallery_files.load_enrolled(folder) if earlier else _NOTHING
@@ -96,6 +98,16 @@ def enroll(
         f"({len(new)} new), {folder}"
     )
     return gallery
+
+
+def _require_names(collection: Collection) -> None:
+    """Raise InputError where somebody has the name that stands for nobody."""
+    for image in collection.images:
+        if image.identity.strip().upper() == identify_table.NOBODY:
+            raise InputError(
+                f"a person is called {image.identity}, which is what --mode=identify "
+                f"says of who is not enrolled: rename the folder"
+            )
 
 
 def _require_apart(images: Path, folder: Path) -> None:

@@ -48,6 +48,7 @@ from sdd_jax.verification.measured import calibrated
 from sdd_jax.verification.pairs import Pairs
 
 FOLDER = "explain_pair"
+PROPOSITIONS = ["the images show one person", "the images show two different people"]
 SIDES = ("probe", "reference")
 MAPS = (
     "similarity",
@@ -98,7 +99,10 @@ def run(config: Mapping[str, Any], folder: Path) -> dict[str, Any]:
         "distance_sum": float(out["distance"].sum()),
         "distance_bias": float(out["distance_bias"]),
         "threshold": calibration.threshold,
-        "decision": "match" if cosine >= calibration.threshold else "no match",
+        "decision": ("at or above" if cosine >= calibration.threshold else "below")
+        + " the threshold",
+        "propositions": PROPOSITIONS,
+        "may_be_one_photograph": cosine > float(scores[others.is_same].max()),
         "likelihood_ratio": ratio._asdict(),
         "parts": _parts(known.model, out),
         "neighbours": around.nearest[: options["num_rivals"]],
@@ -120,9 +124,9 @@ def run(config: Mapping[str, Any], folder: Path) -> dict[str, Any]:
             "code": workdir.code_sha256(),
         },
     }
-    record["insufficient"] = sorted(
-        {name for one in record["images"].values() for name in one["unusual"]}
-    )
+    for name, of_one in (("insufficient", "unusual"), ("outside", "outside")):
+        found = {x for one in record["images"].values() for x in one[of_one]}
+        record[name] = sorted(found)
     _write(folder / FOLDER, record, pair, out, scores, others.is_same)
     _say(record, folder)
     return record
@@ -248,9 +252,11 @@ def _told(
     return {
         "file": one.file,
         "sha256": one.sha256,
+        "sha256_of": one.sha256_of,
         "num_faces": one.num_faces,
         "measures": measures,
         "unusual": quality.unusual(measures, usual),
+        "outside": quality.outside(measures, usual),
     }
 
 

@@ -13,13 +13,15 @@ from PIL import Image
 
 from sdd_jax import screen
 from sdd_jax.errors import InputError
-from sdd_jax.images import decoding, preprocess
+from sdd_jax.images import decoding, preprocess, quality
 from sdd_jax.images.alignment import crops
 from sdd_jax.images.alignment.detectors import Detector, load_mtcnn
 
 MIN_SCORE = 0.9  # of `python -m sdd_jax.images.align` as well
 # In a photograph with a shorter side a detector misses faces: it is enlarged so far.
 SMALL, ENLARGED = 200, 4
+# Below this a crop of 112 pixels, where the eyes are 35 apart, is four fifths invented.
+LEAST_EYE_DISTANCE = 7.0
 
 # A file's contents and what errors call it -> its face.
 Maker = Callable[[bytes, str], np.ndarray]
@@ -77,7 +79,7 @@ def found(
         min_score: likewise.
 
     Raises:
-        InputError: it is no image, or there is no face in it, or several.
+        InputError: it is no image, or there is no face in it, several, or a small one.
     """
     pixels = decoding.decode(contents, name)
     factor = ENLARGED if min(pixels.shape[:2]) < SMALL else 1
@@ -93,11 +95,18 @@ def found(
     if row["num_faces"] > 1 and not largest:
         raise InputError(
             f"{name}: {row['num_faces']} faces found, expected one: cut the others "
-            f"off, or have the largest taken"
+            f"off, or have the largest taken (--largest of enroll, "
+            f"--config.MODE.largest=True of modes)"
         )
     for key in ("box", "landmarks"):
         # The middle of the first pixel is at 0 in either.
         row[key] = ((np.array(row[key]) + 0.5) / factor - 0.5).tolist()
+    distance = quality.pose(np.array(row["landmarks"]))["eye_distance"]
+    if distance < LEAST_EYE_DISTANCE:
+        raise InputError(
+            f"{name}: the eyes are {distance:.1f} pixels apart, expected at least "
+            f"{LEAST_EYE_DISTANCE:g}: the face is too small, take a larger photograph"
+        )
     return face, row
 
 

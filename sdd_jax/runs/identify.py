@@ -8,6 +8,7 @@ Writes `identify/`: `results.json`, `results.csv` and `results.md`.
 """
 
 import dataclasses
+import hashlib
 import math
 from collections.abc import Mapping
 from pathlib import Path
@@ -31,6 +32,7 @@ from sdd_jax.runs.calibrated import load_calibration
 from sdd_jax.runs.whole_split import by_image, over_split
 from sdd_jax.types import Batch, Calibration, ImageSet
 from sdd_jax.verification import calibration as ratios
+from sdd_jax.verification import gallery_files
 from sdd_jax.verification.gallery_files import Gallery
 
 _GALLERY = "gallery", "a folder that python -m sdd_jax.enroll wrote"
@@ -41,6 +43,7 @@ class Probes(NamedTuple):
     """Faces to be told, and what was left out."""
 
     images: ImageSet
+    sha256: tuple[str, ...]  # of their files
     skipped: list[dict[str, str]]  # path, reason
 
 
@@ -65,6 +68,7 @@ def run(config: Mapping[str, Any], folder: Path) -> dict[str, Any]:
         threshold = calibration.threshold
     place = expanded(options["gallery"])
     gallery = galleries.load(place, model, provenance, aligned=options["align"])
+    enrolled = {row["sha256"] for row in gallery_files.load_rows(place)}
     probes = _probes(paths, model.spec.size, options)
     workdir.claim(folder, config, setup.SECTIONS)
     model = models.placed(with_gallery(model, gallery.references, calibration))
@@ -76,7 +80,14 @@ def run(config: Mapping[str, Any], folder: Path) -> dict[str, Any]:
     )
     require_directions(found["norms"].astype(np.float64), probes.images.files)
     result = {
-        "probes": _records(found, probes.images, gallery, threshold, calibration),
+        "probes": [
+            record | {"is_enrolled": sha256 in enrolled}
+            for record, sha256 in zip(
+                _records(found, probes.images, gallery, threshold, calibration),
+                probes.sha256,
+                strict=True,
+            )
+        ],
         "skipped": probes.skipped,
         "protocol": {
             "gallery": options["gallery"],
@@ -135,24 +146,26 @@ def _probes(paths: list[Path], size: int, options: Mapping[str, Any]) -> Probes:
         min_score=options["min_score"],
     )
 
-    def look(path: Path) -> np.ndarray | dict[str, str]:
+    def look(path: Path) -> tuple[str, np.ndarray, str] | dict[str, str]:
         try:
-            return make(read_file(path), str(path))
+            contents = read_file(path)
+            sha256 = hashlib.sha256(contents).hexdigest()
+            return str(path), make(contents, str(path)), sha256
         except InputError as error:
             return {"path": str(path), "reason": str(error)}
 
     looked = faces.in_threads(look, paths, "finding faces")
-    pairs = list(zip(paths, looked, strict=True))
-    skipped = [x for _, x in pairs if isinstance(x, dict)]
-    found = [(str(path), x) for path, x in pairs if not isinstance(x, dict)]
+    skipped = [x for x in looked if isinstance(x, dict)]
+    found = [x for x in looked if not isinstance(x, dict)]
     if not found:
         raise InputError(
             f"none of the {len(paths)} images has a face to compare; the first: "
             f"{skipped[0]['reason']}"
         )
-    names, pixels = zip(*found, strict=True)
+    names, pixels, sha256 = zip(*found, strict=True)
     labels = np.zeros(len(found), np.int32)
-    return Probes(ImageSet(("",), names, labels, lambda i: pixels[i]), skipped)
+    images = ImageSet(("",), names, labels, lambda i: pixels[i])
+    return Probes(images, sha256, skipped)
 
 
 def ranked(

@@ -15,7 +15,6 @@ import numpy as np
 from jaxtyping import Float, UInt8
 
 from sdd_jax import files, screen
-from sdd_jax.errors import InputError
 from sdd_jax.files import exists, expanded
 from sdd_jax.images import image_maker, quality
 from sdd_jax.images.alignment.detectors import load_mtcnn
@@ -26,8 +25,6 @@ from sdd_jax.runs.asked_names import path_of
 from sdd_jax.runs.verify_images import ENLARGED, MIN_SCORE
 from sdd_jax.types import ImageSet
 
-# Below this a crop of 112 pixels, where the eyes are 35 apart, is four fifths invented.
-LEAST_EYE_DISTANCE = 7.0
 NOBODY = -1  # the label of an image that is none of the data
 
 
@@ -36,7 +33,8 @@ class PairImage:
     """One image of a pair."""
 
     file: str  # as it was asked for
-    sha256: str  # of the file, or of the pixels where the data name it
+    sha256: str
+    sha256_of: str  # "file", or "aligned pixels" where the data name it
     image: UInt8[np.ndarray, "size size 3"]
     label: int  # whose it is in the data, or NOBODY
     measures: dict[str, float | None]  # see `quality`; None is not measured
@@ -64,7 +62,8 @@ def of_file(name: str, config: Mapping[str, Any]) -> PairImage | None:
     if not config["verify"]["align"]:
         made = image_maker(config["data"]).image(str(path), contents)
         image = resize(made, size)
-        return PairImage(name, sha256, image, NOBODY, measured(image, None), None)
+        measures = measured(image, None)
+        return PairImage(name, sha256, "file", image, NOBODY, measures, None)
     image, row = faces.found(
         contents,
         str(path),
@@ -73,17 +72,10 @@ def of_file(name: str, config: Mapping[str, Any]) -> PairImage | None:
         largest=config["explain_pair"]["largest"],
         min_score=MIN_SCORE,
     )
-    landmarks = np.array(row["landmarks"])
-    measures = measured(image, landmarks)
-    distance = quality.pose(landmarks)["eye_distance"]
-    if distance < LEAST_EYE_DISTANCE:
-        raise InputError(
-            f"{path}: the eyes are {distance:.1f} pixels apart, expected at least "
-            f"{LEAST_EYE_DISTANCE:g}: the face is too small, take a larger photograph"
-        )
+    measures = measured(image, np.array(row["landmarks"]))
     if row["num_faces"] > 1:
         screen.say(f"{path}: the largest of {row['num_faces']} faces is taken")
-    return PairImage(name, sha256, image, NOBODY, measures, row["num_faces"])
+    return PairImage(name, sha256, "file", image, NOBODY, measures, row["num_faces"])
 
 
 def of_data(
@@ -102,7 +94,8 @@ def of_data(
     image = images.read(place)
     sha256 = hashlib.sha256(image.tobytes()).hexdigest()
     measures = measured(image, landmarks.get(name))
-    return PairImage(name, sha256, image, int(images.labels[place]), measures, None)
+    label = int(images.labels[place])
+    return PairImage(name, sha256, "aligned pixels", image, label, measures, None)
 
 
 def known_landmarks(

@@ -110,6 +110,11 @@ def load(folder: Path) -> Gallery:
     )
 
 
+def load_rows(folder: Path) -> Sequence[Row]:
+    """Return name, file, sha256 and norm of a gallery's images; see `load_enrolled`."""
+    return _rows(folder, _IMAGES, _manifest(folder))
+
+
 def load_enrolled(folder: Path) -> Enrolled:
     """Return a gallery's images, for whoever enrols more or looks at single ones.
 

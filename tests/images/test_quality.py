@@ -60,3 +60,6 @@ def test_unusual_is_what_is_worse_than_99_per_cent():
     # Very sharp is no fault; turned to either side is.
     assert quality.unusual({"sharpness": 2000.0, "yaw": 0.6}, usual) == ["yaw"]
     assert quality.unusual({"sharpness": None, "yaw": -0.6}, usual) == ["yaw"]
+    # But nothing was measured on very sharp images.
+    assert quality.outside({"sharpness": 2000.0, "yaw": 0.0}, usual) == ["sharpness"]
+    assert quality.outside({"sharpness": 500.0, "yaw": None}, usual) == []

@@ -5,13 +5,23 @@ from sdd_jax.reports import pair_page
 CALIBRATION = {"num_genuine": 1755, "num_impostor": 74100, "num_people": 39}
 
 
-def record(value, low, high, at_bound=False, insufficient=()):
+def record(
+    value,
+    low,
+    high,
+    at_bound=False,
+    insufficient=(),
+    outside=(),
+    one_photograph=False,
+):
     ratio = {"value": float(value), "low": float(low), "high": float(high)}
     ratio["at_bound"] = at_bound
     return {
         "likelihood_ratio": ratio,
         "calibration": CALIBRATION,
         "insufficient": list(insufficient),
+        "outside": [*insufficient, *outside],
+        "may_be_one_photograph": one_photograph,
     }
 
 
@@ -40,10 +50,10 @@ def test_a_ratio_above_one_speaks_for_one_person_and_below_for_two():
         assert "probab" not in line and "match" not in line
 
 
-def test_at_the_bound_it_says_at_least_and_why():
+def test_at_the_bound_it_says_so():
     [line] = pair_page.statement(record(742, 742, 742, at_bound=True))
-    assert "at least 740 times (the most that so many people support) as" in line
-    assert "(so says every draw of these people)" in line
+    assert "740 times, the most that so many people support, as frequent" in line
+    assert "(every draw of these people ends at this bound)" in line
 
 
 def test_an_image_of_another_kind_is_said_first():
@@ -51,3 +61,13 @@ def test_an_image_of_another_kind_is_said_first():
     assert lines[0].startswith("Insufficient: an image is worse than 99 % of the")
     assert "(sharpness of the aligned image, turned sideways, in eye di" in lines[0]
     assert len(lines) == 2
+
+
+def test_what_was_not_measured_and_what_may_be_a_copy_are_said():
+    given = record(20, 8, 51, outside=["sharpness"], one_photograph=True)
+    lines = pair_page.statement(given)
+    assert lines[0].startswith(
+        "Not measured on such images: one lies outside what 98 %"
+    )
+    assert lines[1].startswith("Perhaps one photograph: the score is higher than")
+    assert len(lines) == 3

@@ -322,3 +322,10 @@ def test_a_killed_command_goes_on(images, folder, source, environment):
     assert done.returncode == 0, done.stderr
     assert "enrolled: 3 people, 203 images (203 new)" in done.stdout
     assert left(folder) == ["gallery", "images"]
+
+
+def test_who_is_called_nobody_is_refused(run, images, folder):
+    photograph(images / "Nobody" / "1.png", 9)
+    with pytest.raises(InputError, match="^a person is called Nobody, which is what"):
+        run()
+    assert not folder.exists()

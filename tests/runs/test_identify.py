@@ -109,6 +109,17 @@ def test_cosines_biases_and_norms_are_the_heads_own(ask, place):
 
 
 @pytest.mark.slow
+def test_an_image_that_is_enrolled_itself_is_named_as_such(ask, place, capsys):
+    [own] = ask(threshold=0.5)["probes"]
+    assert own["is_enrolled"]
+    said = " ".join(capsys.readouterr().out.split())
+    assert "Enrolled themselves, so their own reference is made of them: 1 im" in said
+    [other] = ask(place / "stranger.png", threshold=0.5)["probes"]
+    assert not other["is_enrolled"]
+    assert "Enrolled themselves" not in capsys.readouterr().out
+
+
+@pytest.mark.slow
 def test_of_a_users_own_threshold_nothing_is_said_of_likelihood(ask, tmp_path, capsys):
     result = ask(threshold=0.4)
     written = (tmp_path / "workdir" / "identify" / "results.json").read_text()

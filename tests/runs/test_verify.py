@@ -83,6 +83,14 @@ def test_the_config_is_sface_whole_and_aligned():
     }
 
 
+def test_the_config_takes_another_source_of_images(tmp_path):
+    config = verify_config.get_config().to_dict()
+    config["data"] |= {"source": "folder", "root": str(tmp_path)}
+    settings.check(config)
+    with pytest.raises(InputError, match=f"{tmp_path} "):
+        verify.run(config, tmp_path / "workdir")  # which is empty
+
+
 def test_lfws_config_is_the_same_on_its_pairs():
     config, other = verify_config.get_config(), verify_lfw.get_config()
     other.data, other.verify.pairs = config.data, ""
