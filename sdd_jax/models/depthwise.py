@@ -101,6 +101,10 @@ def _gradients_of_shifted(
     shifts = _shifts(x.astype(dtype), stride)
     sums = [channel_sums(shift * gradient) for shift in shifts.values()]
     by_kernel = jnp.stack(sums).reshape(kernel.shape)
+    # Where devices have maps of their own and the filters in common, the filters'
+    # gradient is the sum over devices: which JAX adds on the way back of this sum.
+    _, to_kernel = jax.vjp(lambda taps: taps + by_kernel, kernel.astype(dtype))
+    (by_kernel,) = to_kernel(by_kernel)
     taps = kernel.astype(dtype)[:, :, 0]
     by_x = _spread_out(gradient, taps, stride, x.shape[1:])
     return by_x.astype(x.dtype), by_kernel.astype(kernel.dtype)

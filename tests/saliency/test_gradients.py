@@ -21,6 +21,7 @@ from sdd_jax.types import InputSpec, Scores
 BACKBONES = {
     "ir_tiny": {"name": "ir_resnet", "arch": "ir_tiny"},
     "dlib": {"name": "dlib_resnet", "num_blocks": 5},
+    "sface": {"name": "sface", "num_blocks": 4},
 }
 TARGETS = jnp.array([1, 4, 0])
 
@@ -81,7 +82,7 @@ def test_gradients_are_finite_differences_in_float64(name):
     with jax.enable_x64(True):
         rngs = nnx.Rngs(0)
         backbone_class, spec = models.classifier.BACKBONES[options.pop("name")]
-        if name == "ir_tiny":
+        if name in ("ir_tiny", "sface"):
             options["dtype"] = jnp.float64
         backbone = randomised(backbone_class(**options, rngs=rngs))
         backbone.set_attributes(use_running_average=True, raise_if_not_found=False)
