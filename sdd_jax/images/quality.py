@@ -89,8 +89,8 @@ def outside(
     """
     return [
         name
-        for name, (low, high) in usual.items()
-        if (value := measures.get(name)) is not None and not low <= value <= high
+        for name, value, low, high in _known(measures, usual)
+        if not low <= value <= high
     ]
 
 
@@ -98,11 +98,19 @@ def unusual(
     measures: Mapping[str, float | None], usual: Mapping[str, tuple[float, float]]
 ) -> list[str]:
     """Return the measures in which an image is worse than nearly all known ones."""
-    found = []
-    for name, (low, high) in usual.items():
-        value = measures.get(name)
-        if value is None:
-            continue
-        if value < low or (value > high and BAD[name] == "both"):
-            found.append(name)
-    return found
+    return [
+        name
+        for name, value, low, high in _known(measures, usual)
+        if value < low or (value > high and BAD[name] == "both")
+    ]
+
+
+def _known(
+    measures: Mapping[str, float | None], usual: Mapping[str, tuple[float, float]]
+) -> list[tuple[str, float, float, float]]:
+    """Return name, value and range of what was measured."""
+    return [
+        (name, value, low, high)
+        for name, (low, high) in usual.items()
+        if (value := measures.get(name)) is not None
+    ]

@@ -28,7 +28,6 @@ from sdd_jax.images import quality
 from sdd_jax.images.alignment import face_parts
 from sdd_jax.models import FaceClassifier
 from sdd_jax.models.functional import join_model, split_model
-from sdd_jax.models.gallery import require_directions
 from sdd_jax.pair_saliency import METHODS, distance_grid, pair_pass, similarity_grid
 from sdd_jax.reports import overlay, pair_page, pair_plot
 from sdd_jax.runs import neighbours, settings, workdir
@@ -214,9 +213,7 @@ def _explained(
 
     sides = (jnp.asarray(image)[None] for image in images)
     out = program(arrays, *sides, jax.tree.map(jnp.asarray, rivals))
-    out = jax.tree.map(lambda values: np.asarray(values)[0], out)
-    require_directions(out["norms"].astype(np.float64), SIDES)
-    return out
+    return jax.tree.map(lambda values: np.asarray(values)[0], out)
 
 
 def _parts(

@@ -3,16 +3,16 @@
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float
 
 from sdd_jax.errors import InputError
 from sdd_jax.files import expanded
-from sdd_jax.models.gallery import references_of, require_directions
-from sdd_jax.runs import galleries
+from sdd_jax.models.gallery import references_of
+from sdd_jax.runs import embedder, galleries
 from sdd_jax.runs.embedded_pairs import EmbeddedPairs
 from sdd_jax.runs.pair_images import NOBODY, PairImage
+from sdd_jax.types import ImageSet
 
 
 class Around(NamedTuple):
@@ -53,13 +53,14 @@ def around(
     own.
 
     Raises:
-        InputError: the gallery was made by another network, or has nobody.
+        InputError: the gallery was made by another network, or an embedding is NaN,
+            infinite or 0.
     """
     path = config["explain_pair"]["gallery"]
     names, references, source = (
         _of_gallery(config, known, path) if path else _of_data(known, pair)
     )
-    own = _embeddings(known, pair)
+    own = _embeddings(known, pair, config["verify"]["batch_size"])
     cosines = own @ references.astype(np.float64).T
     people = [
         known.images.names[one.label] if one.label != NOBODY else None for one in pair
@@ -99,12 +100,14 @@ def _of_gallery(
 
 
 def _embeddings(
-    known: EmbeddedPairs, pair: tuple[PairImage, PairImage]
+    known: EmbeddedPairs, pair: tuple[PairImage, PairImage], batch_size: int
 ) -> Float[np.ndarray, "2 dimensions"]:
     """Return both images' embeddings, of length 1, float64."""
-    images = jnp.asarray(np.stack([one.image for one in pair]))
-    found = known.model.embeddings(known.model.feature_maps(images))
-    values = np.asarray(found, np.float64)
-    lengths = np.linalg.norm(values, axis=1)
-    require_directions(lengths, [one.file for one in pair])
-    return values / lengths[:, None]
+    images = ImageSet(
+        names=("",),
+        files=tuple(one.file for one in pair),
+        labels=np.zeros(len(pair), np.int32),
+        read=lambda place: pair[place].image,
+    )
+    found = embedder.embedded(known.model, images, batch_size=batch_size)
+    return found["embeddings"].astype(np.float64)

@@ -15,7 +15,6 @@ import numpy as np
 from jaxtyping import Float, UInt8
 
 from sdd_jax import files, screen
-from sdd_jax.files import exists, expanded
 from sdd_jax.images import image_maker, quality
 from sdd_jax.images.alignment.detectors import load_mtcnn
 from sdd_jax.images.decoding import read_file
@@ -106,7 +105,7 @@ def known_landmarks(
     There are none where the data came aligned.
     """
     path = workdir / "aligned" / "alignment.jsonl"
-    if not (config["verify"]["align"] and exists(expanded(str(path)))):
+    if not (config["verify"]["align"] and path.is_file()):
         return {}
     factor = ENLARGED if config["data"]["source"] == "orl" else 1
     rows = files.rows_of(files.read_text(path))
