@@ -15,6 +15,9 @@ import numpy as np
 
 from sdd_jax import checks
 
+# Of red, green and blue in the grey of an image: ITU-R BT.601, as Pillow has it.
+LUMA = (0.299, 0.587, 0.114)
+
 
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)

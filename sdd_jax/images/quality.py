@@ -13,7 +13,8 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from jaxtyping import Float, UInt8
 
-LUMA = np.array([0.299, 0.587, 0.114])  # ITU-R BT.601
+from sdd_jax.types import LUMA
+
 # Of each measure, which values are bad: the small, or both the small and the large.
 BAD = {
     "eye_distance": "low",
@@ -34,7 +35,7 @@ def sharpness(image: UInt8[np.ndarray, "height width 3"]) -> float:
         Pech-Pacheco et al., "Diatom Autofocusing in Brightfield Microscopy: a
         Comparative Study", ICPR 2000 (the variance of the Laplacian).
     """
-    grey = image @ LUMA
+    grey = image @ np.array(LUMA)
     middle = grey[1:-1, 1:-1]
     around = grey[:-2, 1:-1] + grey[2:, 1:-1] + grey[1:-1, :-2] + grey[1:-1, 2:]
     return float((around - 4 * middle).std())

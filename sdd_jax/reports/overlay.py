@@ -13,14 +13,13 @@ from matplotlib import colormaps
 from PIL import Image
 
 from sdd_jax.errors import InputError
+from sdd_jax.types import LUMA
 
 # Lightness rises evenly along it and no part of it is grey, so that a map can be told
 # from the grey face under it, by colour-blind readers too.
 COLOUR_MAP = "plasma"
 # At the strongest place, low enough for the face to remain recognisable there.
 OPACITY = 0.8
-# ITU-R BT.601, the weights Pillow uses for RGB to grey.
-LUMA = (0.299, 0.587, 0.114)
 
 
 def heat_map(

@@ -21,7 +21,7 @@ from sdd_jax.images.decoding import read_file
 from sdd_jax.images.preprocess import resize
 from sdd_jax.runs import faces, setup
 from sdd_jax.runs.asked_names import path_of
-from sdd_jax.runs.verify_images import ENLARGED, MIN_SCORE
+from sdd_jax.runs.verify_images import MIN_SCORE
 from sdd_jax.types import ImageSet
 
 NOBODY = -1  # the label of an image that is none of the data
@@ -107,11 +107,9 @@ def known_landmarks(
     path = workdir / "aligned" / "alignment.jsonl"
     if not (config["verify"]["align"] and path.is_file()):
         return {}
-    factor = ENLARGED if config["data"]["source"] == "orl" else 1
+    factor = faces.ENLARGED if config["data"]["source"] == "orl" else 1
     rows = files.rows_of(files.read_text(path))
-    return {
-        row["path"]: (np.array(row["landmarks"]) + 0.5) / factor - 0.5 for row in rows
-    }
+    return {row["path"]: faces.in_own_pixels(row["landmarks"], factor) for row in rows}
 
 
 def measured(

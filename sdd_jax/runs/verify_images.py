@@ -18,10 +18,9 @@ from sdd_jax.images import align, pipeline
 from sdd_jax.images.sources import MODULES, folder, lfw, orl
 from sdd_jax.images.sources.lfw import Pair
 from sdd_jax.images.splitting.whole import whole
-from sdd_jax.runs import setup
+from sdd_jax.runs import faces, setup
 from sdd_jax.types import ImageSet
 
-ENLARGED = 4  # ORL's 92 x 112, which are small for a detector: then all are found
 # Every image is known to show a face: what the detector's own last step lets pass.
 MIN_SCORE = 0.7
 
@@ -64,7 +63,7 @@ def _aligned(config: Mapping[str, Any], workdir: Path, size: int) -> ImageSet:
         photographs = workdir / "photographs"
         if not photographs.is_dir():
             with files.replaced_folder(photographs) as fresh:
-                orl.write_whole(fresh, enlarged=ENLARGED)
+                orl.write_whole(fresh, enlarged=faces.ENLARGED)
     elif source in ("folder", "lfw") and config["data"].get("root"):
         photographs = expanded(config["data"]["root"])
     else:

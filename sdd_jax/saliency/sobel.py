@@ -6,9 +6,7 @@ from jaxtyping import Key
 
 from sdd_jax.models import FaceClassifier
 from sdd_jax.saliency.clean import CleanPass
-from sdd_jax.types import Explanation
-
-GREY = (0.299, 0.587, 0.114)  # of red, green and blue: luma of ITU-R BT.601
+from sdd_jax.types import LUMA, Explanation
 
 
 def sobel(
@@ -19,7 +17,7 @@ def sobel(
     It is the length of the gradient by Sobel's two 3x3 filters, in grey values of 0 to
     255 a pixel, with the border's pixels repeated beyond it.
     """
-    grey = (clean.images.astype(jnp.float32) * jnp.array(GREY)).sum(3)
+    grey = (clean.images.astype(jnp.float32) * jnp.array(LUMA)).sum(3)
     padded = jnp.pad(grey, ((0, 0), (1, 1), (1, 1)), mode="edge")
     rows = padded[:, :-2] + 2 * padded[:, 1:-1] + padded[:, 2:]
     columns = padded[:, :, :-2] + 2 * padded[:, :, 1:-1] + padded[:, :, 2:]
