@@ -25,7 +25,7 @@ import jax
 import numpy as np
 from orbax.checkpoint import v1 as ocp
 
-from sdd_jax import files
+from sdd_jax import distributed, files
 from sdd_jax.errors import InputError
 from sdd_jax.trees import (
     bytes_of,
@@ -53,7 +53,7 @@ def save(
 ) -> None:
     """Save a step, and keep only it and the best one; on return it is on disk.
 
-    What was written is read again and compared before an earlier step is removed.
+    Of several processes, the first one saves, and the others wait for it. What was written is read again and compared before an earlier step is removed.
 
     Args:
         directory: where `checkpoints/` lies or is made.
@@ -66,6 +66,18 @@ def save(
         InputError: the disk is full, cannot be written or does not keep what it is
             given.
     """
+    if distributed.is_first():
+        _save(directory, step, trees, description, score)
+    distributed.barrier(f"step {step} is saved")
+
+
+def _save(
+    directory: str | Path,
+    step: int,
+    trees: Mapping[str, Any],
+    description: Any,
+    score: float,
+) -> None:
     folder = _folder(directory)
     folder.mkdir(parents=True, exist_ok=True)
     _remove_leftovers(folder)
@@ -73,7 +85,7 @@ def save(
     arrays = {name: facts_of(tree) for name, tree in trees.items()}
     fresh = folder / f"{_UNFINISHED}{step}"
     try:
-        with files.plain_path(folder) as plain:
+        with files.plain_path(folder) as plain, _alone():
             ocp.save_checkpointables(str(plain / fresh.name), trees)
         wrong = _what_does_not_come_back(folder, fresh.name, arrays)
         if wrong:
@@ -275,8 +287,20 @@ def _read(
         )
         for tree, described in arrays.items()
     }
-    with files.plain_path(folder) as plain:
+    with files.plain_path(folder) as plain, _alone():
         return ocp.load_checkpointables(str(plain / name), empty)
+
+
+def _alone() -> ocp.Context:
+    """Return the setting in which Orbax does not wait for other processes."""
+    own = distributed.index()
+    return ocp.Context(
+        multiprocessing_options=ocp.options.MultiprocessingOptions(
+            primary_host=own,
+            active_processes={own},
+            barrier_sync_key_prefix=f"process-{own}",
+        )
+    )
 
 
 def _first_difference(

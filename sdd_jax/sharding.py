@@ -16,6 +16,7 @@ import numpy as np
 from jax.sharding import AxisType, Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 
+from sdd_jax import distributed
 from sdd_jax.errors import InputError
 
 Tree = TypeVar("Tree")
@@ -27,13 +28,17 @@ def make_mesh(num_devices: int | None = None) -> Mesh:
     """Return a mesh over the first `num_devices` devices (default: all of them).
 
     Axis types are Auto: with Explicit ones, JAX's default, gathers by sharded
-    indices are errors.
+    indices are errors. Several processes' devices lie in the processes' order, so that
+    each has one piece of a batch.
     """
-    if jax.process_count() > 1:
-        raise InputError(
-            f"{jax.process_count()} processes share the devices, but each would read "
-            f"all images: run it in one process, on one host's devices"
-        )
+    if distributed.count() > 1:
+        if num_devices is not None:
+            raise InputError(
+                f"--num_devices is {num_devices}, but {distributed.count()} processes "
+                f"use all of their devices: leave it out, or use one process"
+            )
+        devices = sorted(jax.devices(), key=lambda x: (x.process_index, x.id))
+        return Mesh(np.array(devices), ("data",), axis_types=(AxisType.Auto,))
     devices = jax.devices()
     if num_devices is not None and not 1 <= num_devices <= len(devices):
         raise InputError(
@@ -92,9 +97,48 @@ def host_memory() -> int:
     return total // jax.local_device_count()
 
 
+def share(batch_size: int) -> dict[str, int]:
+    """Return what of every batch this process reads, as `images.pipeline` takes it."""
+    count = distributed.count()
+    return {
+        "batch_size": batch_size // count,
+        "process_index": distributed.index(),
+        "process_count": count,
+    }
+
+
 def replicate(tree: Tree) -> Tree:
-    """Put a whole copy of every array on every device."""
-    return jax.device_put(tree, replicated())
+    """Put a whole copy of every array on every device.
+
+    Each process passes the same arrays.
+    """
+    if distributed.count() == 1:
+        return jax.device_put(tree, replicated())
+    return jax.tree.map(_replicated_array, tree)
+
+
+def _replicated_array(x: Any) -> jax.Array:
+    if isinstance(x, jax.Array) and not x.is_fully_addressable:
+        return jax.device_put(x, replicated())
+    if isinstance(x, jax.Array) and jax.dtypes.issubdtype(x.dtype, jax.dtypes.prng_key):
+        data = _replicated_array(jax.random.key_data(x))
+        return jax.random.wrap_key_data(data, impl=jax.random.key_impl(x))
+    # Not `device_put`: that sends the array around, to see that all have the same.
+    x = np.asarray(x)
+    return jax.make_array_from_callback(x.shape, replicated(), lambda place: x[place])
+
+
+def to_host(tree: Tree) -> Tree:
+    """Return every array as a whole, as NumPy, on every process."""
+
+    def whole(x: Any) -> Any:
+        if isinstance(x, jax.Array) and not (
+            x.is_fully_addressable or x.is_fully_replicated
+        ):
+            x = jax.jit(lambda y: y, out_shardings=replicated())(x)
+        return np.asarray(x)
+
+    return jax.tree.map(whole, tree)
 
 
 def shard_batch(tree: Tree) -> Tree:

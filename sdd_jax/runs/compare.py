@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from sdd_jax import files, screen
+from sdd_jax import distributed, files, screen
 from sdd_jax.faithfulness import comparison, fills
 from sdd_jax.faithfulness.curves import (
     CURVE_METRICS,
@@ -81,6 +81,8 @@ def run(config: Mapping[str, Any], folder: Path) -> dict[str, Any]:
     result = _table(config, found, image_set) | {
         "protocol": _protocol(config, image_set) | provenance
     }
+    if not distributed.is_first():
+        return result
     _write(folder / "compare", result, found, compared)
     screen.console.print(compare_table.summary(result))
     screen.say(f"written: {folder / 'compare' / 'index.html'}")

@@ -11,7 +11,7 @@ import numpy as np
 from jax import Array
 
 import weights_conversion
-from sdd_jax import checkpoints, models, sharding
+from sdd_jax import checkpoints, distributed, models, sharding
 from sdd_jax.errors import InputError
 from sdd_jax.images import pipeline
 from sdd_jax.models import FaceClassifier, inference
@@ -152,7 +152,9 @@ def kept(
         batch_size: images a batch.
     """
     key = {
-        "verify": pipeline.sha256(image_set),
+        "verify": distributed.from_first(
+            "the images", lambda: pipeline.sha256(image_set)
+        ),
         "batch_size": batch_size,
         "devices": [sharding.num_devices(), sharding.platform()],
         **workdir.facts(provenance),

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from sdd_jax import files, screen
+from sdd_jax import distributed, files, screen
 from sdd_jax.faithfulness import METRICS, ORDERS, fills, grid
 from sdd_jax.faithfulness.summary import summarise
 from sdd_jax.reports import table
@@ -61,6 +61,8 @@ def run(config: Mapping[str, Any], folder: Path) -> dict[str, Any]:
         seed=options["seed"],
         num_resamples=options["num_resamples"],
     ) | {"protocol": _protocol(config) | provenance}
+    if not distributed.is_first():
+        return result
     with files.replaced_folder(folder / "eval") as fresh:
         files.write_arrays(fresh / "per_sample.npz", per_sample)
         files.write_json(fresh / "metrics.json", result)

@@ -16,7 +16,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from sdd_jax import checkpoints, files, screen, sharding
+from sdd_jax import checkpoints, distributed, files, screen, sharding
 from sdd_jax.faithfulness import FILLS, ORDERS, grid, measured_each
 from sdd_jax.faithfulness.map_measures import is_flat
 from sdd_jax.faithfulness.study import explained as explained_by
@@ -39,7 +39,7 @@ Methods = Mapping[str, Method]
 
 
 def run(config: Mapping[str, Any], folder: Path) -> dict[str, Any]:
-    """Explain the chosen images; return the manifest."""
+    """Explain the chosen images; return the manifest, on process 0."""
     settings.check(config)
     options = config["explain"]
     inference.check_dtype(config["compute_dtype"])
@@ -60,6 +60,8 @@ def run(config: Mapping[str, Any], folder: Path) -> dict[str, Any]:
     for name in ("confidence", "masked_confidence"):
         values = np.stack([one[name] for one in explained], axis=-1)
         setup.require_finite(values, image_set.files, folder)
+    if not distributed.is_first():
+        return {}
     with files.replaced_folder(output) as fresh:
         records = [
             record(
@@ -133,8 +135,11 @@ def _explain(
         return out | {"ranks": ranked, "perturbed": perturbed, "is_flat": flat}
 
     explained = []
-    for batch in pipeline.eval_batches(image_set, batch_size=options["batch_size"]):
-        out = jax.tree.map(np.asarray, program(arrays, sharding.shard_batch(batch)))
+    share = sharding.share(options["batch_size"])
+    for own in pipeline.eval_batches(image_set, **share):
+        on_devices = sharding.shard_batch(own)
+        out = program(arrays, on_devices)
+        batch, out = sharding.to_host((on_devices, out))
         under_masks = jax.tree.map(lambda row: row[0], out["perturbed"])
         masked = {
             "masked_confidence": under_masks.confidence,

@@ -133,12 +133,12 @@ def pooled_features(
     rows = []
     text = f"features of {len(image_set)} images and their mirror images"
     screen.say(f"computing the {text}")
-    batches = pipeline.eval_batches(image_set, batch_size=batch_size)
+    batches = pipeline.eval_batches(image_set, **sharding.share(batch_size))
     num_batches = -(-len(image_set) // batch_size)
     for batch in screen.progress(batches, text, total=num_batches):
         features = program(arrays, sharding.shard_batch(batch.images))
-        rows.append(np.asarray(features)[batch.valid])
-    return np.concatenate(rows).swapaxes(0, 1)
+        rows.append(sharding.to_host(features))
+    return np.concatenate(rows)[: len(image_set)].swapaxes(0, 1)
 
 
 def standardise(model: FaceClassifier, features: np.ndarray) -> None:

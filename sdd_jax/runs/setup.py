@@ -7,7 +7,15 @@ from typing import Any
 import numpy as np
 
 import weights_conversion
-from sdd_jax import checkpoints, images, models, screen, sharding
+from sdd_jax import (
+    checkpoints,
+    distributed,
+    files,
+    images,
+    models,
+    screen,
+    sharding,
+)
 from sdd_jax.errors import InputError
 from sdd_jax.files import expanded
 from sdd_jax.images.sources import facescrub
@@ -80,7 +88,18 @@ def load_splits(
         folder: the workdir, where a split of the user's own files is kept.
     """
     arguments = source_arguments(config, folder)
-    return images.SOURCES[config["data"]["source"]](**arguments)
+    source = images.SOURCES[config["data"]["source"]]
+    splits = distributed.first_then_all("the split", lambda: source(**arguments))
+    distributed.require_same(
+        "the split",
+        {
+            f"the {name} split (its SHA-256)": files.json_sha256(
+                [split.names, split.files, split.labels.tolist()]
+            )
+            for name, split in splits.items()
+        },
+    )
+    return splits
 
 
 def source_arguments(

@@ -13,7 +13,8 @@ from typing import Any
 
 import numpy as np
 
-from sdd_jax import files
+from sdd_jax import distributed, files
+from sdd_jax.errors import InputError
 from sdd_jax.screen import say
 
 _KEY = "key"  # the array that says what a file is
@@ -22,9 +23,26 @@ _KEY = "key"  # the array that says what a file is
 def load(folder: Path, key: Any) -> dict[str, np.ndarray] | None:
     """Return the arrays of a key, or None where they are not there.
 
-    A damaged file is named on the screen, and counts as not there.
+    A damaged file is named on the screen, and counts as not there. Of several
+    processes, the first one looks.
     """
     path = _path(folder, key)
+    if distributed.is_first():
+        found = _read(path, key)
+        distributed.from_first("a result", lambda: found is not None)
+        return found
+    if not distributed.from_first("a result", lambda: None):
+        return None
+    found = _read(path, key)
+    if found is None:
+        raise InputError(
+            f"{distributed.name_of(0)} finds {path}, and this process does not: put the "
+            f"--workdir on a disk that all of them share"
+        )
+    return found
+
+
+def _read(path: Path, key: Any) -> dict[str, np.ndarray] | None:
     try:
         # A zip file: every array with its checksum.
         with path.open("rb") as file, np.load(file) as found:
@@ -40,7 +58,9 @@ def load(folder: Path, key: Any) -> dict[str, np.ndarray] | None:
 
 
 def save(folder: Path, key: Any, arrays: dict[str, np.ndarray]) -> None:
-    """Write the arrays of a key; on return they are on disk."""
+    """Write the arrays of a key, on process 0; on return they are on disk."""
+    if not distributed.is_first():
+        return
     folder.mkdir(parents=True, exist_ok=True)
     files.write_arrays(_path(folder, key), arrays | {_KEY: np.array(json.dumps(key))})
 
@@ -58,6 +78,8 @@ def kept(
 
 def keep_only(folder: Path) -> None:
     """Remove the folders beside this one: results of other checkpoints."""
+    if not distributed.is_first():
+        return
     for other in folder.parent.iterdir():
         if other != folder:
             shutil.rmtree(other, ignore_errors=True)

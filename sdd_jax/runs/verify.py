@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from sdd_jax import files, screen
+from sdd_jax import distributed, files, screen
 from sdd_jax.files import expanded
 from sdd_jax.reports import text, verify_page, verify_plot, verify_table
 from sdd_jax.runs import protocol, settings
@@ -53,6 +53,8 @@ def run(config: Mapping[str, Any], folder: Path) -> dict[str, Any]:
         "calibration": dataclasses.asdict(kept),
         "protocol": _protocol(config, pairs) | found.provenance,
     }
+    if not distributed.is_first():
+        return result
     _write(folder / "verify", result, judged, found, own)
     screen.console.print(verify_table.summary(result))
     for line in verify_table.in_words(result):

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from sdd_jax import files, screen
+from sdd_jax import distributed, files, screen
 from sdd_jax.errors import InputError
 from sdd_jax.files import expanded
 from sdd_jax.images import align, pipeline
@@ -34,7 +34,9 @@ def load_images(config: Mapping[str, Any], workdir: Path) -> ImageSet:
     options = setup.source_arguments(config)
     size, source = options["image_size"], config["data"]["source"]
     if config["verify"]["align"]:
-        return _aligned(config, workdir, size)
+        return distributed.first_then_all(
+            "the aligned faces", lambda: _aligned(config, workdir, size)
+        )
     root = options.get("root")
     if root and hasattr(MODULES.get(source), "images"):
         own = {name: options[name] for name in ("crop", "margin") if name in options}

@@ -18,7 +18,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from sdd_jax import sharding
+from sdd_jax import distributed, sharding
 from sdd_jax.images import pipeline
 from sdd_jax.models import convolution
 from sdd_jax.types import Batch, ImageSet
@@ -45,15 +45,18 @@ class Chunk:
 
 def chunks(image_set: ImageSet, *, batch_size: int, length: int) -> Iterator[Chunk]:
     """Yield a split in chunks of `length` batches, the last one padded."""
-    batches = pipeline.eval_batches(image_set, batch_size=batch_size)
+    batches = pipeline.eval_batches(image_set, **sharding.share(batch_size))
     size = length * batch_size
     reader = concurrent.futures.ThreadPoolExecutor(1)
     try:
         following = reader.submit(_read, batches, length)
         for first in range(0, len(image_set), size):
-            images, labels, sha256 = following.result()
+            images, labels, hashes = following.result()
             on_devices = sharding.shard_batches((images, labels))
             del images, labels  # the host's copy goes before the next is read
+            # Of all images, whatever process read them.
+            hashes = sharding.to_host(sharding.shard_batches(hashes))
+            sha256 = hashlib.sha256(hashes.tobytes()).hexdigest()
             if first + size < len(image_set):
                 following = reader.submit(_read, batches, length)
             number = min(size, len(image_set) - first)
@@ -166,9 +169,9 @@ def batches_a_chunk(
     """
     num_batches = -(-len(image_set) // batch_size)
     if chunk_bytes is None:
-        chunk_bytes = int(
-            _SHARE_OF_MEMORY * (sharding.device_memory() or sharding.host_memory())
-        )
+        memory = sharding.device_memory() or sharding.host_memory()
+        memory = distributed.from_first("the memory", lambda: memory)
+        chunk_bytes = int(_SHARE_OF_MEMORY * memory)
     image = image_set.read(0)
     bytes_an_image = image.nbytes + num_masks * image.shape[0] * image.shape[1]
     bytes_a_batch = bytes_an_image * batch_size // sharding.num_devices()
@@ -176,21 +179,29 @@ def batches_a_chunk(
     return -(-num_batches // num_chunks)
 
 
-def _read(batches: Iterator[Batch], length: int) -> tuple[np.ndarray, np.ndarray, str]:
-    """Return the next images and labels, [length, batch, ...], and their hash.
+def _read(
+    batches: Iterator[Batch], length: int
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return the next images and labels, and a hash of each, [length, batch, ...].
 
     The last chunk is filled up with zeros, which are never looked at.
     """
     first = next(batches)
     images = np.zeros((length, *first.images.shape), first.images.dtype)
     labels = np.zeros((length, *first.labels.shape), first.labels.dtype)
+    hashes = np.zeros((*labels.shape, hashlib.sha256().digest_size), np.uint8)
     rest = itertools.islice(batches, length - 1)
     for place, batch in enumerate(itertools.chain([first], rest)):
         images[place], labels[place] = batch.images, batch.labels
-    digest = hashlib.sha256(str(images.shape).encode())
-    for array in (images, labels):
-        digest.update(array.data)
-    return images, labels, digest.hexdigest()
+        hashes[place] = [
+            list(_digest(*row)) for row in zip(batch.images, batch.labels, strict=True)
+        ]
+    return images, labels, hashes
+
+
+def _digest(image: np.ndarray, label: np.ndarray) -> bytes:
+    facts = f"{image.shape} {label}".encode()
+    return hashlib.sha256(facts + image.tobytes()).digest()
 
 
 def _finished(rows: Any) -> Any:

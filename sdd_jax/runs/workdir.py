@@ -9,6 +9,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+from sdd_jax import distributed
 from sdd_jax.errors import InputError
 from sdd_jax.files import read_text, write_bytes, write_json
 from sdd_jax.runs.settings import flat
@@ -20,7 +21,7 @@ _CHANGE_NO_RESULT |= {"data.groups"}
 
 
 def claim(workdir: Path, config: Mapping[str, Any], sections: tuple[str, ...]) -> None:
-    """Make the folder this config's, or check that it is.
+    """Make the folder this config's, or check that it is; process 0 does.
 
     Args:
         workdir: made where missing.
@@ -32,7 +33,7 @@ def claim(workdir: Path, config: Mapping[str, Any], sections: tuple[str, ...]) -
     """
     check(workdir, config, sections)
     path = workdir / "config.json"
-    if not path.exists():
+    if distributed.is_first() and not path.exists():
         workdir.mkdir(parents=True, exist_ok=True)
         write_json(path, config)
 

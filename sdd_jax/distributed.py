@@ -1,0 +1,314 @@
+"""Several processes that work as one: who they are, and where they wait for each other.
+
+JAX's coordination service does the work. Process 0 scans, splits, writes and prints;
+the others wait for it and read, so all of them must see the same files. Where there is
+one process, nothing here waits for anything.
+
+Every wait has its number, so all processes must come to the same waits in the same
+order: what is decided from a file or a clock is decided by process 0 (`from_first`).
+A process that fails says so, and one that does not answer any more is missed after
+HEARTBEAT_SECONDS: then every other one ends, with a line that names it. A thread sees
+to that, since a process that waits for a device in another one hears nothing else.
+"""
+
+import contextlib
+import itertools
+import json
+import os
+import socket
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, TypeVar
+
+import jax
+
+# No public function waits with a time limit, or says who is missing.
+from jax._src import distributed as _service
+
+from sdd_jax.errors import InputError
+from sdd_jax.screen import printable
+
+Result = TypeVar("Result")
+
+START_SECONDS = 300  # until all have begun
+HEARTBEAT_SECONDS = 30  # without an answer: then a process counts as gone
+PATIENCE_SECONDS = 3600  # for a process that answers and does not come
+GOES_ON = "the same commands, all started again, go on from what was finished"
+
+_numbers = itertools.count()
+_ending = threading.Event()
+
+
+def index() -> int:
+    """Return which process this is, from 0."""
+    return jax.process_index()
+
+
+def count() -> int:
+    """Return how many processes there are."""
+    return jax.process_count()
+
+
+def is_first() -> bool:
+    """Return whether this is process 0, which writes and prints."""
+    return index() == 0
+
+
+def name_of(process: int) -> str:
+    """Return what messages call a process; its host is part of it once it is known."""
+    host = _said(f"host/{process}") if _service.global_state.client else None
+    return f"process {process} of {count()}" + (f" on {host}" if host else "")
+
+
+def start(
+    coordinator: str | None,
+    num_processes: int | None,
+    process_id: int | None,
+    *,
+    start_seconds: int = START_SECONDS,
+    heartbeat_seconds: int = HEARTBEAT_SECONDS,
+) -> None:
+    """Become one of several processes; must come before JAX is asked for devices.
+
+    Args:
+        coordinator: HOST:PORT of process 0; of Slurm, a TPU VM or Kubernetes, JAX finds
+            this and the next two out by itself where they are None.
+        num_processes: how many there are.
+        process_id: which of them this is, from 0.
+        start_seconds: how long to wait until all have begun.
+        heartbeat_seconds: how long a process may be silent.
+
+    Raises:
+        InputError: the three do not fit, or not all processes began in time.
+    """
+    _check(coordinator, num_processes, process_id)
+    # Else the loss of one process takes the others down with a trace instead of a line.
+    jax.config.update("jax_enable_recoverability", True)
+    try:
+        jax.distributed.initialize(
+            coordinator,
+            num_processes,
+            process_id,
+            initialization_timeout=start_seconds,
+            heartbeat_timeout_seconds=heartbeat_seconds,
+            shutdown_timeout_seconds=heartbeat_seconds,
+        )
+    except (RuntimeError, ValueError) as error:
+        raise InputError(_why_not_started(error, start_seconds)) from error
+    _client().key_value_set(f"host/{index()}", socket.gethostname())
+    barrier("begin", seconds=start_seconds)
+    require_same("devices", {"devices a process": jax.local_device_count()})
+    for watch in (_watch_failures, _watch_lives):
+        threading.Thread(target=watch, daemon=True).start()
+
+
+def _check(
+    coordinator: str | None, num_processes: int | None, process_id: int | None
+) -> None:
+    if num_processes is not None and num_processes < 1:
+        raise InputError(f"--num_processes is {num_processes}, expected 1 or more")
+    if process_id is not None and not 0 <= process_id < (num_processes or 1 << 30):
+        raise InputError(
+            f"--process_id is {process_id} of {num_processes} processes: expected 0 to "
+            f"{(num_processes or 1) - 1}, another one for each"
+        )
+    if coordinator is not None:
+        port = coordinator.rpartition(":")[2]
+        if ":" not in coordinator or not port.isdecimal():
+            raise InputError(
+                f"--coordinator is {coordinator!r}: expected HOST:PORT of process 0, "
+                f"such as 10.0.0.1:7890, the same for all"
+            )
+
+
+def _why_not_started(error: Exception, seconds: int) -> str:
+    text = " ".join(str(error).split())
+    if "should be defined" in text or "must be defined" in text:
+        return (
+            f"cannot tell which of several processes this is ({text}): pass "
+            f"--coordinator=HOST:PORT --num_processes=N --process_id=I"
+        )
+    return (
+        f"not all processes began within {seconds} s, or process 0 cannot be reached "
+        f"({text[:200]}): start all of them, with one --coordinator and "
+        f"--num_processes, or give them more time with --start_seconds"
+    )
+
+
+def _client() -> Any:
+    return _service.global_state.client
+
+
+def _said(key: str) -> str | None:
+    """Return what a process said, or None."""
+    try:
+        return _client().key_value_try_get(key)
+    except jax.errors.JaxRuntimeError:
+        return None
+
+
+def barrier(what: str, *, seconds: int = PATIENCE_SECONDS) -> None:
+    """Wait until all processes have come here.
+
+    Raises:
+        InputError: one did not come in time; the message names it.
+    """
+    if count() == 1:
+        return
+    key = f"{next(_numbers)}/{what}"
+    client = _client()
+    client.key_value_set(f"at/{key}/{index()}", "")
+    try:
+        client.wait_at_barrier(key, seconds * 1000)
+    except jax.errors.JaxRuntimeError as error:
+        came = [k.rpartition("/")[2] for k, _ in client.key_value_dir_get(f"at/{key}/")]
+        missing = [name_of(i) for i in range(count()) if str(i) not in came]
+        if not missing:
+            raise
+        raise InputError(
+            f"{', '.join(missing)} did not come to the wait called {what!r} within "
+            f"{seconds} s, though it may be alive: look at its log; {GOES_ON}"
+        ) from error
+
+
+def from_first(what: str, make: Callable[[], Any]) -> Any:
+    """Return what `make` gives process 0, on every process; as JSON.
+
+    Where it fails there, the other processes end with its message.
+    """
+    if count() == 1:
+        return make()
+    key = f"first/{next(_numbers)}/{what}"
+    if is_first():
+        text = json.dumps(make())
+        _client().key_value_set(key, text)
+        return json.loads(text)
+    try:
+        return json.loads(_client().blocking_key_value_get(key, PATIENCE_SECONDS * 1000))
+    except jax.errors.JaxRuntimeError as error:
+        raise InputError(
+            f"{name_of(0)} did not say {what!r} within {PATIENCE_SECONDS} s, though it "
+            f"may be alive: look at its log; {GOES_ON}"
+        ) from error
+
+
+def first_then_all(what: str, work: Callable[[], Result]) -> Result:
+    """Do a piece of work on process 0, then on the others, who find it done.
+
+    For what reads files, and writes them where they are not there.
+    """
+    if count() == 1:
+        return work()
+    if is_first():
+        result = work()
+    barrier(what)
+    return result if is_first() else work()
+
+
+def require_same(what: str, facts: Mapping[str, Any]) -> None:
+    """Raise InputError, on every process, where not all have the same facts.
+
+    Args:
+        what: a word for the wait.
+        facts: name -> what JSON can say.
+    """
+    if count() == 1:
+        return
+    key = f"facts/{next(_numbers)}/{what}"
+    client = _client()
+    client.key_value_set(f"{key}/{index()}", json.dumps(facts, sort_keys=True))
+    barrier(what)
+    all_facts = [
+        json.loads(client.blocking_key_value_get(f"{key}/{i}", 60_000))
+        for i in range(count())
+    ]
+    for i, there in enumerate(all_facts):
+        names = sorted(there.keys() | all_facts[0].keys())
+        for name in names:
+            here, first = there.get(name), all_facts[0].get(name)
+            if here != first:
+                raise InputError(
+                    f"{name} is {here!r} in {name_of(i)} and {first!r} in process 0: "
+                    f"start all processes with the same code, files and arguments"
+                )
+
+
+@contextlib.contextmanager
+def together() -> Iterator[None]:
+    """End with the other processes: all well, or all with a line that says why not.
+
+    What is raised inside is told to the others before it goes on.
+    """
+    if count() == 1:
+        yield
+        return
+    try:
+        yield
+        barrier("end")
+    except BaseException as error:
+        _leave(str(error) or type(error).__name__)
+        raise
+    _ending.set()
+    jax.distributed.shutdown()
+
+
+def _leave(why: str) -> None:
+    """Say why this process ends; the first one, whose service it is, leaves last."""
+    _ending.set()
+    client = _client()
+    with contextlib.suppress(jax.errors.JaxRuntimeError):
+        client.key_value_set(f"failed/{index()}", printable(why)[:1000])
+        if is_first():
+            limit = time.monotonic() + HEARTBEAT_SECONDS
+            while time.monotonic() < limit:
+                left = client.key_value_dir_get("failed/")
+                if len(left) == count() or len(left) + len(_lost) >= count():
+                    break
+                time.sleep(0.1)
+            time.sleep(0.5)  # for the last one to be off the line
+
+
+_lost: set[int] = set()
+
+
+def _watch_failures() -> None:
+    """End this process soon after another one said that it failed."""
+    while not _ending.is_set():
+        try:
+            failed = _client().key_value_dir_get("failed/")
+        except (jax.errors.JaxRuntimeError, AttributeError):
+            return  # the other watch sees it
+        if failed:
+            # Time to come to the same end by itself, with a better line.
+            if _ending.wait(2):
+                return
+            key, why = failed[0]
+            _end(f"{name_of(int(key.rpartition('/')[2]))} ended: {why}")
+        time.sleep(0.5)
+
+
+def _watch_lives() -> None:
+    """End this process where another one does not answer any more."""
+    everybody = list(range(count()))
+    while True:
+        try:
+            alive = _client().get_live_nodes(everybody)
+        except (jax.errors.JaxRuntimeError, AttributeError):
+            return  # the service is gone: JAX ends this process by itself
+        _lost.update(set(everybody) - set(alive))
+        failed = {k.rpartition("/")[2] for k, _ in _client().key_value_dir_get("failed/")}
+        silent = [i for i in sorted(_lost) if str(i) not in failed]
+        if silent and not _ending.is_set():
+            names = ", ".join(map(name_of, silent))
+            _end(f"{names} does not answer: killed, stopped or cut off; {GOES_ON}")
+        time.sleep(0.5)
+
+
+def _end(line: str) -> None:
+    """End this process at once: its main thread may wait for ever."""
+    sys.stdout.flush()
+    print(f"error: {printable(line)}", file=sys.stderr, flush=True)
+    _leave(line)
+    os._exit(1)
