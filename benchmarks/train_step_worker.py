@@ -84,15 +84,15 @@ def jax_side(
         )
         inputs = [x[:, None, None] for x in np.split(both[0], len(batches))]
 
-    def logits_of_images(model: FaceClassifier, images: jax.Array) -> jax.Array:
-        return model.logits(model.feature_maps(images))
+    def feature_maps(model: FaceClassifier, inputs: jax.Array) -> jax.Array:
+        return inputs if is_head else model.feature_maps(inputs)
 
     step = jax.jit(
         functools.partial(
             training.train_step,
             graphdef=graphdef,
             tx=tx,
-            logits=FaceClassifier.logits if is_head else logits_of_images,
+            feature_maps=feature_maps,
             label_smoothing=TRAIN["label_smoothing"],
             update_batch_stats=False,
             remat=variant["remat"],

@@ -56,6 +56,9 @@ def get_config() -> ml_collections.ConfigDict:
         # third more work for less than half of the activations' memory. No number
         # changes, so it is for a batch that does not fit.
         remat=False,
+        # Each device has a part of the identities: True, False, or where the head and
+        # what training keeps of it take more than a quarter of a device's memory.
+        divide_head=ml_collections.config_dict.placeholder(bool),
         steps=12_000,  # 16 epochs of some 97,000 images
         warmup_fraction=0.05,  # Adam's second moments settle in some hundred steps
         # Then cosine decay to 0. A pretrained backbone must move less than a head

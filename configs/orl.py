@@ -39,6 +39,8 @@ def get_config() -> ml_collections.ConfigDict:
         steps=200,
         batch_size=32,
         remat=False,  # the memory is small; see configs/finetune.py
+        # Each device has a part of the classes: True, False, or by its memory.
+        divide_head=ml_collections.config_dict.placeholder(bool),
         warmup_fraction=0.1,  # of the steps
         head_learning_rate=1e-2,
         backbone_learning_rate=3e-4,

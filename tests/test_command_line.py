@@ -242,6 +242,8 @@ def test_what_is_neither_true_nor_false_is_told(parse, name, text):
         (["--config.saliency.sdd.scale=None"], "saliency.sdd.scale", None),
         (["--config.train.remat"], "train.remat", True),
         (["--config.train.remat=true"], "train.remat", True),
+        (["--config.train.divide_head"], "train.divide_head", True),
+        (["--config.train.divide_head=None"], "train.divide_head", None),
         (["--config.saliency.sdd.centre=False"], "saliency.sdd.centre", False),
         (["--config.saliency.sdd.centre=0"], "saliency.sdd.centre", False),
         (["--noconfig.saliency.sdd.centre"], "saliency.sdd.centre", False),

@@ -19,7 +19,6 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from flax import nnx
 from jax import Array
 from jaxtyping import Float, Int, UInt8
@@ -234,12 +233,14 @@ def variables(model: FaceClassifier) -> dict[str, Any]:
     if getattr(model.head, "is_divided", False):
         # Without what makes up the last device's part.
         for name in ("kernel", "offset"):
-            whole = np.asarray(arrays["head"][name])
+            whole = sharding.gathered(arrays["head"][name])
             arrays["head"][name] = whole[..., : model.num_classes]
     return arrays
 
 
-def placed(model: FaceClassifier, *, divide_head: bool | None = None) -> FaceClassifier:
+def placed(
+    model: FaceClassifier, *, divide_head: bool | None = None, copies: int = 1
+) -> FaceClassifier:
     """Return the model on the mesh's devices: a whole copy on each, but for the head.
 
     Args:
@@ -247,11 +248,12 @@ def placed(model: FaceClassifier, *, divide_head: bool | None = None) -> FaceCla
         divide_head: whether each device holds a part of the head's classes only. By
             default where the head would take more than `HEAD_SHARE` of a device's
             memory; devices that do not tell their memory (CPUs) get a whole copy.
+        copies: how many arrays of the head's size there will be; training has four.
     """
     head = model.head
     if divide_head is None:
         memory = sharding.device_memory()
-        num_bytes = sum(x.nbytes for x in jax.tree.leaves(nnx.state(head)))
+        num_bytes = copies * sum(x.nbytes for x in jax.tree.leaves(nnx.state(head)))
         divide_head = memory is not None and num_bytes > HEAD_SHARE * memory
     divide_head &= isinstance(head, PooledHead) and sharding.num_devices() > 1
     backbone = replicated(model.backbone)
@@ -274,7 +276,11 @@ def with_variables(
 
 
 def load(
-    directory: str | Path, *, step: int | None = None, divide_head: bool | None = None
+    directory: str | Path,
+    *,
+    step: int | None = None,
+    divide_head: bool | None = None,
+    copies: int = 1,
 ) -> FaceClassifier:
     """Return the model of a fine-tuned workdir or of a converted checkpoint.
 
@@ -283,6 +289,7 @@ def load(
             output.
         step: which checkpoint; by default the best on the validation images.
         divide_head: see `placed`.
+        copies: see `placed`.
 
     Raises:
         InputError: there is no checkpoint, it is damaged, does not fit the model it
@@ -297,4 +304,5 @@ def load(
         trees, f"the checkpoint {place} answers nothing: train or convert it again"
     )
     arrays = trees["model"]
-    return placed(with_variables(description, arrays), divide_head=divide_head)
+    model = with_variables(description, arrays)
+    return placed(model, divide_head=divide_head, copies=copies)

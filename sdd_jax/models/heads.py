@@ -83,13 +83,14 @@ class PooledHead(nnx.Module):
         self, feature_maps: Float[Array, "batch height width features"]
     ) -> Float[Array, "batch classes"]:
         """Return one logit a class; `ranking` is for so many that they do not fit."""
-        features = self._standardised(feature_maps)
+        features = self.standardised(feature_maps)
         logits = jnp.dot(features, self.kernel[...], precision="highest")
         return (logits + self.offset[...])[:, : self.num_classes]
 
-    def _standardised(
+    def standardised(
         self, feature_maps: Float[Array, "batch height width features"]
     ) -> Float[Array, "batch features"]:
+        """Return the average features in the units that the kernel works in."""
         pooled = self.pool(feature_maps)[:, 0, 0]
         return (pooled - self.feature_mean[...]) / self.feature_deviation[...]
 
@@ -148,7 +149,7 @@ class PooledHead(nnx.Module):
         block: int,
     ) -> Ranking:
         rank_classes = functools.partial(rank, num_top=num_top, block=block)
-        features = self._standardised(feature_maps)
+        features = self.standardised(feature_maps)
         if not self.is_divided:
             return rank_classes(features, self.kernel[...], self.offset[...], targets)
 

@@ -16,7 +16,7 @@ from sdd_jax.errors import InputError
 from sdd_jax.images import pipeline
 from sdd_jax.models import FaceClassifier, convolution, inference
 from sdd_jax.models.functional import join_model, split_model
-from sdd_jax.models.heads import FeatureStatistic
+from sdd_jax.models.heads import FeatureStatistic, PooledHead
 from sdd_jax.types import ImageSet
 
 # With their mirror images 8192: a feature's mean is then known to a ninetieth of its
@@ -118,6 +118,9 @@ def pooled_features(
     The result is float32, [2, num_images, features]. It takes two passes through the
     network for each image, so it says what it does.
     """
+    # The average asks nothing of the head, whose weights may be millions.
+    head = PooledHead(model.backbone.num_features, num_classes=1)
+    model = FaceClassifier(model.spec, model.backbone, head)
     graphdef, arrays = split_model(inference.folded(model))
 
     @functools.partial(jax.jit, compiler_options=convolution.compiler_options())

@@ -88,6 +88,7 @@ SETTINGS: Mapping[str, Numbers | Words] = {
     "train.steps": whole(1),
     "train.batch_size": BATCH,
     "train.remat": FLAG,
+    "train.divide_head": FLAG,
     "train.warmup_fraction": real(0, 1, below=True),
     # A fresh head starts at zero: at a rate of 0 nothing would ever be learnt.
     "train.head_learning_rate": real(0, above=True),
@@ -213,9 +214,10 @@ SETTINGS: Mapping[str, Numbers | Words] = {
     "prove_pairs.num_resamples": NUM_RESAMPLES,
     "prove_pairs.seed": SEED,
 }
-# None stands for the usual: as trained, the package's own folder, adaptive, measured.
+# None stands for the usual: as trained, the package's own folder, adaptive, measured,
+# where memory asks for it.
 MAY_BE_NONE = frozenset(
-    {"compute_dtype", "data.data_dir", "saliency.sdd.scale"}
+    {"compute_dtype", "data.data_dir", "saliency.sdd.scale", "train.divide_head"}
     | {"saliency.sdd.amplification", "identify.threshold"}
 )
 # What a command line may say.

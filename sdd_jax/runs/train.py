@@ -18,7 +18,7 @@ import numpy as np
 import optax
 from flax import nnx
 
-from sdd_jax import checkpoints, screen, sharding
+from sdd_jax import checkpoints, models, screen, sharding
 from sdd_jax.errors import InputError
 from sdd_jax.images import pipeline
 from sdd_jax.images.augmentation import augment
@@ -26,7 +26,7 @@ from sdd_jax.models import FaceClassifier
 from sdd_jax.reports import table
 from sdd_jax.runs import settings, setup, workdir
 from sdd_jax.runs.pretrained import pooled_features, sample, standardise, start_from
-from sdd_jax.training import resume
+from sdd_jax.training import division, resume
 from sdd_jax.training.log import TrainingLog, open_log
 from sdd_jax.training.optimizer import make_optimizer, trained_parts
 from sdd_jax.training.step import (
@@ -59,13 +59,16 @@ def run(config: Mapping[str, Any], folder: Path) -> dict[str, Any]:
         description = checkpoints.description(folder, step)
         setup.check_names(description, splits["train"].names, folder)
         workdir.claim(folder, config, SECTIONS)
-        graphdef, state = resume.restore(folder, step, tx, options["parts"])
+        graphdef, state = resume.restore(
+            folder, step, tx, options["parts"], divide_head=options["divide_head"]
+        )
         screen.say(f"going on from step {step} in {folder}")
         features = None
     else:
         description, graphdef, state, features = _start(config, splits["train"], tx)
         workdir.claim(folder, config, SECTIONS)
-    state = sharding.replicate(state)
+    is_divided = merge(graphdef, state).head.is_divided
+    state = division.placed(state, is_divided=is_divided)
     if int(state.step) < options["steps"]:
         step = _make_step(config, graphdef, state, tx, splits["train"], features)
         _train(config, folder, description, splits, graphdef, state, step)
@@ -90,6 +93,9 @@ def _start(
         train_set = sample(train_set, seed=config["seed"])
     features = pooled_features(model, train_set, batch_size=options["batch_size"])
     standardise(model, features)
+    model = models.placed(
+        model, divide_head=options["divide_head"], copies=division.COPIES
+    )
     graphdef, state = init_state(model, tx, options["parts"])
     description = {"model": model_description, "names": names}
     return description, graphdef, state, features if is_head_alone else None
@@ -119,7 +125,7 @@ def _make_step(
         keys = step_keys(key, state.step, len(batch.labels))
         mirrored = jax.vmap(lambda k: jax.random.bernoulli(k, mirror))(keys)
         cells = features[mirrored.astype(jnp.int32), batch.indices][:, None, None]
-        return step(state, cells, batch.labels, logits=FaceClassifier.logits)
+        return step(state, cells, batch.labels, feature_maps=lambda _, cells: cells)
 
     return functools.partial(on_features, features=sharding.replicate(features))
 
@@ -144,7 +150,7 @@ def step_on_images(
         key = jax.random.key(config["seed"])
         keys = step_keys(key, state.step, len(batch.images))
         images = augment(batch.images, keys, **options["augmentation"])
-        return step(state, images, batch.labels, logits=_logits_of_images)
+        return step(state, images, batch.labels, feature_maps=_maps_of_images)
 
     # The state's memory is the next one's: Adam's moments are twice the parameters'.
     return jax.jit(
@@ -167,8 +173,8 @@ def _bound_step(
     )
 
 
-def _logits_of_images(model: FaceClassifier, images: jax.Array) -> jax.Array:
-    return model.logits(model.feature_maps(images))
+def _maps_of_images(model: FaceClassifier, images: jax.Array) -> jax.Array:
+    return model.feature_maps(images)
 
 
 def _train(

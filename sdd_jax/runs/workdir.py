@@ -17,7 +17,7 @@ from sdd_jax.runs.settings import flat
 # They trade memory for time, say more or less on the way, or, as groups, change what
 # one mode writes and nothing that is kept.
 _CHANGE_NO_RESULT = {"train.remat", "train.cache_images", "train.log_every"}
-_CHANGE_NO_RESULT |= {"data.groups"}
+_CHANGE_NO_RESULT |= {"train.divide_head", "data.groups"}
 
 
 def claim(workdir: Path, config: Mapping[str, Any], sections: tuple[str, ...]) -> None:

@@ -12,11 +12,11 @@ from jaxtyping import Key
 
 from sdd_jax import checks, sharding
 from sdd_jax.models import FaceClassifier, convolution
-from sdd_jax.training.losses import cross_entropy, cross_entropy_of_classes
+from sdd_jax.training.objective import outcomes
 from sdd_jax.training.optimizer import trained_by, trained_parts
 from sdd_jax.types import Batch, TrainState
 
-Logits = Callable[[FaceClassifier, Any], Array]
+FeatureMaps = Callable[[FaceClassifier, Any], Array]
 
 
 def init_state(
@@ -69,7 +69,7 @@ def train_step(
     *,
     graphdef: nnx.GraphDef,
     tx: optax.GradientTransformation,
-    logits: Logits,
+    feature_maps: FeatureMaps,
     label_smoothing: float,
     update_batch_stats: bool,
     remat: bool = False,
@@ -80,39 +80,41 @@ def train_step(
 
     Args:
         state: before the step.
-        inputs: whatever `logits` takes: images, or their cached features.
+        inputs: whatever `feature_maps` takes: images, or their cached features.
         labels: int, [batch].
         graphdef: the model's structure.
         tx: the optimiser.
-        logits: (model, inputs) -> [batch, classes].
+        feature_maps: (model, inputs) -> [batch, height, width, features].
         label_smoothing: see `cross_entropy`.
         update_batch_stats: whether batch norm learns the new images' statistics.
         remat: see `merge`.
     """
 
-    def loss(params: Any) -> tuple[Array, tuple[Array, Any]]:
+    def loss(params: Any) -> tuple[Array, tuple[Array, Array, Any]]:
         trained = TrainState(
             state.step, params, state.batch_stats, state.frozen, state.opt_state
         )
         model = merge(
             graphdef, trained, update_batch_stats=update_batch_stats, remat=remat
         )
-        outputs = logits(model, inputs)
-        losses = cross_entropy_of_classes(
-            outputs, labels, label_smoothing=label_smoothing
+        found = outcomes(
+            model.head,
+            feature_maps(model, inputs),
+            labels,
+            label_smoothing=label_smoothing,
         )
         batch_stats = nnx.to_pure_dict(nnx.state(model, nnx.BatchStat))
-        return losses.mean(), (outputs, batch_stats)
+        are_classes = checks.are_classes(labels, model.num_classes).all()
+        return found.losses.mean(), (found.predicted, are_classes, batch_stats)
 
-    (value, (outputs, batch_stats)), gradients = jax.value_and_grad(loss, has_aux=True)(
-        state.params
-    )
+    (value, (predicted, are_classes, batch_stats)), gradients = jax.value_and_grad(
+        loss, has_aux=True
+    )(state.params)
     updates, opt_state = tx.update(gradients, state.opt_state, state.params)
     params = optax.apply_updates(state.params, updates)
-    are_classes = checks.are_classes(labels, outputs.shape[1]).all()
     metrics = {
         "loss": jnp.where(are_classes, value, jnp.nan),
-        "accuracy": (outputs.argmax(1) == labels).mean(),
+        "accuracy": (predicted == labels).mean(),
         "gradient_norm": optax.tree.norm(gradients),
     }
     return TrainState(
@@ -138,9 +140,15 @@ def validation_step(
 ) -> dict[str, Array]:
     """Return sums over the valid images: loss, correct, and their number."""
     model = merge(graphdef, state)
-    outputs = model.logits(model.feature_maps(batch.images))
-    losses = cross_entropy(outputs, batch.labels)
-    correct = outputs.argmax(1) == batch.labels
+    found = outcomes(
+        model.head,
+        model.feature_maps(batch.images),
+        batch.labels,
+        label_smoothing=0.0,
+    )
+    is_class = checks.are_classes(batch.labels, model.num_classes)
+    losses = jnp.where(is_class, found.losses, jnp.nan)
+    correct = found.predicted == batch.labels
     return {
         "loss": jnp.where(batch.valid, losses, 0.0).sum(),
         "correct": jnp.where(batch.valid, correct, False).sum(),

@@ -237,4 +237,5 @@ def test_a_head_is_divided_where_it_takes_a_quarter_of_a_devices_memory(
     monkeypatch.setattr(sharding, "device_memory", lambda: memory)
     with jax.set_mesh(sharding.make_mesh()):
         assert models.placed(wide).head.is_divided == is_divided
+        assert models.placed(wide, copies=10**6).head.is_divided == (memory is not None)
     assert not models.placed(wide).head.is_divided  # one device

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from sdd_jax import checkpoints, models
+from sdd_jax import checkpoints, models, sharding
 from sdd_jax.errors import InputError
 from sdd_jax.images import SOURCES
 from sdd_jax.runs import setup, train
@@ -73,6 +73,23 @@ def test_rematerialising_ends_in_the_same_parameters(make_config, tmp_path, trai
         lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5),
         final_arrays(tmp_path),
         final_arrays(trained),
+    )
+
+
+@pytest.mark.slow
+def test_a_divided_head_ends_in_the_same_parameters(make_config, tmp_path):
+    options = {"train.parts": "head", "train.steps": 2, "train.validate_every": 1}
+    whole = train.run(make_config(options), tmp_path / "whole")
+    divided = make_config(options | {"train.divide_head": True})
+    jax.set_mesh(sharding.make_mesh(4))  # of six people, so two make up the rest
+    result = train.run(divided, tmp_path / "divided")
+    assert result["validation_loss"] == pytest.approx(
+        whole["validation_loss"], rel=1e-4
+    )
+    jax.tree.map(
+        lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-3, atol=1e-4),
+        final_arrays(tmp_path / "divided"),
+        final_arrays(tmp_path / "whole"),
     )
 
 

@@ -59,7 +59,7 @@ def test_sections_that_are_not_compared_may_differ(tmp_path):
     workdir.claim(tmp_path, changed("train.steps", 7), ("seed", "data"))
 
 
-@pytest.mark.parametrize("name", ["remat", "cache_images", "log_every"])
+@pytest.mark.parametrize("name", ["remat", "divide_head", "log_every"])
 def test_what_changes_no_result_may_differ(tmp_path, name):
     workdir.claim(tmp_path, CONFIG, SECTIONS)
     for value in (1, 2):

@@ -36,6 +36,10 @@ def batch_of(step: int):
     return jnp.array(images), jnp.array(draws.integers(0, NUM_CLASSES, 4))
 
 
+def maps_of(model, images):
+    return model.feature_maps(images)
+
+
 def logits_of(model, images):
     return model.logits(model.feature_maps(images))
 
@@ -70,7 +74,7 @@ def stopped(model, tmp_path_factory):
             train_step,
             graphdef=graphdef,
             tx=TX,
-            logits=logits_of,
+            feature_maps=maps_of,
             label_smoothing=0.1,
             update_batch_stats=True,
         )
