@@ -9,6 +9,7 @@ import signal
 # makes of Ctrl-C is a trace, or nothing.
 signal.signal(signal.SIGINT, signal.SIG_DFL)
 
+import contextlib
 import importlib
 import os
 import sys
@@ -20,10 +21,11 @@ import jax
 from absl import app, flags
 from ml_collections import config_flags
 
-from sdd_jax import cli, files, screen, sharding
+from sdd_jax import cli, distributed, files, screen, sharding
 from sdd_jax.errors import InputError
 from sdd_jax.reports import table
 from sdd_jax.runs import explain_folder, settings
+from sdd_jax.runs import workdir as folders
 
 # Files of sdd_jax/runs, of which only what is asked for is loaded.
 RUNS = {
@@ -56,6 +58,26 @@ _GALLERY = flags.DEFINE_string(
     "gallery", None, "Who else is compared, from python -m sdd_jax.enroll."
 )
 _NUM_DEVICES = flags.DEFINE_string("num_devices", None, "How many; all by default.")
+_COORDINATOR = flags.DEFINE_string(
+    "coordinator", None, "HOST:PORT of process 0, where several processes are one run."
+)
+_NUM_PROCESSES = flags.DEFINE_integer("num_processes", None, "How many there are.")
+_PROCESS_ID = flags.DEFINE_integer("process_id", None, "Which this is, from 0.")
+_DISTRIBUTED = flags.DEFINE_bool(
+    "distributed", False, "Find out the three above from Slurm, a TPU VM or Kubernetes."
+)
+_START_SECONDS = flags.DEFINE_integer(
+    "start_seconds", distributed.START_SECONDS, "How long all may take to begin."
+)
+_HEARTBEAT_SECONDS = flags.DEFINE_integer(
+    "heartbeat_seconds",
+    distributed.HEARTBEAT_SECONDS,
+    "After how long without an answer a process counts as gone.",
+)
+_OWN = (
+    *(_CONFIG, _WORKDIR, _MODE, _GALLERY, _NUM_DEVICES, _COORDINATOR, _NUM_PROCESSES),
+    *(_PROCESS_ID, _DISTRIBUTED, _START_SECONDS, _HEARTBEAT_SECONDS),
+)
 
 
 def main(arguments: list[str]) -> int:
@@ -68,13 +90,59 @@ def main(arguments: list[str]) -> int:
 
 
 def _run(config: dict[str, Any], workdir: Path, modes: tuple[str, ...]) -> None:
-    jax.set_mesh(sharding.make_mesh(_num_devices()))
+    _start()
+    with distributed.together():
+        distributed.require_same("the command", _command(config, workdir, modes))
+        jax.set_mesh(sharding.make_mesh(_num_devices()))
+        with contextlib.ExitStack() as stack:
+            if distributed.is_first():
+                stack.enter_context(files.lock(workdir / ".lock", of=workdir))
+            if distributed.count() > 1:
+                stack.enter_context(_log(workdir))
+            _run_modes(config, workdir, modes)
+
+
+def _start() -> None:
+    """Become one of several processes, where the command line says so."""
+    asked = _COORDINATOR.value, _NUM_PROCESSES.value, _PROCESS_ID.value
+    if not _DISTRIBUTED.value and asked == (None, None, None):
+        return
+    if not _DISTRIBUTED.value and None in asked:
+        raise InputError(
+            "of --coordinator, --num_processes and --process_id all three are needed; "
+            "--distributed finds them out on Slurm, a TPU VM and Kubernetes"
+        )
+    distributed.start(
+        *asked,
+        start_seconds=_START_SECONDS.value,
+        heartbeat_seconds=_HEARTBEAT_SECONDS.value,
+    )
+
+
+def _command(
+    config: dict[str, Any], workdir: Path, modes: tuple[str, ...]
+) -> dict[str, Any]:
+    """Return what all processes must have been started with."""
+    return {
+        "--mode": list(modes),
+        "--workdir": str(workdir.absolute()),
+        **{f"config.{name}": value for name, value in settings.flat(config).items()},
+        **{f"the version of {k}": v for k, v in folders.versions().items()},
+        "the code (its SHA-256)": folders.code_sha256(),
+    }
+
+
+def _log(workdir: Path) -> contextlib.AbstractContextManager[None]:
+    path = workdir / "logs" / f"process-{distributed.index()}.log"
+    return screen.log(path, shown=distributed.is_first())
+
+
+def _run_modes(config: dict[str, Any], workdir: Path, modes: tuple[str, ...]) -> None:
     seconds = {}
-    with files.lock(workdir / ".lock", of=workdir):
-        for mode in modes:
-            began = time.monotonic()
-            importlib.import_module(f"sdd_jax.runs.{RUNS[mode]}").run(config, workdir)
-            seconds[mode] = time.monotonic() - began
+    for mode in modes:
+        began = time.monotonic()
+        importlib.import_module(f"sdd_jax.runs.{RUNS[mode]}").run(config, workdir)
+        seconds[mode] = time.monotonic() - began
     if len(modes) > 1:
         total = sum(seconds.values())
         shares = {
@@ -125,8 +193,7 @@ def _parse(arguments: list[str]) -> tuple[dict[str, Any], Path, tuple[str, ...]]
         rest = flags.FLAGS(sys.argv)[1:]
         config = settings.replaced(_CONFIG.value.to_dict(), added)
     except flags.UnrecognizedFlagError as error:
-        own = [x.name for x in (_CONFIG, _WORKDIR, _MODE, _GALLERY, _NUM_DEVICES)]
-        every = [*own, *(f"config.{name}" for name in known)]
+        every = [*(flag.name for flag in _OWN), *(f"config.{name}" for name in known)]
         raise settings.unknown(error.flagname, every, "flag") from error
     except (flags.Error, AttributeError, KeyError, OSError, TypeError) as error:
         message = " ".join(str(error).split())

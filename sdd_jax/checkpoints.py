@@ -53,7 +53,7 @@ def save(
 ) -> None:
     """Save a step, and keep only it and the best one; on return it is on disk.
 
-    Of several processes, the first one saves, and the others wait for it. What was written is read again and compared before an earlier step is removed.
+    Of several processes, the first one writes, and the others wait for it. What was written is read again and compared before an earlier step is removed.
 
     Args:
         directory: where `checkpoints/` lies or is made.
@@ -66,26 +66,17 @@ def save(
         InputError: the disk is full, cannot be written or does not keep what it is
             given.
     """
-    if distributed.is_first():
-        _save(directory, step, trees, description, score)
-    distributed.barrier(f"step {step} is saved")
-
-
-def _save(
-    directory: str | Path,
-    step: int,
-    trees: Mapping[str, Any],
-    description: Any,
-    score: float,
-) -> None:
     folder = _folder(directory)
-    folder.mkdir(parents=True, exist_ok=True)
-    _remove_leftovers(folder)
+    if distributed.is_first():
+        folder.mkdir(parents=True, exist_ok=True)
+        _remove_leftovers(folder)
+    distributed.barrier(f"a place for step {step}")
     trees = {name: names_as_text(tree) for name, tree in trees.items()}
     arrays = {name: facts_of(tree) for name, tree in trees.items()}
     fresh = folder / f"{_UNFINISHED}{step}"
     try:
-        with files.plain_path(folder) as plain, _alone():
+        with files.plain_path(folder) as plain:
+            # Every process saves and reads, whoever writes: Orbax waits for all.
             ocp.save_checkpointables(str(plain / fresh.name), trees)
         wrong = _what_does_not_come_back(folder, fresh.name, arrays)
         if wrong:
@@ -93,6 +84,10 @@ def _save(
                 f"cannot save step {step} in {folder}: what was written does not come "
                 f"back ({wrong}); what was saved before is whole: use another disk"
             )
+        distributed.barrier(f"step {step} was read by all")
+        if not distributed.is_first():
+            distributed.barrier(f"step {step} is saved")
+            return
         record = {
             "step": step,
             "score": None if math.isnan(score) else float(score),
@@ -113,8 +108,10 @@ def _save(
             f"whole: free the disk and run the same command again"
         ) from error
     finally:
-        _remove_leftovers(folder)
+        if distributed.is_first():
+            _remove_leftovers(folder)
     _keep_last_and_best(directory, step)
+    distributed.barrier(f"step {step} is saved")
 
 
 def _what_does_not_come_back(
@@ -287,20 +284,8 @@ def _read(
         )
         for tree, described in arrays.items()
     }
-    with files.plain_path(folder) as plain, _alone():
+    with files.plain_path(folder) as plain:
         return ocp.load_checkpointables(str(plain / name), empty)
-
-
-def _alone() -> ocp.Context:
-    """Return the setting in which Orbax does not wait for other processes."""
-    own = distributed.index()
-    return ocp.Context(
-        multiprocessing_options=ocp.options.MultiprocessingOptions(
-            primary_host=own,
-            active_processes={own},
-            barrier_sync_key_prefix=f"process-{own}",
-        )
-    )
 
 
 def _first_difference(

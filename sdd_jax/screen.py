@@ -4,8 +4,11 @@ Whatever a name or a path holds, such as [brackets], :colons:, the end of a line
 bytes that are no text, it is shown as it is or escaped: never taken for a command.
 """
 
-from collections.abc import Iterable, Sequence
-from typing import TypeVar
+import contextlib
+import io
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import IO, TypeVar
 
 from rich.console import Console
 from rich.markup import escape
@@ -34,6 +37,40 @@ def first_of(items: Sequence[str], most: int = 3) -> str:
 def say(text: str) -> None:
     """Print one line, of any length."""
     console.print(printable(text), soft_wrap=True)
+
+
+@contextlib.contextmanager
+def log(path: Path, *, shown: bool) -> Iterator[None]:
+    """Write to a file what is printed, and show it on the screen or not."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    before = console.file
+    with path.open("a", encoding="utf-8", errors="backslashreplace", buffering=1) as file:
+        console.file = _Both(before, file) if shown else file
+        try:
+            yield
+        finally:
+            console.file = before
+
+
+class _Both(io.TextIOBase):
+    """A screen and a file: what is written to one is written to both."""
+
+    def __init__(self, screen: IO[str], file: IO[str]):
+        self._screen, self._file = screen, file
+
+    def write(self, text: str) -> int:
+        self._file.write(text)
+        return self._screen.write(text)
+
+    def flush(self) -> None:
+        self._screen.flush()
+        self._file.flush()
+
+    def fileno(self) -> int:
+        return self._screen.fileno()
+
+    def isatty(self) -> bool:
+        return self._screen.isatty()
 
 
 def progress(items: Iterable[Item], text: str, *, total: int) -> Iterable[Item]:

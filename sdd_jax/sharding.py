@@ -200,11 +200,6 @@ def divide(array: Any, *, fill: float) -> jax.Array:
     return jax.make_array_from_callback((*others, padded), sharding, part)
 
 
-def gathered(tree: Any) -> Any:
-    """Return every array as a whole on the host, NumPy's, however it was divided."""
-    return jax.tree.map(np.asarray, tree)
-
-
 def _last_axis(ndim: int) -> P:
     return P(*[None] * (ndim - 1), "data")
 

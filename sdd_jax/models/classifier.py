@@ -233,7 +233,7 @@ def variables(model: FaceClassifier) -> dict[str, Any]:
     if getattr(model.head, "is_divided", False):
         # Without what makes up the last device's part.
         for name in ("kernel", "offset"):
-            whole = sharding.gathered(arrays["head"][name])
+            whole = sharding.to_host(arrays["head"][name])
             arrays["head"][name] = whole[..., : model.num_classes]
     return arrays
 

@@ -199,7 +199,7 @@ def _train(
         train_set = pipeline.without_images(train_set)
     batches = pipeline.train_batches(
         train_set,
-        batch_size=options["batch_size"],
+        **sharding.share(options["batch_size"]),
         seed=config["seed"],
         start_step=start,
         num_steps=end,
@@ -284,7 +284,7 @@ def _validate(
     The score is the number of right answers; of equals, the lower loss is better.
     """
     sums = {"loss": 0.0, "correct": 0.0, "num_images": 0.0}
-    for batch in pipeline.eval_batches(image_set, batch_size=batch_size):
+    for batch in pipeline.eval_batches(image_set, **sharding.share(batch_size)):
         more = validate(state, sharding.shard_batch(batch))
         sums = {name: value + float(more[name]) for name, value in sums.items()}
     loss = sums["loss"] / sums["num_images"]

@@ -59,7 +59,7 @@ def whole(tree: Any, num_classes: int) -> Any:
     """Return the tree with what is divided as a file has it, NumPy's."""
 
     def of_leaf(leaf: Any) -> np.ndarray:
-        return sharding.gathered(leaf)[..., :num_classes]
+        return sharding.to_host(leaf)[..., :num_classes]
 
     return of_divided(of_leaf, tree)
 

@@ -5,17 +5,18 @@ file has the same numbers. Going on after an interruption removes the lines of t
 that are taken again.
 """
 
+import contextlib
 import json
+import tempfile
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
-from sdd_jax import files
+from sdd_jax import distributed, files
 
 
 class TrainingLog:
@@ -82,7 +83,7 @@ def _keep_until(path: Path, step: int) -> None:
     files.write_bytes(path, "".join(kept).encode())
 
 
-@contextmanager
+@contextlib.contextmanager
 def open_log(
     workdir: Path,
     console: Console,
@@ -91,7 +92,19 @@ def open_log(
     start_step: int,
     batch_size: int,
 ) -> Iterator[TrainingLog]:
-    """Open a log that goes on after `start_step`."""
+    """Open a log that goes on after `start_step`; the first process's is kept."""
+    with contextlib.ExitStack() as stack:
+        if not distributed.is_first():
+            workdir = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+        yield stack.enter_context(
+            _opened(workdir, console, num_steps, start_step, batch_size)
+        )
+
+
+@contextlib.contextmanager
+def _opened(
+    workdir: Path, console: Console, num_steps: int, start_step: int, batch_size: int
+) -> Iterator[TrainingLog]:
     path = workdir / "metrics.jsonl"
     _keep_until(path, start_step)
     progress = Progress(
