@@ -74,10 +74,11 @@ _HEARTBEAT_SECONDS = flags.DEFINE_integer(
     distributed.HEARTBEAT_SECONDS,
     "After how long without an answer a process counts as gone.",
 )
-_OWN = (
-    *(_CONFIG, _WORKDIR, _MODE, _GALLERY, _NUM_DEVICES, _COORDINATOR, _NUM_PROCESSES),
-    *(_PROCESS_ID, _DISTRIBUTED, _START_SECONDS, _HEARTBEAT_SECONDS),
+_PROCESSES = (
+    *(_COORDINATOR, _NUM_PROCESSES, _PROCESS_ID, _DISTRIBUTED),
+    *(_START_SECONDS, _HEARTBEAT_SECONDS),
 )
+_OWN = (_CONFIG, _WORKDIR, _MODE, _GALLERY, _NUM_DEVICES, *_PROCESSES)
 
 
 def main(arguments: list[str]) -> int:
@@ -89,10 +90,11 @@ def main(arguments: list[str]) -> int:
     )
 
 
-def _run(config: dict[str, Any], workdir: Path, modes: tuple[str, ...]) -> None:
-    _start()
-    with distributed.together():
-        distributed.require_same("the command", _command(config, workdir, modes))
+def _run(config: dict[str, Any], workdir: Path, modes: tuple[str, ...]) -> int:
+    given: dict[str, Any] = {flag.name: flag.value for flag in _PROCESSES}
+    asked = distributed.Asked(**given)
+
+    def work() -> None:
         jax.set_mesh(sharding.make_mesh(_num_devices()))
         with contextlib.ExitStack() as stack:
             if distributed.is_first():
@@ -101,22 +103,7 @@ def _run(config: dict[str, Any], workdir: Path, modes: tuple[str, ...]) -> None:
                 stack.enter_context(_log(workdir))
             _run_modes(config, workdir, modes)
 
-
-def _start() -> None:
-    """Become one of several processes, where the command line says so."""
-    asked = _COORDINATOR.value, _NUM_PROCESSES.value, _PROCESS_ID.value
-    if not _DISTRIBUTED.value and asked == (None, None, None):
-        return
-    if not _DISTRIBUTED.value and None in asked:
-        raise InputError(
-            "of --coordinator, --num_processes and --process_id all three are needed; "
-            "--distributed finds them out on Slurm, a TPU VM and Kubernetes"
-        )
-    distributed.start(
-        *asked,
-        start_seconds=_START_SECONDS.value,
-        heartbeat_seconds=_HEARTBEAT_SECONDS.value,
-    )
+    return distributed.run(asked, lambda: _command(config, workdir, modes), work)
 
 
 def _command(

@@ -53,7 +53,8 @@ def save(
 ) -> None:
     """Save a step, and keep only it and the best one; on return it is on disk.
 
-    Of several processes, the first one writes, and the others wait for it. What was written is read again and compared before an earlier step is removed.
+    Of several processes, the first one writes, and the others wait for it. What
+    was written is read again and compared before an earlier step is removed.
 
     Args:
         directory: where `checkpoints/` lies or is made.

@@ -25,7 +25,7 @@ def run(work: Callable[[], Any], *, stopped: str, way_out: str) -> int:
     """Do the work; return the exit status, after one line on what went wrong.
 
     Args:
-        work: it all.
+        work: it all; may return an exit status.
         stopped: the line after Ctrl-C.
         way_out: the end of the line where a file cannot be read or written.
     """
@@ -42,7 +42,7 @@ def run(work: Callable[[], Any], *, stopped: str, way_out: str) -> int:
     hook = sys.unraisablehook
     interrupts = _listen_for_interrupts()
     try:
-        work()
+        status = work()
     except BaseException as error:
         signal.setitimer(signal.ITIMER_REAL, 0)
         if interrupts or isinstance(error, KeyboardInterrupt):
@@ -63,7 +63,7 @@ def run(work: Callable[[], Any], *, stopped: str, way_out: str) -> int:
         sys.unraisablehook = hook
         for number, handler in handlers.items():
             signal.signal(number, handler)
-    return 0
+    return status if isinstance(status, int) else 0
 
 
 _SIGNALS = (signal.SIGINT, signal.SIGALRM)

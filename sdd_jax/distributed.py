@@ -12,6 +12,7 @@ to that, since a process that waits for a device in another one hears nothing el
 """
 
 import contextlib
+import dataclasses
 import itertools
 import json
 import os
@@ -27,6 +28,7 @@ import jax
 # No public function waits with a time limit, or says who is missing.
 from jax._src import distributed as _service
 
+from sdd_jax import supervision
 from sdd_jax.errors import InputError
 from sdd_jax.screen import printable
 
@@ -62,43 +64,80 @@ def name_of(process: int) -> str:
     return f"process {process} of {count()}" + (f" on {host}" if host else "")
 
 
-def start(
-    coordinator: str | None,
-    num_processes: int | None,
-    process_id: int | None,
-    *,
-    start_seconds: int = START_SECONDS,
-    heartbeat_seconds: int = HEARTBEAT_SECONDS,
-) -> None:
-    """Become one of several processes; must come before JAX is asked for devices.
+@dataclasses.dataclass(frozen=True)
+class Asked:
+    """What a command line says of several processes."""
+
+    coordinator: str | None  # HOST:PORT of process 0
+    num_processes: int | None
+    process_id: int | None  # which of them this is, from 0
+    # JAX finds the three out by itself: Slurm, a TPU VM, Kubernetes.
+    distributed: bool = False
+    start_seconds: int = START_SECONDS  # how long all may take to begin
+    heartbeat_seconds: int = HEARTBEAT_SECONDS  # how long one may be silent
+
+
+def run(asked: Asked, facts: Callable[[], Mapping[str, Any]], work: Any) -> int:
+    """Do the work, as one of several processes where that is asked for.
+
+    Must come before JAX is asked for devices.
 
     Args:
-        coordinator: HOST:PORT of process 0; of Slurm, a TPU VM or Kubernetes, JAX finds
-            this and the next two out by itself where they are None.
-        num_processes: how many there are.
-        process_id: which of them this is, from 0.
-        start_seconds: how long to wait until all have begun.
-        heartbeat_seconds: how long a process may be silent.
+        asked: by the command line.
+        facts: gives what all processes must have been started with, by name.
+        work: without arguments.
+
+    Returns:
+        The exit status.
 
     Raises:
-        InputError: the three do not fit, or not all processes began in time.
+        InputError: what is asked for does not fit, not all processes began in time, or
+            one was started with something else.
     """
-    _check(coordinator, num_processes, process_id)
+    if not _are_several(asked):
+        work()
+        return 0
+    own = "this process" if asked.process_id is None else f"process {asked.process_id}"
+    if not supervision.is_child():
+        return supervision.watch(own, GOES_ON)
+    supervision.begin_as_child(lambda: _leave("its parent was killed"))
+    _start(asked)
+    with _together():
+        require_same("the command", facts())
+        work()
+    return 0
+
+
+def _are_several(asked: Asked) -> bool:
+    three = asked.coordinator, asked.num_processes, asked.process_id
+    if asked.distributed or None not in three:
+        _check(*three)
+        return True
+    if three == (None, None, None):
+        return False
+    raise InputError(
+        "of --coordinator, --num_processes and --process_id all three are needed; "
+        "--distributed finds them out on Slurm, a TPU VM and Kubernetes"
+    )
+
+
+def _start(asked: Asked) -> None:
+    """Become one of several processes."""
     # Else the loss of one process takes the others down with a trace instead of a line.
     jax.config.update("jax_enable_recoverability", True)
     try:
         jax.distributed.initialize(
-            coordinator,
-            num_processes,
-            process_id,
-            initialization_timeout=start_seconds,
-            heartbeat_timeout_seconds=heartbeat_seconds,
-            shutdown_timeout_seconds=heartbeat_seconds,
+            asked.coordinator,
+            asked.num_processes,
+            asked.process_id,
+            initialization_timeout=asked.start_seconds,
+            heartbeat_timeout_seconds=asked.heartbeat_seconds,
+            shutdown_timeout_seconds=asked.heartbeat_seconds,
         )
     except (RuntimeError, ValueError) as error:
-        raise InputError(_why_not_started(error, start_seconds)) from error
+        raise InputError(_why_not_started(error, asked.start_seconds)) from error
     _client().key_value_set(f"host/{index()}", socket.gethostname())
-    barrier("begin", seconds=start_seconds)
+    barrier("begin", seconds=asked.start_seconds)
     require_same("devices", {"devices a process": jax.local_device_count()})
     for watch in (_watch_failures, _watch_lives):
         threading.Thread(target=watch, daemon=True).start()
@@ -186,12 +225,13 @@ def from_first(what: str, make: Callable[[], Any]) -> Any:
         _client().key_value_set(key, text)
         return json.loads(text)
     try:
-        return json.loads(_client().blocking_key_value_get(key, PATIENCE_SECONDS * 1000))
+        text = _client().blocking_key_value_get(key, PATIENCE_SECONDS * 1000)
     except jax.errors.JaxRuntimeError as error:
         raise InputError(
             f"{name_of(0)} did not say {what!r} within {PATIENCE_SECONDS} s, though it "
             f"may be alive: look at its log; {GOES_ON}"
         ) from error
+    return json.loads(text)
 
 
 def first_then_all(what: str, work: Callable[[], Result]) -> Result:
@@ -199,12 +239,12 @@ def first_then_all(what: str, work: Callable[[], Result]) -> Result:
 
     For what reads files, and writes them where they are not there.
     """
-    if count() == 1:
+    if not is_first():
+        barrier(what)
         return work()
-    if is_first():
-        result = work()
+    result = work()
     barrier(what)
-    return result if is_first() else work()
+    return result
 
 
 def require_same(what: str, facts: Mapping[str, Any]) -> None:
@@ -236,14 +276,11 @@ def require_same(what: str, facts: Mapping[str, Any]) -> None:
 
 
 @contextlib.contextmanager
-def together() -> Iterator[None]:
+def _together() -> Iterator[None]:
     """End with the other processes: all well, or all with a line that says why not.
 
     What is raised inside is told to the others before it goes on.
     """
-    if count() == 1:
-        yield
-        return
     try:
         yield
         barrier("end")
@@ -298,7 +335,9 @@ def _watch_lives() -> None:
         except (jax.errors.JaxRuntimeError, AttributeError):
             return  # the service is gone: JAX ends this process by itself
         _lost.update(set(everybody) - set(alive))
-        failed = {k.rpartition("/")[2] for k, _ in _client().key_value_dir_get("failed/")}
+        failed = {
+            k.rpartition("/")[2] for k, _ in _client().key_value_dir_get("failed/")
+        }
         silent = [i for i in sorted(_lost) if str(i) not in failed]
         if silent and not _ending.is_set():
             names = ", ".join(map(name_of, silent))

@@ -17,20 +17,31 @@ but embeddings are biometric data: keep them as you would keep the images.
 """
 
 import argparse
+import os
 import sys
 from pathlib import Path
+from typing import Any
 
 import jax
 
-from sdd_jax import cli, sharding
+from sdd_jax import cli, distributed, sharding
 from sdd_jax.files import expanded
-from sdd_jax.runs import embedder, faces
+from sdd_jax.runs import embedder, faces, workdir
 from sdd_jax.runs.enroll import enroll
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Enrol a folder; return the exit status, after one line on what went wrong."""
     options = _parser().parse_args(arguments)
+
+    processes = distributed.Asked(
+        options.coordinator,
+        options.num_processes,
+        options.process_id,
+        options.distributed,
+        options.start_seconds,
+        options.heartbeat_seconds,
+    )
 
     def work() -> None:
         jax.set_mesh(sharding.make_mesh(None))
@@ -45,8 +56,12 @@ def main(arguments: list[str] | None = None) -> int:
             batch_size=options.batch_size,
         )
 
+    def facts() -> dict[str, Any]:
+        told = {k: str(v) for k, v in vars(options).items() if k != "process_id"}
+        return told | {"the code (its SHA-256)": workdir.code_sha256()}
+
     return cli.run(
-        work,
+        lambda: distributed.run(processes, facts, work),
         stopped="stopped; what was finished is kept, the same command goes on",
         way_out="make room, or choose another GALLERY",
     )
@@ -90,8 +105,35 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--batch-size", type=int, default=32, help="images at a time (%(default)s)"
     )
+    parser.add_argument(
+        "--coordinator", help="HOST:PORT of process 0, where several are one run"
+    )
+    parser.add_argument("--num_processes", type=int, help="how many there are")
+    parser.add_argument("--process_id", type=int, help="which this is, from 0")
+    parser.add_argument(
+        "--distributed",
+        action="store_true",
+        help="find out the three above from Slurm, a TPU VM or Kubernetes",
+    )
+    parser.add_argument(
+        "--start_seconds",
+        type=int,
+        default=distributed.START_SECONDS,
+        help="how long all may take to begin (%(default)s)",
+    )
+    parser.add_argument(
+        "--heartbeat_seconds",
+        type=int,
+        default=distributed.HEARTBEAT_SECONDS,
+        help="after how long without an answer one counts as gone (%(default)s)",
+    )
     return parser
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    status = main()
+    if status:
+        # As in main.py.
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(status)

@@ -8,7 +8,7 @@ import contextlib
 import io
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import IO, TypeVar
+from typing import IO, TypeVar, cast
 
 from rich.console import Console
 from rich.markup import escape
@@ -44,8 +44,10 @@ def log(path: Path, *, shown: bool) -> Iterator[None]:
     """Write to a file what is printed, and show it on the screen or not."""
     path.parent.mkdir(parents=True, exist_ok=True)
     before = console.file
-    with path.open("a", encoding="utf-8", errors="backslashreplace", buffering=1) as file:
-        console.file = _Both(before, file) if shown else file
+    with path.open(
+        "a", encoding="utf-8", errors="backslashreplace", buffering=1
+    ) as file:
+        console.file = cast(IO[str], _Both(before, file)) if shown else file
         try:
             yield
         finally:

@@ -153,11 +153,24 @@ def shard_batch(tree: Tree) -> Tree:
 
 
 def shard_batches(tree: Tree) -> Tree:
-    """Divide every array's second axis among the devices: [batches, batch, ...]."""
+    """Divide every array's second axis among the devices: [batches, batch, ...].
+
+    Each process passes its own part of every batch, as NumPy arrays.
+    """
     sharding = divided_batches()
     return jax.tree.map(
         lambda x: jax.make_array_from_process_local_data(sharding, x), tree
     )
+
+
+def divide_batches(tree: Tree) -> Tree:
+    """Do as `shard_batches`, where each process has all of every array."""
+    sharding = divided_batches()
+
+    def divided(x: Any) -> jax.Array:
+        return jax.make_array_from_callback(x.shape, sharding, lambda place: x[place])
+
+    return jax.tree.map(divided, tree)
 
 
 def divided_batches() -> NamedSharding:

@@ -15,7 +15,7 @@ from typing import Any
 
 from jax import Array
 
-from sdd_jax import files, screen
+from sdd_jax import distributed, files, screen
 from sdd_jax.faithfulness import (
     CURVE_METRICS,
     METRICS,
@@ -73,6 +73,8 @@ def run(config: Mapping[str, Any], folder: Path) -> dict[str, Any]:
     result = table(found, tried, image_set, options) | {
         "protocol": _protocol(config, image_set) | provenance
     }
+    if not distributed.is_first():
+        return result
     with files.replaced_folder(folder / "ablate") as fresh:
         workdir.write_table(fresh, result, ablate_table)
         files.write_bytes(fresh / "choices.png", ablate_plot.choices(result))

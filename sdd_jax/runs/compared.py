@@ -243,7 +243,7 @@ class Comparison:
         if not inside:
             return np.zeros((0, *maps.shape[2:]), np.float16)
         kept = jnp.stack([maps[batch, row] for batch, row in inside])
-        return sharding.to_host(rescaled(kept)).astype(np.float16)
+        return np.asarray(sharding.to_host(rescaled(kept)), np.float16)
 
     def _numbers(self, rows: Rows) -> Measured:
         """Return all numbers of a method, from its rows."""

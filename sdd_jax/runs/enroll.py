@@ -5,6 +5,7 @@ the gallery is written, faces and embeddings are kept beside it, in .NAME-work: 
 that was stopped goes on.
 """
 
+import contextlib
 import functools
 import json
 import shutil
@@ -14,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from sdd_jax import files, models, screen, sharding
+from sdd_jax import distributed, files, models, screen, sharding
 from sdd_jax.errors import InputError
 from sdd_jax.images import decoding
 from sdd_jax.images.sources import folder as folder_source
@@ -69,7 +70,9 @@ def enroll(
     _require_apart(images, folder)
     collection = folder_source.images(images)
     _require_names(collection)
-    with files.lock(folder.with_name(f".{folder.name}.lock"), of=folder):
+    lock = folder.with_name(f".{folder.name}.lock")
+    is_first = distributed.is_first()
+    with files.lock(lock, of=folder) if is_first else contextlib.nullcontext():
         earlier = gallery_files.load(folder) if gallery_files.exists(folder) else None
         known = gallery_files.load_enrolled(folder) if earlier else _NOTHING
         model, provenance = embedder.published(source, dtype=compute_dtype)
@@ -80,8 +83,10 @@ def enroll(
         options = {"largest": largest, "min_score": min_score}
         make = faces.maker(size=model.spec.size, align=align, **options)
         work = folder.with_name(f".{folder.name}-work")
-        _begin(work, made_with | options)
-        new, faceless = with_faces(new, work, make)
+        begin = functools.partial(_begin, work, made_with | options)
+        distributed.first_then_all("a place to work", begin)
+        find = functools.partial(with_faces, new, work, make)
+        new, faceless = distributed.first_then_all("the faces", find)
         skipped += faceless
         enrolled = _joined(known, new, _embedded(new, work, model, batch_size))
         if not enrolled.rows:
@@ -90,6 +95,8 @@ def enroll(
                 f"first: {skipped[0]['reason']}"
             )
         gallery = _gallery(enrolled, made_with)
+        if not is_first:
+            return gallery
         gallery_files.save(folder, gallery, enrolled, skipped)
         shutil.rmtree(work)
     _report(collection, gallery, skipped)

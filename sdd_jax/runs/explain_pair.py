@@ -22,7 +22,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
-from sdd_jax import files, screen
+from sdd_jax import distributed, files, screen, sharding
 from sdd_jax.errors import InputError
 from sdd_jax.images import quality
 from sdd_jax.images.alignment import face_parts
@@ -126,6 +126,8 @@ def run(config: Mapping[str, Any], folder: Path) -> dict[str, Any]:
     for name, of_one in (("insufficient", "unusual"), ("outside", "outside")):
         found = {x for one in record["images"].values() for x in one[of_one]}
         record[name] = sorted(found)
+    if not distributed.is_first():
+        return record
     _write(folder / FOLDER, record, pair, out, scores, others.is_same)
     _say(record, folder)
     return record
@@ -213,7 +215,7 @@ def _explained(
 
     sides = (jnp.asarray(image)[None] for image in images)
     out = program(arrays, *sides, jax.tree.map(jnp.asarray, rivals))
-    return jax.tree.map(lambda values: np.asarray(values)[0], out)
+    return jax.tree.map(lambda values: values[0], sharding.to_host(out))
 
 
 def _parts(

@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from jax import Array
 
-from sdd_jax import files, models, screen, sharding
+from sdd_jax import distributed, files, models, screen, sharding
 from sdd_jax.errors import InputError
 from sdd_jax.files import expanded
 from sdd_jax.images.decoding import read_file
@@ -102,6 +102,8 @@ def run(config: Mapping[str, Any], folder: Path) -> dict[str, Any]:
             **provenance,
         },
     }
+    if not distributed.is_first():
+        return result
     with files.replaced_folder(folder / "identify") as fresh:
         files.write_json(fresh / "results.json", result)
         for name, text in (

@@ -17,7 +17,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
-from sdd_jax import files, saliency, screen, sharding
+from sdd_jax import distributed, files, saliency, screen, sharding
 from sdd_jax.faithfulness import comparison
 from sdd_jax.faithfulness.comparison import Column, Measured
 from sdd_jax.faithfulness.map_measures import is_flat
@@ -90,6 +90,8 @@ def run(config: Mapping[str, Any], folder: Path) -> dict[str, Any]:
         "pairs": [_in_words(pair, image_set.names) for pair in pairs],
         "protocol": _protocol(config, cached) | provenance,
     }
+    if not distributed.is_first():
+        return result
     _write(folder / "lookalikes", result)
     screen.console.print(lookalikes_table.summary(result))
     for line in lookalikes_table.in_words(result):

@@ -45,7 +45,7 @@ def laid_out(data: Any, *, batch_size: int) -> Rows:
         padded = np.concatenate([x, np.zeros((missing, *x.shape[1:]), x.dtype)])
         return padded.reshape(-1, batch_size, *x.shape[1:])
 
-    batched = sharding.shard_batches(jax.tree.map(batches, data))
+    batched = sharding.divide_batches(jax.tree.map(batches, data))
     return Rows(batched, number, batch_size)
 
 

@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from sdd_jax import files, screen
+from sdd_jax import distributed, files, screen
 from sdd_jax.errors import InputError
 from sdd_jax.faithfulness import comparison
 from sdd_jax.faithfulness.comparison import ALL, Measured
@@ -76,6 +76,8 @@ def run(config: Mapping[str, Any], folder: Path) -> dict[str, Any]:
         "reliance": _reliance(config, evidence, answers),
         "protocol": _protocol(config, evidence, plan, relies) | provenance,
     }
+    if not distributed.is_first():
+        return result
     _write(folder / "planted", result)
     screen.console.print(planted_table.reliance(result))
     screen.console.print(planted_table.summary(result))

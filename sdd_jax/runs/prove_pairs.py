@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from sdd_jax import checks, files, screen, sharding
+from sdd_jax import checks, distributed, files, screen, sharding
 from sdd_jax.faithfulness import comparison, fills, pair_curves, patch_games
 from sdd_jax.faithfulness.comparison import ALL, Measured
 from sdd_jax.images import pipeline
@@ -87,6 +87,8 @@ def run(config: Mapping[str, Any], folder: Path) -> dict[str, Any]:
         "threshold": threshold,
         "protocol": _protocol(config, images, people) | provenance,
     }
+    if not distributed.is_first():
+        return result
     with files.replaced_folder(folder / "prove_pairs") as fresh:
         workdir.write_table(fresh, result, prove_pairs_table)
     for one in prove_pairs_table.summaries(result):

@@ -17,7 +17,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from sdd_jax import files, models, screen
+from sdd_jax import distributed, files, models, screen
 from sdd_jax.faithfulness.sanity_table import CASCADING, RULE, method_table
 from sdd_jax.reports import sanity_plot, sanity_table
 from sdd_jax.runs import protocol, settings, setup, workdir
@@ -63,6 +63,8 @@ def run(config: Mapping[str, Any], folder: Path) -> dict[str, Any]:
         screen.say(f"{name}: {'; '.join(found[name]['verdict'].values())}")
     keep_only(spoilt.results)
     result = {"methods": found, "protocol": _protocol(config, image_set) | provenance}
+    if not distributed.is_first():
+        return result
     _write(folder / "sanity", result)
     screen.console.print(sanity_table.summary(result))
     screen.say(f"written: {folder / 'sanity' / 'table.md'}")

@@ -36,8 +36,8 @@ def load(folder: Path, key: Any) -> dict[str, np.ndarray] | None:
     found = _read(path, key)
     if found is None:
         raise InputError(
-            f"{distributed.name_of(0)} finds {path}, and this process does not: put the "
-            f"--workdir on a disk that all of them share"
+            f"{distributed.name_of(0)} finds {path}, and this process does not: put "
+            f"the --workdir on a disk that all of them share"
         )
     return found
 

@@ -1,0 +1,85 @@
+"""A parent for one of several processes, which says so where it dies without a word.
+
+When process 0 is lost, JAX takes the others down at once, with a trace from C++, and
+what a killed process had to say nobody hears. So a command that is one of several runs
+in a child: the parent waits, passes signals on, and says in one line how it ended. What
+libraries print past Python goes to a file, which is kept where the child did not end by
+itself.
+"""
+
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from sdd_jax.screen import printable
+
+_CHILD = "SDD_JAX_CHILD_OF"  # the parent's process number and the file, for the child
+# What JAX writes where the service in process 0 is gone, or gave this process up.
+_SERVICE_IS_GONE = ("UNAVAILABLE", "Polled an error", "heartbeat", "coordination")
+
+
+def is_child() -> bool:
+    """Return whether a parent watches over this process."""
+    return os.environ.get(_CHILD, "").partition(":")[0] == str(os.getppid())
+
+
+def watch(name: str, goes_on: str) -> int:
+    """Run this very command in a child; return its exit status.
+
+    Args:
+        name: what the line calls the child.
+        goes_on: the end of the line: the way out.
+    """
+    number, file = tempfile.mkstemp(prefix="sdd_jax-", suffix=".log")
+    os.close(number)
+    environment = os.environ | {_CHILD: f"{os.getpid()}:{file}"}
+    child = subprocess.Popen([sys.executable, *sys.orig_argv[1:]], env=environment)
+    signal.signal(signal.SIGINT, lambda *_: None)  # the child has it too
+    signal.signal(signal.SIGTERM, lambda *_: child.send_signal(signal.SIGTERM))
+    status = child.wait()
+    if status >= 0:
+        Path(file).unlink(missing_ok=True)
+        return status
+    why = f"was ended by {signal.Signals(-status).name}"
+    text = Path(file).read_bytes().decode("utf-8", "replace")
+    if any(word in text for word in _SERVICE_IS_GONE):
+        why = "ended, since process 0 is gone, or could not reach this one any more"
+    line = f"{name} {why}; {goes_on}; what libraries said is in {file}"
+    print(f"error: {printable(line)}", file=sys.stderr)
+    return 128 - status
+
+
+def begin_as_child(lost: Callable[[], Any]) -> None:
+    """Send what libraries print to the parent's file; end where the parent is gone.
+
+    Args:
+        lost: what to do then.
+    """
+    parent, _, file = os.environ[_CHILD].partition(":")
+    for name, number in (("stdout", 1), ("stderr", 2)):
+        stream = getattr(sys, name)
+        stream.flush()
+        own = os.fdopen(os.dup(number), "w", buffering=1, errors="backslashreplace")
+        setattr(sys, name, own)
+    # Opened for appending twice over: both write to the end.
+    target = os.open(file, os.O_WRONLY | os.O_APPEND)
+    os.dup2(target, 1)
+    os.dup2(target, 2)
+    os.close(target)
+
+    def watch_parent() -> None:
+        while str(os.getppid()) == parent:
+            time.sleep(0.5)
+        with contextlib.suppress(Exception):
+            lost()
+        os._exit(1)
+
+    threading.Thread(target=watch_parent, daemon=True).start()
