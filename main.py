@@ -127,6 +127,8 @@ def _log(workdir: Path) -> contextlib.AbstractContextManager[None]:
 def _run_modes(config: dict[str, Any], workdir: Path, modes: tuple[str, ...]) -> None:
     seconds = {}
     for mode in modes:
+        if mode != "train":
+            distributed.hear_sigterm()
         began = time.monotonic()
         importlib.import_module(f"sdd_jax.runs.{RUNS[mode]}").run(config, workdir)
         seconds[mode] = time.monotonic() - began

@@ -1,17 +1,18 @@
 """What every command does with errors and with Ctrl-C: one line, and an exit status.
 
-0 done, 1 refused or failed, 130 stopped with Ctrl-C. What nobody foresaw keeps its
-traceback.
+0 done, 1 refused or failed, 130 stopped with Ctrl-C, 143 with SIGTERM. What nobody
+foresaw keeps its traceback.
 """
 
+import contextlib
 import logging
 import signal
 import sys
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Generator
 from typing import Any
 
-from sdd_jax.errors import InputError
+from sdd_jax.errors import InputError, Stopped
 from sdd_jax.screen import printable
 
 _MEMORY = (
@@ -45,8 +46,12 @@ def run(work: Callable[[], Any], *, stopped: str, way_out: str) -> int:
         status = work()
     except BaseException as error:
         signal.setitimer(signal.ITIMER_REAL, 0)
+        if isinstance(error, Stopped):
+            return _fail(str(error), _TERMINATED)
         if interrupts or isinstance(error, KeyboardInterrupt):
-            return _fail(stopped, 130)  # whatever a library made of it
+            by_term = interrupts[:1] == [signal.SIGTERM]
+            # Whatever a library made of it.
+            return _fail(stopped, _TERMINATED if by_term else 130)
         if isinstance(error, InputError):
             return _fail(str(error))
         if isinstance(error, MemoryError):
@@ -66,7 +71,8 @@ def run(work: Callable[[], Any], *, stopped: str, way_out: str) -> int:
     return status if isinstance(status, int) else 0
 
 
-_SIGNALS = (signal.SIGINT, signal.SIGALRM)
+_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGALRM)
+_TERMINATED = 128 + signal.SIGTERM
 
 
 def _listen_for_interrupts() -> list[int]:
@@ -97,6 +103,23 @@ def _listen_for_interrupts() -> list[int]:
         signal.signal(number, interrupt)
     sys.unraisablehook = report
     return signals
+
+
+@contextlib.contextmanager
+def sigterm_noted() -> Generator[Callable[[], bool]]:
+    """Give a function that says whether SIGTERM came, which ends nothing meanwhile.
+
+    For work that has a better place to stop than any.
+    """
+    signals: list[int] = []
+    before = signal.getsignal(signal.SIGTERM)
+    if before is not None:  # else JAX has it
+        signal.signal(signal.SIGTERM, lambda number, _: signals.append(number))
+    try:
+        yield lambda: bool(signals)
+    finally:
+        if before is not None:
+            signal.signal(signal.SIGTERM, before)
 
 
 def _fail(message: str, status: int = 1) -> int:

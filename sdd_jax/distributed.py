@@ -13,9 +13,11 @@ to that, since a process that waits for a device in another one hears nothing el
 
 import contextlib
 import dataclasses
+import functools
 import itertools
 import json
 import os
+import signal
 import socket
 import sys
 import threading
@@ -27,6 +29,7 @@ import jax
 
 # No public function waits with a time limit, or says who is missing.
 from jax._src import distributed as _service
+from jax.experimental import multihost_utils
 
 from sdd_jax import supervision
 from sdd_jax.errors import InputError
@@ -39,7 +42,10 @@ HEARTBEAT_SECONDS = 30  # without an answer: then a process counts as gone
 PATIENCE_SECONDS = 3600  # for a process that answers and does not come
 GOES_ON = "the same commands, all started again, go on from what was finished"
 
+_LATER = 10  # seconds that a process waits longer than the service
+
 _numbers = itertools.count()
+_handlers: list[Any] = []  # of SIGTERM, before JAX took it
 _ending = threading.Event()
 
 
@@ -125,22 +131,51 @@ def _start(asked: Asked) -> None:
     """Become one of several processes."""
     # Else the loss of one process takes the others down with a trace instead of a line.
     jax.config.update("jax_enable_recoverability", True)
+    # JAX gives the service an hour: the others would end before it says who is missing.
+    service = _service._jax.get_distributed_runtime_service
+    in_time = functools.partial(service, cluster_register_timeout=asked.start_seconds)
+    _service._jax.get_distributed_runtime_service = in_time
+    handler = signal.getsignal(signal.SIGTERM)
     try:
         jax.distributed.initialize(
             asked.coordinator,
             asked.num_processes,
             asked.process_id,
-            initialization_timeout=asked.start_seconds,
+            initialization_timeout=asked.start_seconds + _LATER,
             heartbeat_timeout_seconds=asked.heartbeat_seconds,
             shutdown_timeout_seconds=asked.heartbeat_seconds,
         )
     except (RuntimeError, ValueError) as error:
         raise InputError(_why_not_started(error, asked.start_seconds)) from error
+    finally:
+        _service._jax.get_distributed_runtime_service = service
+    _handlers.append(handler)
     _client().key_value_set(f"host/{index()}", socket.gethostname())
     barrier("begin", seconds=asked.start_seconds)
     require_same("devices", {"devices a process": jax.local_device_count()})
     for watch in (_watch_failures, _watch_lives):
         threading.Thread(target=watch, daemon=True).start()
+
+
+def hear_sigterm() -> None:
+    """Make SIGTERM end this process, and so all of them: JAX took it for training."""
+    for handler in _handlers:
+        signal.signal(signal.SIGTERM, handler)
+
+
+def must_stop(step: int, is_told: Callable[[], bool]) -> bool:
+    """Return whether SIGTERM came, to any process: the same answer at a step on all.
+
+    All of several processes must ask at every step.
+
+    Args:
+        step: its number.
+        is_told: says whether it came to this process; JAX knows it where there are
+            several.
+    """
+    if count() == 1:
+        return is_told()
+    return multihost_utils.reached_preemption_sync_point(step)
 
 
 def _check(

@@ -1,4 +1,4 @@
-"""The one exception that is shown to the user as a single line, without a traceback."""
+"""The exceptions that are shown to the user as a single line, without a traceback."""
 
 
 class InputError(Exception):
@@ -6,3 +6,7 @@ class InputError(Exception):
 
     The message is one line: what was found, what was expected, the way out.
     """
+
+
+class Stopped(Exception):
+    """The program was told to end, and has saved what it did; the message says so."""

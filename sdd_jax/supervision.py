@@ -9,6 +9,7 @@ itself.
 
 import contextlib
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -22,8 +23,6 @@ from typing import Any
 from sdd_jax.screen import printable
 
 _CHILD = "SDD_JAX_CHILD_OF"  # the parent's process number and the file, for the child
-# What JAX writes where the service in process 0 is gone, or gave this process up.
-_SERVICE_IS_GONE = ("UNAVAILABLE", "Polled an error", "heartbeat", "coordination")
 
 
 def is_child() -> bool:
@@ -49,12 +48,27 @@ def watch(name: str, goes_on: str) -> int:
         Path(file).unlink(missing_ok=True)
         return status
     why = f"was ended by {signal.Signals(-status).name}"
-    text = Path(file).read_bytes().decode("utf-8", "replace")
-    if any(word in text for word in _SERVICE_IS_GONE):
-        why = "ended, since process 0 is gone, or could not reach this one any more"
+    if status == -signal.SIGABRT:
+        text = Path(file).read_bytes().decode("utf-8", "replace")
+        why = _why_jax_ended_it(text) or why
     line = f"{name} {why}; {goes_on}; what libraries said is in {file}"
     print(f"error: {printable(line)}", file=sys.stderr)
     return 128 - status
+
+
+def _why_jax_ended_it(text: str) -> str:
+    """Return what JAX's last words mean; nothing where they are of something else."""
+    missing = re.search(
+        r"Wait_for_all_tasks.*timed out task names:\s*((?:\d+\s+)+)", text, re.S
+    )
+    if missing:
+        names = ", ".join(sorted(missing[1].split(), key=int))
+        return f"ended: process {names} did not begin in time (--start_seconds)"
+    if "RegisterTask" in text:
+        return "ended: process 0 cannot be reached at --coordinator (--start_seconds)"
+    if "JAX distributed service detected fatal errors" in text:
+        return "ended: process 0 is gone, or heard nothing of this one for too long"
+    return ""
 
 
 def begin_as_child(lost: Callable[[], Any]) -> None:

@@ -18,8 +18,8 @@ import numpy as np
 import optax
 from flax import nnx
 
-from sdd_jax import checkpoints, models, screen, sharding
-from sdd_jax.errors import InputError
+from sdd_jax import checkpoints, cli, distributed, models, screen, sharding
+from sdd_jax.errors import InputError, Stopped
 from sdd_jax.images import pipeline
 from sdd_jax.images.augmentation import augment
 from sdd_jax.models import FaceClassifier
@@ -205,23 +205,27 @@ def _train(
         num_steps=end,
     )
     unchecked: dict[int, Any] = {}
-    with open_log(
+    log = open_log(
         folder,
         screen.console,
         num_steps=end,
         start_step=start,
         batch_size=options["batch_size"],
-    ) as log:
+    )
+    with log as log, cli.sigterm_noted() as is_told_to_stop:
         for number, batch in enumerate(batches, start + 1):
             state, unchecked[number] = step(state, sharding.shard_batch(batch))
             is_stop = number == end or number % options["validate_every"] == 0
-            if is_stop or number % options["log_every"] == 0:
+            is_cut_short = distributed.must_stop(number, is_told_to_stop)
+            if is_stop or is_cut_short or number % options["log_every"] == 0:
                 _log_finite(unchecked, log, folder)
                 unchecked = {}
-            if is_stop:
+            if is_stop or is_cut_short:
                 # Without validation images the later checkpoint is the better one.
                 numbers, score = {}, float(number)
-                if len(splits["validation"]):
+                if not is_stop:
+                    score = math.nan  # no time to validate: never the best
+                elif len(splits["validation"]):
                     numbers, score = _validate(
                         validate, state, splits["validation"], options["batch_size"]
                     )
@@ -231,6 +235,11 @@ def _train(
                 trees = resume.trees(graphdef, state)
                 _require_finite_weights(trees, number, folder)
                 checkpoints.save(folder, number, trees, known, score)
+            if is_cut_short and number < end:
+                raise Stopped(
+                    f"told to stop with SIGTERM: step {number} of {end} is saved, the "
+                    f"same command goes on"
+                )
 
 
 def _log_finite(unchecked: Mapping[int, Any], log: TrainingLog, folder: Path) -> None:
