@@ -108,7 +108,7 @@ def run(asked: Asked, facts: Callable[[], Mapping[str, Any]], work: Any) -> int:
         return supervision.watch(own, GOES_ON)
     supervision.begin_as_child(lambda: _leave("its parent was killed"))
     _start(asked)
-    with _together():
+    with _together(asked.heartbeat_seconds):
         require_same("the command", facts())
         work()
     return 0
@@ -311,7 +311,7 @@ def require_same(what: str, facts: Mapping[str, Any]) -> None:
 
 
 @contextlib.contextmanager
-def _together() -> Iterator[None]:
+def _together(heartbeat_seconds: int) -> Iterator[None]:
     """End with the other processes: all well, or all with a line that says why not.
 
     What is raised inside is told to the others before it goes on.
@@ -319,6 +319,16 @@ def _together() -> Iterator[None]:
     try:
         yield
         barrier("end")
+    except jax.errors.JaxRuntimeError as error:
+        if "RESOURCE_EXHAUSTED" not in str(error):
+            # Mostly the end of another process, which is not known to be gone yet:
+            # whoever watches ends this one, and names it.
+            time.sleep(heartbeat_seconds + 2 * _LATER)
+        _leave(str(error))
+        raise
+    except KeyboardInterrupt:
+        _leave("stopped with Ctrl-C or SIGTERM")
+        raise
     except BaseException as error:
         _leave(str(error) or type(error).__name__)
         raise

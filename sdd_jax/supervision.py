@@ -41,8 +41,8 @@ def watch(name: str, goes_on: str) -> int:
     os.close(number)
     environment = os.environ | {_CHILD: f"{os.getpid()}:{file}"}
     child = subprocess.Popen([sys.executable, *sys.orig_argv[1:]], env=environment)
-    signal.signal(signal.SIGINT, lambda *_: None)  # the child has it too
-    signal.signal(signal.SIGTERM, lambda *_: child.send_signal(signal.SIGTERM))
+    for passed_on in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(passed_on, lambda number, _: child.send_signal(number))
     status = child.wait()
     if status >= 0:
         Path(file).unlink(missing_ok=True)
