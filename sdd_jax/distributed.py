@@ -333,7 +333,20 @@ def _together(heartbeat_seconds: int) -> Iterator[None]:
         _leave(str(error) or type(error).__name__)
         raise
     _ending.set()
+    if is_first():
+        _wait_until_alone()
     jax.distributed.shutdown()
+
+
+def _wait_until_alone() -> None:
+    """Wait, for a while, until the others have left the service of this process."""
+    limit = time.monotonic() + _LATER
+    while time.monotonic() < limit and len(_alive()) > 1:
+        time.sleep(0.05)
+
+
+def _alive() -> list[int]:
+    return list(_client().get_live_nodes(list(range(count()))))
 
 
 def _leave(why: str) -> None:
@@ -376,7 +389,7 @@ def _watch_lives() -> None:
     everybody = list(range(count()))
     while True:
         try:
-            alive = _client().get_live_nodes(everybody)
+            alive = _alive()
         except (jax.errors.JaxRuntimeError, AttributeError):
             return  # the service is gone: JAX ends this process by itself
         _lost.update(set(everybody) - set(alive))

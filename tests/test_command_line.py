@@ -122,7 +122,7 @@ def test_a_wrong_command_is_one_line(command, tmp_path, capsys, arguments, parts
         ),
         (
             ["--zzz"],
-            "called zzz: expected one of config, gallery, mode, num_devices, workdir",
+            "called zzz: expected one of config, coordinator, distributed, gallery, ",
         ),
     ],
 )

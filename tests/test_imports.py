@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
-BASE = {"types", "errors", "checks", "keys", "files", "screen", "cli"}
+BASE = {"types", "errors", "checks", "keys", "files", "screen", "cli", "distributed"}
 # Which parts of sdd_jax each part may import, besides itself.
 MAY_IMPORT = {
     "__init__": set(),
@@ -19,6 +19,8 @@ MAY_IMPORT = {
     "screen": set(),
     "files": {"errors", "screen"},
     "cli": {"errors", "screen"},
+    "supervision": {"screen"},
+    "distributed": {"errors", "screen", "supervision"},
     "sharding": BASE,
     "trees": set(),
     "checkpoints": BASE | {"trees"},

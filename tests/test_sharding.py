@@ -37,10 +37,27 @@ def test_as_many_devices_as_there_are_can_be_had(count):
         sharding.make_mesh(count)
 
 
-def test_several_processes_are_refused(monkeypatch):
+def test_of_several_processes_no_devices_are_left_out(monkeypatch):
     monkeypatch.setattr(jax, "process_count", lambda: 4)
-    with pytest.raises(InputError, match="^4 processes share the devices, .* one host"):
-        sharding.make_mesh()
+    with pytest.raises(
+        InputError, match="^--num_devices is 2, but 4 processes use all"
+    ):
+        sharding.make_mesh(2)
+
+
+def test_each_process_reads_its_share_of_a_batch(monkeypatch):
+    monkeypatch.setattr(jax, "process_count", lambda: 4)
+    monkeypatch.setattr(jax, "process_index", lambda: 3)
+    share = {"batch_size": 8, "process_index": 3, "process_count": 4}
+    assert sharding.share(32) == share
+
+
+def test_what_is_divided_comes_to_the_host_whole():
+    with jax.set_mesh(sharding.make_mesh()):
+        given = np.arange(32.0).reshape(2, 16)
+        there = sharding.divide_batches({"a": given})
+        assert there["a"].addressable_shards[0].data.shape == (2, 2)
+        np.testing.assert_array_equal(sharding.to_host(there)["a"], given)
 
 
 @pytest.mark.parametrize(("limit", "share"), [("16000\n", 2000), ("max\n", None)])

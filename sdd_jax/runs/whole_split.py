@@ -199,7 +199,7 @@ def _read(
     return images, labels, hashes
 
 
-def _digest(image: np.ndarray, label: np.ndarray) -> bytes:
+def _digest(image: np.ndarray, label: np.integer) -> bytes:
     facts = f"{image.shape} {label}".encode()
     return hashlib.sha256(facts + image.tobytes()).digest()
 
