@@ -140,14 +140,15 @@ def test_what_makes_up_the_last_part_learns_nothing():
         np.testing.assert_array_equal(np.asarray(moment)[..., NUM_CLASSES:], 0)
 
 
-def test_logits_and_kernel_are_never_brought_together():
+@pytest.mark.parametrize("loss", ["softmax", "adaface"])
+def test_logits_and_kernel_are_never_brought_together(loss):
     """The program is one device's: a whole would stand in it with its own shape."""
     num_classes, part = 530, 67
     with jax.set_mesh(sharding.make_mesh(8)):
-        graphdef, state = started(model_of(num_classes), "head")
+        graphdef, state = started(model_of(num_classes), "head", LOSSES[loss])
         cells = np.zeros((BATCH_SIZE, 1, 1, NUM_FEATURES), np.float32)
         batch = sharding.shard_batch((cells, batch_of(0, num_classes)[1]))
-        step = make_step(graphdef, cells_of)
+        step = make_step(graphdef, cells_of, LOSSES[loss])
         text = str(step.lower(state, *batch).compile().as_text())
     shapes = set(re.findall(r"f32\[([\d,]+)\]", text))
     assert f"{NUM_FEATURES},{part}" in shapes

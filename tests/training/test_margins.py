@@ -74,6 +74,7 @@ def test_beyond_the_opposite_direction_there_is_no_angle():
     np.testing.assert_allclose(moved, -1)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("num_devices", [1, 2])
 @pytest.mark.parametrize("loss", LOSSES)
 def test_gradients_are_those_of_finite_differences(loss, num_devices):
