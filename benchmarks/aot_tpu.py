@@ -2,7 +2,7 @@
 
     python -m benchmarks.aot_tpu [--arch=ir_101] [--dtype=bfloat16] [--identities=530]
         [--topologies=v5e:2x2,v5e:4x4] [--images=4494] [--batch_size=128]
-        [--programs=train,remat,eval] [--largest]
+        [--programs=train,remat,eval] [--largest] [--divide_head]
 
 Compiles the step that mode train runs (all parameters, without and with
 rematerialisation) and the program that mode eval runs (SDD and the random map, black
@@ -71,6 +71,7 @@ from sdd_jax.models.functional import join_model, split_model
 from sdd_jax.models.ir_resnet import ARCHITECTURES
 from sdd_jax.runs import train, whole_split
 from sdd_jax.saliency import bind_methods
+from sdd_jax.training import division
 from sdd_jax.training.optimizer import make_optimizer
 from sdd_jax.training.step import init_state
 from sdd_jax.types import Batch
@@ -128,12 +129,23 @@ def lowered_train(
     description = describe(config, options.identities)
     tx = make_optimizer(config["train"])
     parts = config["train"]["parts"]
-    graphdef = nnx.graphdef(nnx.eval_shape(lambda: models.build(description)))
+    model = nnx.eval_shape(lambda: models.build(description))
     state = jax.eval_shape(lambda: init_state(models.build(description), tx, parts)[1])
     batch = batch_shapes(batch_size)
+
+    def part(leaf: Any) -> Any:
+        length = -(-leaf.shape[-1] // mesh.size) * mesh.size
+        padded = jax.ShapeDtypeStruct((*leaf.shape[:-1], length), leaf.dtype)
+        return shapes(padded, mesh, *[None] * (leaf.ndim - 1), "data")
+
+    model.head.is_divided = options.divide_head and mesh.size > 1
+    if model.head.is_divided:
+        state = division.of_divided(part, state, lambda leaf: shapes(leaf, mesh))
+    else:
+        state = shapes(state, mesh)
     with jax.set_mesh(mesh):
-        step = train.step_on_images(config, graphdef, tx)
-        return step.lower(shapes(state, mesh), shapes(batch, mesh, "data"))
+        step = train.step_on_images(config, nnx.graphdef(model), tx)
+        return step.lower(state, shapes(batch, mesh, "data"))
 
 
 def lowered_eval(
@@ -323,6 +335,11 @@ def main(arguments: list[str] | None = None) -> int:
         "--largest", action="store_true", help="the largest power of two a chip"
     )
     parser.add_argument("--identities", type=command.at_least(2), default=530)
+    parser.add_argument(
+        "--divide_head",
+        action="store_true",
+        help="in training, a part of the identities on each chip",
+    )
     options = parser.parse_args(arguments)
     return command.run(lambda: _run(options))
 

@@ -48,6 +48,9 @@ def get_config() -> ml_collections.ConfigDict:
     )
     config.train = dict(
         parts=".*",  # backbone and head; the paper says "fine-tuned", not which parts
+        # The head that answers must be the paper's linear one; arcface and adaface are
+        # margins on cosines, for training from scratch (docs/many_machines.md).
+        loss="softmax",
         # The statistics of all batch norms stay the published ones, of 12 million
         # images: a batch of 128 of 530 people would only make them worse.
         update_batch_stats=False,

@@ -36,6 +36,7 @@ def get_config() -> ml_collections.ConfigDict:
         # A regular expression on parameter paths; "head" is the fast mode, in which
         # the network's features are computed once.
         parts="head|backbone/blocks/[789]/",
+        loss="softmax",  # or arcface, adaface: margins, to train from scratch
         steps=200,
         batch_size=32,
         remat=False,  # the memory is small; see configs/finetune.py

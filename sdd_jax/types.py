@@ -110,6 +110,7 @@ class TrainState:
     batch_stats: Any  # batch norm's running statistics
     frozen: Any  # the rest of the model
     opt_state: Any
+    statistics: Any = dataclasses.field(default_factory=dict)  # the loss's running ones
 
 
 @dataclasses.dataclass(frozen=True)

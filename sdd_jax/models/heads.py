@@ -77,7 +77,8 @@ class PooledHead(nnx.Module):
 
         `logits` of the average are the logits of the maps.
         """
-        return feature_maps.astype(jnp.float32).mean((1, 2), keepdims=True)
+        dtype = jnp.promote_types(feature_maps.dtype, jnp.float32)
+        return feature_maps.astype(dtype).mean((1, 2), keepdims=True)
 
     def logits(
         self, feature_maps: Float[Array, "batch height width features"]

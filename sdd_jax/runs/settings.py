@@ -85,6 +85,7 @@ SETTINGS: Mapping[str, Numbers | Words] = {
     "model.backbone.num_blocks": whole(1, len(BLOCKS)),
     "model.pretrained": TEXT,
     "train.parts": TEXT,
+    "train.loss": TEXT,
     "train.steps": whole(1),
     "train.batch_size": BATCH,
     "train.remat": FLAG,

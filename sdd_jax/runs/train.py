@@ -26,7 +26,7 @@ from sdd_jax.models import FaceClassifier
 from sdd_jax.reports import table
 from sdd_jax.runs import settings, setup, workdir
 from sdd_jax.runs.pretrained import pooled_features, sample, standardise, start_from
-from sdd_jax.training import division, resume
+from sdd_jax.training import division, margins, resume
 from sdd_jax.training.log import TrainingLog, open_log
 from sdd_jax.training.optimizer import make_optimizer, trained_parts
 from sdd_jax.training.step import (
@@ -48,6 +48,7 @@ def run(config: Mapping[str, Any], folder: Path) -> dict[str, Any]:
     settings.check(config)
     options = config["train"]
     sharding.check_batch_size(options["batch_size"], "train.batch_size")
+    margin = margins.named(options)
     setup.require_files(config)
     workdir.check(folder, config, SECTIONS)
     splits = setup.load_splits(config, folder)
@@ -60,7 +61,9 @@ def run(config: Mapping[str, Any], folder: Path) -> dict[str, Any]:
         setup.check_names(description, splits["train"].names, folder)
         workdir.claim(folder, config, SECTIONS)
         graphdef, state = resume.restore(
-            folder, step, tx, options["parts"], divide_head=options["divide_head"]
+            *(folder, step, tx, options["parts"]),
+            divide_head=options["divide_head"],
+            margin=margin,
         )
         screen.say(f"going on from step {step} in {folder}")
         features = None
@@ -93,10 +96,14 @@ def _start(
         train_set = sample(train_set, seed=config["seed"])
     features = pooled_features(model, train_set, batch_size=options["batch_size"])
     standardise(model, features)
+    margin = margins.named(options)
+    if margin is not None:
+        key = jax.random.fold_in(jax.random.key(config["seed"]), margins.FOLD)
+        model.head.kernel[...] = margins.start(key, model.head.kernel.shape)
     model = models.placed(
         model, divide_head=options["divide_head"], copies=division.COPIES
     )
-    graphdef, state = init_state(model, tx, options["parts"])
+    graphdef, state = init_state(model, tx, options["parts"], margin)
     description = {"model": model_description, "names": names}
     return description, graphdef, state, features if is_head_alone else None
 
@@ -170,6 +177,7 @@ def _bound_step(
         label_smoothing=options["label_smoothing"],
         update_batch_stats=options["update_batch_stats"],
         remat=options["remat"],
+        margin=margins.named(options),
     )
 
 

@@ -18,6 +18,8 @@ from sdd_jax.runs.settings import flat
 # one mode writes and nothing that is kept.
 _CHANGE_NO_RESULT = {"train.remat", "train.cache_images", "train.log_every"}
 _CHANGE_NO_RESULT |= {"train.divide_head", "data.groups"}
+# What settings were before they existed: older folders do not name them.
+_BEFORE = {"train.loss": "softmax"}
 
 
 def claim(workdir: Path, config: Mapping[str, Any], sections: tuple[str, ...]) -> None:
@@ -53,6 +55,7 @@ def check(workdir: Path, config: Mapping[str, Any], sections: tuple[str, ...]) -
     # What JSON cannot tell apart, such as a tuple and a list, is not a difference.
     plain = json.loads(json.dumps({name: config[name] for name in sections}))
     here = flat(plain)
+    there = {name: _BEFORE[name] for name in _BEFORE.keys() & here.keys()} | there
     names = sorted((there.keys() | here.keys()) - _CHANGE_NO_RESULT)
     different = [name for name in names if there.get(name) != here.get(name)]
     if not different:

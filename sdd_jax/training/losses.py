@@ -48,4 +48,5 @@ def cross_entropy_of_classes(
     classes = jnp.arange(logits.shape[1])
     targets = jnp.equal(labels[:, None], classes).astype(jnp.float32)
     targets = optax.smooth_labels(targets, label_smoothing)
-    return optax.softmax_cross_entropy(logits.astype(jnp.float32), targets)
+    dtype = jnp.promote_types(logits.dtype, jnp.float32)
+    return optax.softmax_cross_entropy(logits.astype(dtype), targets)

@@ -11,6 +11,7 @@ from flax import nnx
 
 from sdd_jax import checkpoints, models
 from sdd_jax.training import division
+from sdd_jax.training.margins import Margin
 from sdd_jax.training.step import init_state, merge
 from sdd_jax.types import TrainState
 
@@ -23,12 +24,13 @@ def _numbered(tree: Any) -> dict[str, Any]:
 def trees(graphdef: nnx.GraphDef, state: TrainState) -> dict[str, Any]:
     """Return the model, as `models.load` reads it, and the optimiser's arrays.
 
-    What is divided among the devices is whole in them, and on the host.
+    After these come the loss's statistics, if it has any. What is divided among the
+    devices is whole in them, and on the host.
     """
-    model, opt_state = merge(graphdef, state), state.opt_state
+    model, kept = merge(graphdef, state), (state.opt_state, state.statistics)
     if model.head.is_divided:
-        opt_state = division.whole(opt_state, model.num_classes)
-    return {"model": models.variables(model), "optimizer": _numbered(opt_state)}
+        kept = division.whole(kept, model.num_classes)
+    return {"model": models.variables(model), "optimizer": _numbered(kept)}
 
 
 def restore(
@@ -38,6 +40,7 @@ def restore(
     parts: str,
     *,
     divide_head: bool | None = False,
+    margin: Margin | None = None,
 ) -> tuple[nnx.GraphDef, TrainState]:
     """Return the structure and the state as they were when `step` was saved.
 
@@ -47,22 +50,23 @@ def restore(
         tx: the optimiser.
         parts: what is trained; see `optimizer.trained_by`.
         divide_head: see `models.placed`; whatever it was before.
+        margin: see `step.train_step`.
     """
     model = models.load(
         folder, step=step, divide_head=divide_head, copies=division.COPIES
     )
-    graphdef, state = init_state(model, tx, parts)
-    example = state.opt_state
+    graphdef, state = init_state(model, tx, parts, margin)
+    example = state.opt_state, state.statistics
     if model.head.is_divided:
         example = division.whole_shapes(example, model.num_classes)
     leaves = checkpoints.load(folder, step, {"optimizer": _numbered(example)})
-    opt_state = jax.tree.unflatten(
+    kept = jax.tree.unflatten(
         jax.tree.structure(example),
         [leaves["optimizer"][str(i)] for i in range(len(leaves["optimizer"]))],
     )
     if model.head.is_divided:
-        opt_state = division.divided_moments(opt_state)
-    opt_state = jax.tree.map(jnp.asarray, opt_state)
+        kept = division.divided_moments(kept)
+    opt_state, statistics = jax.tree.map(jnp.asarray, kept)
     return graphdef, dataclasses.replace(
-        state, step=jnp.int32(step), opt_state=opt_state
+        state, step=jnp.int32(step), opt_state=opt_state, statistics=statistics
     )

@@ -1,5 +1,6 @@
 """One step of training and one of validation: pure functions, jitted by `runs`."""
 
+import dataclasses
 from collections.abc import Callable
 from typing import Any
 
@@ -12,7 +13,8 @@ from jaxtyping import Key
 
 from sdd_jax import checks, sharding
 from sdd_jax.models import FaceClassifier, convolution
-from sdd_jax.training.objective import outcomes
+from sdd_jax.training.margins import Margin, as_linear
+from sdd_jax.training.objective import Outcomes, outcomes
 from sdd_jax.training.optimizer import trained_by, trained_parts
 from sdd_jax.types import Batch, TrainState
 
@@ -20,9 +22,18 @@ FeatureMaps = Callable[[FaceClassifier, Any], Array]
 
 
 def init_state(
-    model: FaceClassifier, tx: optax.GradientTransformation, parts: str
+    model: FaceClassifier,
+    tx: optax.GradientTransformation,
+    parts: str,
+    margin: Margin | None = None,
 ) -> tuple[nnx.GraphDef, TrainState]:
     """Return the model's structure and the state before the first step.
+
+    Args:
+        model: what is trained.
+        tx: the optimiser.
+        parts: see `optimizer.trained_by`.
+        margin: see `train_step`.
 
     Raises:
         InputError: `parts` matches no parameter.
@@ -33,7 +44,10 @@ def init_state(
     )
     params, batch_stats, frozen = map(nnx.to_pure_dict, (params, batch_stats, frozen))
     opt_state = tx.init(params)
-    return graphdef, TrainState(jnp.int32(0), params, batch_stats, frozen, opt_state)
+    statistics = jax.tree.map(jnp.float32, dict(margin.start) if margin else {})
+    return graphdef, TrainState(
+        jnp.int32(0), params, batch_stats, frozen, opt_state, statistics
+    )
 
 
 def merge(
@@ -73,6 +87,7 @@ def train_step(
     label_smoothing: float,
     update_batch_stats: bool,
     remat: bool = False,
+    margin: Margin | None = None,
 ) -> tuple[TrainState, dict[str, Array]]:
     """Return the next state and the step's loss, accuracy (0 to 1) and gradient norm.
 
@@ -88,12 +103,11 @@ def train_step(
         label_smoothing: see `cross_entropy`.
         update_batch_stats: whether batch norm learns the new images' statistics.
         remat: see `merge`.
+        margin: of `margins.LOSSES`; None is the softmax of the head's own logits.
     """
 
-    def loss(params: Any) -> tuple[Array, tuple[Array, Array, Any]]:
-        trained = TrainState(
-            state.step, params, state.batch_stats, state.frozen, state.opt_state
-        )
+    def loss(params: Any) -> tuple[Array, tuple[Outcomes, Array, Any]]:
+        trained = dataclasses.replace(state, params=params)
         model = merge(
             graphdef, trained, update_batch_stats=update_batch_stats, remat=remat
         )
@@ -102,23 +116,27 @@ def train_step(
             feature_maps(model, inputs),
             labels,
             label_smoothing=label_smoothing,
+            margin=margin,
+            statistics=state.statistics,
         )
         batch_stats = nnx.to_pure_dict(nnx.state(model, nnx.BatchStat))
         are_classes = checks.are_classes(labels, model.num_classes).all()
-        return found.losses.mean(), (found.predicted, are_classes, batch_stats)
+        return found.losses.mean(), (found, are_classes, batch_stats)
 
-    (value, (predicted, are_classes, batch_stats)), gradients = jax.value_and_grad(
+    (value, (found, are_classes, batch_stats)), gradients = jax.value_and_grad(
         loss, has_aux=True
     )(state.params)
     updates, opt_state = tx.update(gradients, state.opt_state, state.params)
-    params = optax.apply_updates(state.params, updates)
+    params: Any = optax.apply_updates(state.params, updates)
+    if margin is not None:
+        params = as_linear(params)
     metrics = {
         "loss": jnp.where(are_classes, value, jnp.nan),
-        "accuracy": (predicted == labels).mean(),
+        "accuracy": (found.predicted == labels).mean(),
         "gradient_norm": optax.tree.norm(gradients),
     }
     return TrainState(
-        state.step + 1, params, batch_stats, state.frozen, opt_state
+        state.step + 1, params, batch_stats, state.frozen, opt_state, found.statistics
     ), metrics
 
 
@@ -140,12 +158,7 @@ def validation_step(
 ) -> dict[str, Array]:
     """Return sums over the valid images: loss, correct, and their number."""
     model = merge(graphdef, state)
-    found = outcomes(
-        model.head,
-        model.feature_maps(batch.images),
-        batch.labels,
-        label_smoothing=0.0,
-    )
+    found = outcomes(model.head, model.feature_maps(batch.images), batch.labels)
     is_class = checks.are_classes(batch.labels, model.num_classes)
     losses = jnp.where(is_class, found.losses, jnp.nan)
     correct = found.predicted == batch.labels

@@ -30,7 +30,7 @@ def run(*options: str, **variables: str) -> subprocess.CompletedProcess:
 def test_a_tiny_network_is_compiled_for_four_chips():
     done = run(
         *("--topologies=v5e:2x2", "--programs=train,eval"),
-        *("--batch_size=32", "--images=65"),
+        *("--batch_size=32", "--images=65", "--divide_head"),
     )
     assert done.returncode == 0, done.stderr
     train, evaluation = json.loads(done.stdout.splitlines()[-1])["rows"]

@@ -166,6 +166,7 @@ def _refuse(path, **options):
         ("gallery", "--num_top=0", "'0', expected a whole number, at least 1"),
         ("identities", "--identities=1e6", "found '1e6', expected a whole number"),
         ("identities", "--arch=ir_999", "invalid choice: 'ir_999'"),
+        ("train_identities", "--loss=cosface", "invalid choice: 'cosface'"),
         ("kernels.convolutions", "--images=x", "'x', expected a whole number"),
         ("kernels.convolutions", "--sizes=7,8", "'7,8', expected some of 56, 28, 14"),
         ("input_pipeline", "--threads=0", "'0', expected a whole number, at least 1"),

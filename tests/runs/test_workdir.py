@@ -66,6 +66,13 @@ def test_what_changes_no_result_may_differ(tmp_path, name):
         workdir.claim(tmp_path, changed(f"train.{name}", value), SECTIONS)
 
 
+def test_a_folder_from_before_there_was_a_choice_of_losses_is_of_the_first(tmp_path):
+    workdir.claim(tmp_path, CONFIG, SECTIONS)
+    workdir.check(tmp_path, changed("train.loss", "softmax"), SECTIONS)
+    message = refusal_of(tmp_path, changed("train.loss", "adaface"))
+    assert "train.loss is 'softmax' there and 'adaface' now" in message
+
+
 @pytest.mark.parametrize(
     "path, value, there",
     [

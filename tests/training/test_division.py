@@ -14,6 +14,7 @@ from sdd_jax.models.heads import PooledHead
 from sdd_jax.models.ranking import LOWEST
 from sdd_jax.training import division, resume
 from sdd_jax.training import step as training
+from sdd_jax.training.margins import LOSSES
 from sdd_jax.training.objective import outcomes
 from sdd_jax.training.optimizer import make_optimizer
 from sdd_jax.types import Batch
@@ -43,10 +44,10 @@ def model_of(num_classes=NUM_CLASSES) -> FaceClassifier:
     return FaceClassifier(INPUT, TinyBackbone(rngs=nnx.Rngs(0)), head)
 
 
-def started(model, parts=".*"):
+def started(model, parts=".*", margin=None):
     """Return a state on the mesh's devices, with the head divided among them."""
     model = models.placed(model, divide_head=True)
-    graphdef, state = training.init_state(model, TX, parts)
+    graphdef, state = training.init_state(model, TX, parts, margin)
     return graphdef, division.placed(state, is_divided=model.head.is_divided)
 
 
@@ -58,7 +59,7 @@ def cells_of(model, cells):
     return cells
 
 
-def make_step(graphdef, feature_maps=maps_of):
+def make_step(graphdef, feature_maps=maps_of, margin=None):
     return jax.jit(
         functools.partial(
             training.train_step,
@@ -67,6 +68,7 @@ def make_step(graphdef, feature_maps=maps_of):
             feature_maps=feature_maps,
             label_smoothing=0.1,
             update_batch_stats=False,
+            margin=margin,
         )
     )
 
@@ -87,20 +89,26 @@ def assert_close(found, expected, rtol=2e-5, atol=2e-6):
 
 
 @functools.cache
-def trained(num_devices, num_steps=2):
+def trained(num_devices, loss="softmax", num_steps=2):
     """Return the trees of a checkpoint, the steps' metrics, and the state."""
+    margin = LOSSES[loss]
     with jax.set_mesh(sharding.make_mesh(num_devices)):
-        graphdef, state = started(model_of())
-        step, metrics = make_step(graphdef), []
+        graphdef, state = started(model_of(), margin=margin)
+        step, metrics = make_step(graphdef, margin=margin), []
         for number in range(num_steps):
             state, numbers = step(state, *sharding.shard_batch(batch_of(number)))
             metrics.append(jax.tree.map(float, numbers))
         return resume.trees(graphdef, state), metrics, state
 
 
-@pytest.mark.parametrize("num_devices", [2, 8])
-def test_a_divided_head_learns_what_a_whole_one_does(num_devices):
-    (whole, expected, _), (found, metrics, _) = map(trained, (1, num_devices))
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("loss", "num_devices"),
+    [("softmax", 2), ("softmax", 8), ("arcface", 8), ("adaface", 8)],
+)
+def test_a_divided_head_learns_what_a_whole_one_does(loss, num_devices):
+    whole, expected, _ = trained(1, loss)
+    found, metrics, _ = trained(num_devices, loss)
     assert expected[0]["gradient_norm"] > 1  # so that it is clipped
     assert_close(metrics, expected)
     assert found["model"]["head"]["kernel"].shape == (NUM_FEATURES, NUM_CLASSES)
@@ -132,14 +140,15 @@ def test_what_makes_up_the_last_part_learns_nothing():
         np.testing.assert_array_equal(np.asarray(moment)[..., NUM_CLASSES:], 0)
 
 
-def test_logits_and_kernel_are_never_brought_together():
+@pytest.mark.parametrize("loss", ["softmax", "adaface"])
+def test_logits_and_kernel_are_never_brought_together(loss):
     """The program is one device's: a whole would stand in it with its own shape."""
     num_classes, part = 530, 67
     with jax.set_mesh(sharding.make_mesh(8)):
-        graphdef, state = started(model_of(num_classes), "head")
+        graphdef, state = started(model_of(num_classes), "head", LOSSES[loss])
         cells = np.zeros((BATCH_SIZE, 1, 1, NUM_FEATURES), np.float32)
         batch = sharding.shard_batch((cells, batch_of(0, num_classes)[1]))
-        step = make_step(graphdef, cells_of)
+        step = make_step(graphdef, cells_of, LOSSES[loss])
         text = str(step.lower(state, *batch).compile().as_text())
     shapes = set(re.findall(r"f32\[([\d,]+)\]", text))
     assert f"{NUM_FEATURES},{part}" in shapes
@@ -195,18 +204,22 @@ def test_validation_of_a_divided_head_is_that_of_a_whole_one():
 
 @pytest.mark.slow
 def test_a_run_goes_on_with_another_number_of_devices(tmp_path, monkeypatch):
+    """The loss is the one whose statistics must go on, too."""
     monkeypatch.setitem(classifier.BACKBONES, "tiny", (TinyBackbone, INPUT))
     head = {"name": "pooled", "num_classes": NUM_CLASSES}
     known = {"model": {"backbone": {"name": "tiny"}, "head": head}}
-    trees, _, _ = trained(2, num_steps=1)
+    margin = LOSSES["adaface"]
+    trees, _, _ = trained(2, "adaface", num_steps=1)
     checkpoints.save(tmp_path, 1, trees, known, 0.0)
-    expected, wanted, _ = trained(1)
+    expected, wanted, _ = trained(1, "adaface")
     for num_devices in (1, 8):
         with jax.set_mesh(sharding.make_mesh(num_devices)):
-            graphdef, state = resume.restore(tmp_path, 1, TX, ".*", divide_head=True)
+            graphdef, state = resume.restore(
+                *(tmp_path, 1, TX, ".*"), divide_head=True, margin=margin
+            )
             state = division.placed(state, is_divided=num_devices > 1)
             assert_close(resume.trees(graphdef, state), trees, rtol=0, atol=0)
-            step = make_step(graphdef)
+            step = make_step(graphdef, margin=margin)
             state, numbers = step(state, *sharding.shard_batch(batch_of(1)))
             assert_close(jax.tree.map(float, numbers), wanted[1])
             assert_close(resume.trees(graphdef, state), expected)
