@@ -4,12 +4,11 @@
 foresaw keeps its traceback.
 """
 
-import contextlib
 import logging
 import signal
 import sys
 import warnings
-from collections.abc import Callable, Generator
+from collections.abc import Callable
 from typing import Any
 
 from sdd_jax.errors import InputError, Stopped
@@ -103,23 +102,6 @@ def _listen_for_interrupts() -> list[int]:
         signal.signal(number, interrupt)
     sys.unraisablehook = report
     return signals
-
-
-@contextlib.contextmanager
-def sigterm_noted() -> Generator[Callable[[], bool]]:
-    """Give a function that says whether SIGTERM came, which ends nothing meanwhile.
-
-    For work that has a better place to stop than any.
-    """
-    signals: list[int] = []
-    before = signal.getsignal(signal.SIGTERM)
-    if before is not None:  # else JAX has it
-        signal.signal(signal.SIGTERM, lambda number, _: signals.append(number))
-    try:
-        yield lambda: bool(signals)
-    finally:
-        if before is not None:
-            signal.signal(signal.SIGTERM, before)
 
 
 def _fail(message: str, status: int = 1) -> int:

@@ -163,19 +163,26 @@ def hear_sigterm() -> None:
         signal.signal(signal.SIGTERM, handler)
 
 
-def must_stop(step: int, is_told: Callable[[], bool]) -> bool:
-    """Return whether SIGTERM came, to any process: the same answer at a step on all.
+@contextlib.contextmanager
+def stops() -> Iterator[Callable[[int], bool]]:
+    """Give a function of a step's number that says whether to stop after it: SIGTERM.
 
-    All of several processes must ask at every step.
-
-    Args:
-        step: its number.
-        is_told: says whether it came to this process; JAX knows it where there are
-            several.
+    For work that has a better place to stop than any. All of several processes must ask
+    at every step, and get the same answer, whichever was told.
     """
-    if count() == 1:
-        return is_told()
-    return multihost_utils.reached_preemption_sync_point(step)
+    if count() > 1:  # JAX has taken the signal, and sees to it that they agree
+        yield multihost_utils.reached_preemption_sync_point
+        return
+    if threading.current_thread() is not threading.main_thread():
+        yield lambda step: False  # signals are the main thread's
+        return
+    signals: list[int] = []
+    before = signal.getsignal(signal.SIGTERM)
+    signal.signal(signal.SIGTERM, lambda number, _: signals.append(number))
+    try:
+        yield lambda step: bool(signals)
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def _check(

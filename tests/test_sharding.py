@@ -56,6 +56,7 @@ def test_what_is_divided_comes_to_the_host_whole():
     with jax.set_mesh(sharding.make_mesh()):
         given = np.arange(32.0).reshape(2, 16)
         there = sharding.divide_batches({"a": given})
+        assert isinstance(there["a"], jax.Array)
         assert there["a"].addressable_shards[0].data.shape == (2, 2)
         np.testing.assert_array_equal(sharding.to_host(there)["a"], given)
 

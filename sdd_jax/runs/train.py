@@ -18,7 +18,7 @@ import numpy as np
 import optax
 from flax import nnx
 
-from sdd_jax import checkpoints, cli, distributed, models, screen, sharding
+from sdd_jax import checkpoints, distributed, models, screen, sharding
 from sdd_jax.errors import InputError, Stopped
 from sdd_jax.images import pipeline
 from sdd_jax.images.augmentation import augment
@@ -220,11 +220,11 @@ def _train(
         start_step=start,
         batch_size=options["batch_size"],
     )
-    with log as log, cli.sigterm_noted() as is_told_to_stop:
+    with log as log, distributed.stops() as must_stop:
         for number, batch in enumerate(batches, start + 1):
             state, unchecked[number] = step(state, sharding.shard_batch(batch))
             is_stop = number == end or number % options["validate_every"] == 0
-            is_cut_short = distributed.must_stop(number, is_told_to_stop)
+            is_cut_short = must_stop(number)
             if is_stop or is_cut_short or number % options["log_every"] == 0:
                 _log_finite(unchecked, log, folder)
                 unchecked = {}

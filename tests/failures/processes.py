@@ -40,7 +40,7 @@ class Group:
             own: more arguments, by the process.
             program: what Python runs.
         """
-        environment = environment | {"JAX_NUM_CPU_DEVICES": str(devices)}
+        environment = {**environment, "JAX_NUM_CPU_DEVICES": str(devices)}
         several = [
             f"--coordinator=localhost:{free_port()}",
             f"--num_processes={count}",
