@@ -52,7 +52,7 @@ def main() -> int:
     run(folder, network, 1, 1, *HEAD)
     for total in totals:
         run_all(folder, network, 1, total)
-    rows = [("processes x devices", "train", *FILES, "enroll")]
+    rows: list[tuple[str, ...]] = [("processes x devices", "train", *FILES, "enroll")]
     worst = 0.0
     for count, devices in layouts:
         run_all(folder, network, count, devices)
