@@ -58,6 +58,18 @@ _GALLERY = flags.DEFINE_string(
 _NUM_DEVICES = flags.DEFINE_string("num_devices", None, "How many; all by default.")
 
 
+# What ml_collections and absl make of a value or a name that is none.
+_PARSER_ERRORS = (
+    AttributeError,
+    LookupError,
+    OSError,
+    RecursionError,
+    SyntaxError,
+    TypeError,
+    ValueError,
+)
+
+
 def main(arguments: list[str]) -> int:
     """Run the mode; return the exit status, after one line on what went wrong."""
     return cli.run(
@@ -88,7 +100,7 @@ def _run(config: dict[str, Any], workdir: Path, modes: tuple[str, ...]) -> None:
 
 def _num_devices() -> int | None:
     text = _NUM_DEVICES.value
-    if text is not None and not text.isdecimal():
+    if text is not None and not (text.isdecimal() and len(text) < 10):
         raise InputError(
             f"--num_devices is {text!r}, expected a whole number from 1; all devices "
             f"are used without it"
@@ -128,7 +140,7 @@ def _parse(arguments: list[str]) -> tuple[dict[str, Any], Path, tuple[str, ...]]
         own = [x.name for x in (_CONFIG, _WORKDIR, _MODE, _GALLERY, _NUM_DEVICES)]
         every = [*own, *(f"config.{name}" for name in known)]
         raise settings.unknown(error.flagname, every, "flag") from error
-    except (flags.Error, AttributeError, KeyError, OSError, TypeError) as error:
+    except (*_PARSER_ERRORS, flags.Error) as error:
         message = " ".join(str(error).split())
         raise InputError(f"cannot read the command line: {message}") from error
     mode = _MODE.value or ("train" if first else "all")

@@ -206,7 +206,8 @@ class _Machine:
                 self.stack.append({})
                 if arguments:
                     [pairs] = arguments
-                    self.set_items([value for pair in pairs for value in pair])
+                    # Of two each: lists that share their values could be endless.
+                    self.set_items([x for key, value in pairs for x in (key, value)])
             case Name(text), (Name(outer), str(inner)) if text in _GETATTR:
                 # How protocol 2 writes the name of a method or an inner class.
                 self.push_name(f"{outer}.{inner}")

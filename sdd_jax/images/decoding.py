@@ -5,6 +5,9 @@ the viewer), what comes out is the image as a person would see it. Colour profil
 are not applied, and only the first frame of an animation is read.
 """
 
+import contextlib
+import ctypes
+import functools
 import io
 from pathlib import Path
 
@@ -20,6 +23,8 @@ Box = tuple[int, int, int, int]  # left, top, right, bottom; the last two are ou
 # Left to itself Pillow tries every format it knows; some start other programs.
 _FORMATS = ("AVIF", "BMP", "GIF", "JPEG", "JPEG2000", "PNG", "PPM", "TIFF", "WEBP")
 _MAX_PIXELS = 89_478_485  # Where Pillow starts to warn: 256 MB as RGB.
+_MAX_SCANS = 40  # A progressive JPEG's; each goes over every pixel again.
+_MAX_RUN_LENGTH = 10_000_000  # pixels; Pillow unpacks them one by one, in Python.
 _TURNS = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
@@ -95,6 +100,9 @@ def _decode(
             # Before any pixel is unpacked: a small file can ask for all memory.
             if image.width * image.height > _MAX_PIXELS:
                 raise Image.DecompressionBombError
+            _require_quick(image, source)
+            if image.format == "TIFF":
+                _silence_libtiff()
             upright, orientation = _upright(image)
             return np.array(_to_rgb(upright, *_scale(image))), orientation
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
@@ -110,6 +118,29 @@ def _decode(
             f"{name}: cannot be read ({reason}); expected a whole JPEG, PNG or the "
             "like, replace or remove it"
         ) from error
+
+
+def _require_quick(image: Image.Image, contents: bytes) -> None:
+    """Raise ValueError where a small file would take minutes to unpack."""
+    num_scans = contents.count(b"\xff\xda") if image.format in ("JPEG", "MPO") else 0
+    if num_scans > _MAX_SCANS:
+        raise ValueError(
+            f"{num_scans} scans over all of its pixels, where a JPEG has 1 to 20"
+        )
+    codecs = [codec for codec, *_ in getattr(image, "tile", ())]
+    if "bmp_rle" in codecs and image.width * image.height > _MAX_RUN_LENGTH:
+        raise ValueError(
+            f"a BMP of run lengths with more than {_MAX_RUN_LENGTH:,} pixels"
+        )
+
+
+@functools.cache
+def _silence_libtiff() -> None:
+    """Keep libtiff from printing what is wrong with a file, which Pillow raises too."""
+    with contextlib.suppress(OSError, AttributeError):  # it may be hidden in Pillow
+        library = ctypes.CDLL(Image.core.__file__)
+        library.TIFFSetErrorHandler(None)
+        library.TIFFSetWarningHandler(None)
 
 
 def read_file(path: Path) -> bytes:

@@ -6,7 +6,6 @@ that was stopped goes on.
 """
 
 import functools
-import json
 import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -123,7 +122,7 @@ def _begin(work: Path, key: Mapping[str, Any]) -> None:
     """Make the folder of what is kept; what another command left there goes."""
     path, sha256 = work / "made_with.json", files.json_sha256(key)
     try:
-        is_ours = files.json_sha256(json.loads(files.read_text(path))) == sha256
+        is_ours = files.json_sha256(files.parsed(files.read_text(path))) == sha256
     except (OSError, ValueError):
         is_ours = False
     if not is_ours:

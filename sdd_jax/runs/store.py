@@ -29,7 +29,7 @@ def load(folder: Path, key: Any) -> dict[str, np.ndarray] | None:
         # A zip file: every array with its checksum.
         with path.open("rb") as file, np.load(file) as found:
             arrays = {name: found[name] for name in found.files}
-        if json.loads(str(arrays.pop(_KEY))) != json.loads(json.dumps(key)):
+        if files.parsed(str(arrays.pop(_KEY))) != json.loads(json.dumps(key)):
             raise ValueError("another key")
     except FileNotFoundError:
         return None

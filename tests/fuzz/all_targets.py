@@ -1,0 +1,13 @@
+"""Everything that is fuzzed, by name."""
+
+import command_targets
+import image_targets
+import list_targets
+import weights_targets
+from target import Target
+
+TARGETS: dict[str, Target] = {
+    target.name: target
+    for module in (weights_targets, list_targets, command_targets, image_targets)
+    for target in module.TARGETS
+}
