@@ -25,7 +25,7 @@ from sdd_jax.errors import InputError
 _FLOAT, _INT64 = 1, 7  # of TensorProto.DataType
 _DTYPES = {_FLOAT: np.dtype("<f4"), _INT64: np.dtype("<i8")}
 _MOST_AXES = 8
-_MOST = 100_000  # nodes and tensors: two bytes of a file could be one
+_MOST = 10_000  # nodes and tensors: two bytes of a file could be one
 _VARINT, _EIGHT, _BYTES, _FOUR = 0, 1, 2, 5  # wire types
 
 

@@ -16,7 +16,8 @@ from weights_conversion.pickles import Call, Name
 from weights_conversion.torch_tensors import short
 
 MAX_DEPTH = 16  # of a dict with tensors; a trainer's own are at most three deep
-MOST_PARTS = 100  # each is described with all that is beside it
+MOST_PARTS = 32  # each is described with all that is beside it
+_LONGEST = 200  # characters of a way
 _NAMED = 8  # names in a message
 
 
@@ -119,7 +120,8 @@ def _dicts_in(root: Any) -> Iterator[_Dict]:
         found = _Dict(where, entries, depth, beside)
         yield found
         for name, inner in entries.items():
-            way = f"{where}/{name}" if where else name
+            # Cut, as the name of one that holds thousands stands before each of theirs.
+            way = (f"{where}/{name[:_LONGEST]}" if where else name)[:_LONGEST]
             waiting.append((inner, way, depth + 1, (found, name)))
 
 

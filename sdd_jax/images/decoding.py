@@ -25,6 +25,7 @@ _FORMATS = ("AVIF", "BMP", "GIF", "JPEG", "JPEG2000", "PNG", "PPM", "TIFF", "WEB
 _MAX_PIXELS = 89_478_485  # Where Pillow starts to warn: 256 MB as RGB.
 _MAX_SCANS = 40  # A progressive JPEG's; each goes over every pixel again.
 _MAX_RUN_LENGTH = 10_000_000  # pixels; Pillow unpacks them one by one, in Python.
+_ROWS = 512
 _TURNS = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
@@ -219,10 +220,21 @@ def _to_rgb(image: Image.Image, black: int, white: int) -> Image.Image:
     if image.has_transparency_data:
         # Black is what a removed pixel is in the rest of the project, so what is seen
         # through becomes nothing that a mask could not have made.
-        visible = image.convert("RGBA")
-        nothing = Image.new("RGBA", visible.size, (0, 0, 0, 255))
-        return Image.alpha_composite(nothing, visible).convert("RGB")
+        return _on_black(image)
     return image.convert("RGB")
+
+
+def _on_black(image: Image.Image) -> Image.Image:
+    """Return what is seen of an image before black, as RGB."""
+    flat = Image.new("RGB", image.size)
+    # Some rows at a time: of a large image the copies would fill the memory.
+    for top in range(0, image.height, _ROWS):
+        bottom = min(top + _ROWS, image.height)
+        visible = image.crop((0, top, image.width, bottom)).convert("RGBA")
+        nothing = Image.new("RGBA", visible.size, (0, 0, 0, 255))
+        rows = Image.alpha_composite(nothing, visible).convert("RGB")
+        flat.paste(rows, (0, top))
+    return flat
 
 
 def _to_8_bits(

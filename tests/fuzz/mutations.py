@@ -60,7 +60,7 @@ def of_text(data: bytes, draw: random.Random, others: Sequence[bytes]) -> bytes:
 
 def of_images(data: bytes, draw: random.Random, others: Sequence[bytes]) -> bytes:
     """Return a damaged image, or a whole one that claims to be of another size."""
-    if draw.random() < 0.3:
+    if draw.random() < 0.2:
         data = _resized(data, draw)
         if draw.random() < 0.3:
             return data

@@ -81,6 +81,8 @@ def _refused_badly(read: Callable[[], Any]) -> Finding | None:
     try:
         read()
     except InputError as error:
+        if isinstance(error.__cause__, MemoryError):  # `decoding` refuses it
+            return Finding(f"memory in {_place(error)}", f"more than {GIGABYTES} GB")
         if "\n" in (text := str(error)):
             return Finding(f"no one line in {_place(error)}", ascii(text[:200]))
     except MemoryError as error:
