@@ -18,13 +18,14 @@ from torch_writer import pickled, write_zip
 
 from sdd_jax.errors import InputError
 from weights_conversion import adaface, dlib, onnx_files, parts
+from weights_conversion.kinds import Kind
 
 NUMBERS = np.arange(24, dtype=np.float32)
 MAGIC = b"\x80\x02\x8a\x0al\xfc\x9cF\xf9 j\xa8P\x19."
 FIRST = "input_layer.0.weight"
 
 
-def refusal_of(path, kind="torch"):
+def refusal_of(path, kind: Kind = "torch"):
     """Return why a file is refused, within a second."""
     began = time.process_time()
     with pytest.raises(InputError) as caught:
