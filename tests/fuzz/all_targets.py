@@ -4,6 +4,7 @@ import command_targets
 import graph_targets
 import image_targets
 import list_targets
+import result_targets
 import weights_targets
 from target import Target
 
@@ -13,6 +14,7 @@ TARGETS: dict[str, Target] = {
         weights_targets,
         graph_targets,
         list_targets,
+        result_targets,
         command_targets,
         image_targets,
     )

@@ -5,6 +5,7 @@ import random
 
 import command_targets
 import list_targets
+import numpy as np
 import pytest
 from oracle import judge
 
@@ -14,6 +15,7 @@ from sdd_jax.images.alignment import aligned_folder
 from sdd_jax.images.sources import facescrub_lists, lfw
 from sdd_jax.images.sources.listing import files_in
 from sdd_jax.images.splitting import splits
+from sdd_jax.runs import store
 from sdd_jax.screen import one_line
 
 DEEP = "[" * 100_000
@@ -91,6 +93,17 @@ def test_a_record_of_aligned_faces_has_what_was_written(tmp_path, changes):
 )
 def test_a_gallery_of_somebody_elses_making_is_refused(tmp_path, contents):
     assert judge(lambda: list_targets.read_gallery(contents, tmp_path)) is None
+
+
+@pytest.mark.parametrize("place", [60, 70, 80, 90])
+def test_a_kept_result_with_a_flipped_bit_counts_as_not_there(tmp_path, capsys, place):
+    store.save(tmp_path, "key", {"a": np.arange(50.0)})
+    [path] = tmp_path.iterdir()
+    contents = bytearray(path.read_bytes())
+    contents[place] ^= 4
+    path.write_bytes(contents)
+    assert store.load(tmp_path, "key") is None
+    assert "is damaged (" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(
