@@ -11,8 +11,7 @@ REQUIRE_PYTHON = @$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))
 PAIRS = $(BIN)/python main.py --config=configs/verify.py --workdir=runs/verify
 VERIFY = $$(sed -n 's/^verify = \["\(.*\)"\]/\1/p' pyproject.toml)
 
-.PHONY: help run test test-fast coverage lowest lint parity seeds compare verify dry-run \
-  fuzz
+.PHONY: help run test test-fast coverage lowest lint parity seeds compare verify dry-run fuzz
 
 # Fine-tune, explain and evaluate the embedded default; also what `make` alone does.
 run: .venv/installed

@@ -58,6 +58,7 @@ _GALLERY = flags.DEFINE_string(
 _NUM_DEVICES = flags.DEFINE_string("num_devices", None, "How many; all by default.")
 
 
+_LONGEST_FLAG = 200  # characters; the longest that exists has 40
 # What ml_collections and absl make of a value or a name that is none.
 _PARSER_ERRORS = (
     AttributeError,
@@ -189,6 +190,12 @@ def _split_off(
     kept, added, rest = [], {}, iter(arguments)
     for argument in rest:
         name, equals, value = argument.lstrip("-").partition("=")
+        if argument.startswith("-") and len(name) > _LONGEST_FLAG:
+            # absl would look for names alike, in seconds and hundreds of megabytes.
+            raise InputError(
+                f"there is no flag called {name}: none has more than {_LONGEST_FLAG} "
+                f"characters"
+            )
         is_override = argument.startswith("-") and name.startswith("config.")
         name = name.removeprefix("config.")
         is_judged = settings.is_judged(name)

@@ -24,7 +24,8 @@ Box = tuple[int, int, int, int]  # left, top, right, bottom; the last two are ou
 _FORMATS = ("AVIF", "BMP", "GIF", "JPEG", "JPEG2000", "PNG", "PPM", "TIFF", "WEBP")
 _MAX_PIXELS = 89_478_485  # Where Pillow starts to warn: 256 MB as RGB.
 _MAX_SCANS = 40  # A progressive JPEG's; each goes over every pixel again.
-_MAX_RUN_LENGTH = 10_000_000  # pixels; Pillow unpacks them one by one, in Python.
+_MAX_RUN_LENGTH = 5_000_000  # pixels; unpacked one by one, in Python, and at 11.3
+# with jumps of 255 rows that may lie beyond the end.
 _ROWS = 512
 _TURNS = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,

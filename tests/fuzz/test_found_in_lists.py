@@ -121,6 +121,12 @@ def test_no_argument_is_a_trace(tmp_path, line):
     assert judge(lambda: read(line.encode(), tmp_path)) is None
 
 
+@pytest.mark.filterwarnings("ignore:.*load_module:DeprecationWarning")
+def test_a_flag_of_a_thousand_letters_is_not_compared_with_all_there_are(tmp_path):
+    with pytest.raises(InputError, match="none has more than 200 characters"):
+        command_targets.read_command(b"--" + b"ab" * 450, tmp_path)
+
+
 def test_a_line_of_an_error_stays_one_that_can_be_read(capsys):
     def work():
         raise InputError(f"found {'x' * 10**6}; expected less, cut it")
