@@ -113,6 +113,7 @@ def test_lists_in_lists_are_not_written_out(tmp_path, place):
     assert re.search("found version a list|list of its storages", refusal_of(path))
 
 
+@pytest.mark.slow
 def test_floats_one_by_one_take_time_in_proportion():
     head = whole(1, 300_000) + whole(2, 1) + part(8, b"w")
     contents = model(part(5, head + real(4, 1.0) * 300_000))
