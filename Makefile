@@ -1,6 +1,7 @@
 # Each target sets up what it needs: python3 (3.11 or newer), make and the package
 # registries are enough.
 PYTHON ?= python3
+MINUTES ?= 2
 BIN := .venv/bin
 # Mostly XLA compiling, which takes one core; a file stays together for its fixtures.
 TWO_AT_ONCE := -n 2 --dist loadfile
@@ -10,7 +11,7 @@ REQUIRE_PYTHON = @$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))
 PAIRS = $(BIN)/python main.py --config=configs/verify.py --workdir=runs/verify
 VERIFY = $$(sed -n 's/^verify = \["\(.*\)"\]/\1/p' pyproject.toml)
 
-.PHONY: help run test test-fast coverage lowest lint parity seeds compare verify dry-run
+.PHONY: help run test test-fast coverage lowest lint parity seeds compare verify dry-run fuzz
 
 # Fine-tune, explain and evaluate the embedded default; also what `make` alone does.
 run: .venv/installed
@@ -48,6 +49,11 @@ parity: .venv/installed-parity
 dry-run: .venv/installed
 	$(BIN)/python tests/dry_run.py runs/dry-run
 
+# Damaged files and command lines for two minutes each, and a table of what was found;
+# docs/fuzz.md. MINUTES=10 for longer.
+fuzz: .venv/installed-fuzz
+	$(BIN)/python tests/fuzz/long_run.py runs/fuzz --minutes=$(MINUTES)
+
 # Table 1 for three seeds, the figures of the README.
 seeds: .venv/installed
 	$(BIN)/python -m benchmarks.seeds
@@ -84,6 +90,10 @@ help:
 	.venv-lowest/bin/pip install --quiet --constraint .venv-lowest/floors.txt \
 	  --editable '.[test]'
 	.venv-lowest/bin/pip install --quiet --no-deps $(VERIFY)
+	touch $@
+
+.venv/installed-fuzz: .venv/installed
+	$(BIN)/pip install --quiet --editable '.[fuzz]'
 	touch $@
 
 .venv/installed-parity: .venv/installed

@@ -81,6 +81,19 @@ _PROCESSES = (
 _OWN = (_CONFIG, _WORKDIR, _MODE, _GALLERY, _NUM_DEVICES, *_PROCESSES)
 
 
+_LONGEST_FLAG = 200  # characters; the longest that exists has 40
+# What ml_collections and absl make of a value or a name that is none.
+_PARSER_ERRORS = (
+    AttributeError,
+    LookupError,
+    OSError,
+    RecursionError,
+    SyntaxError,
+    TypeError,
+    ValueError,
+)
+
+
 def main(arguments: list[str]) -> int:
     """Run the mode; return the exit status, after one line on what went wrong."""
     return cli.run(
@@ -145,7 +158,7 @@ def _run_modes(config: dict[str, Any], workdir: Path, modes: tuple[str, ...]) ->
 
 def _num_devices() -> int | None:
     text = _NUM_DEVICES.value
-    if text is not None and not text.isdecimal():
+    if text is not None and not (text.isdecimal() and len(text) < 10):
         raise InputError(
             f"--num_devices is {text!r}, expected a whole number from 1; all devices "
             f"are used without it"
@@ -184,7 +197,7 @@ def _parse(arguments: list[str]) -> tuple[dict[str, Any], Path, tuple[str, ...]]
     except flags.UnrecognizedFlagError as error:
         every = [*(flag.name for flag in _OWN), *(f"config.{name}" for name in known)]
         raise settings.unknown(error.flagname, every, "flag") from error
-    except (flags.Error, AttributeError, KeyError, OSError, TypeError) as error:
+    except (*_PARSER_ERRORS, flags.Error) as error:
         message = " ".join(str(error).split())
         raise InputError(f"cannot read the command line: {message}") from error
     mode = _MODE.value or ("train" if first else "all")
@@ -233,6 +246,12 @@ def _split_off(
     kept, added, rest = [], {}, iter(arguments)
     for argument in rest:
         name, equals, value = argument.lstrip("-").partition("=")
+        if argument.startswith("-") and len(name) > _LONGEST_FLAG:
+            # absl would look for names alike, in seconds and hundreds of megabytes.
+            raise InputError(
+                f"there is no flag called {name}: none has more than {_LONGEST_FLAG} "
+                f"characters"
+            )
         is_override = argument.startswith("-") and name.startswith("config.")
         name = name.removeprefix("config.")
         is_judged = settings.is_judged(name)

@@ -13,7 +13,6 @@ would write traces of their own on the screen.
 """
 
 import hashlib
-import json
 import math
 import os
 import shutil
@@ -318,7 +317,7 @@ def _record(directory: str | Path, step: int) -> dict[str, Any]:
     """
     place = path(directory, step)
     try:
-        found = json.loads(files.read_text(place / _RECORD))
+        found = files.parsed(files.read_text(place / _RECORD))
     except FileNotFoundError:
         raise InputError(
             f"the checkpoint {place} has no {_RECORD}, the record of what was saved: "
@@ -333,7 +332,7 @@ def _record(directory: str | Path, step: int) -> dict[str, Any]:
     if not isinstance(found, dict):
         found = {}
     sha256 = found.pop("sha256", None)
-    if files.json_sha256(found) != sha256 or found["step"] != step:
+    if files.json_sha256(found) != sha256 or found.get("step") != step:
         raise _damaged(directory, step, f"the file {_RECORD} is not what was saved")
     return found
 

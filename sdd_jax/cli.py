@@ -12,7 +12,7 @@ from collections.abc import Callable
 from typing import Any
 
 from sdd_jax.errors import InputError, Stopped
-from sdd_jax.screen import printable
+from sdd_jax.screen import one_line
 
 _MEMORY = (
     "memory is full: choose a smaller batch_size of the mode "
@@ -33,11 +33,7 @@ def run(work: Callable[[], Any], *, stopped: str, way_out: str) -> int:
         # A name that the terminal cannot show must not end the program.
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="backslashreplace")
-    # Orbax logs, with many traces, what it raises as well, and leaves what it had begun
-    # to Python to complain about.
-    for name in ("absl", "asyncio"):
-        logging.getLogger(name).setLevel(logging.CRITICAL)
-    warnings.filterwarnings("ignore", "coroutine .* was never awaited")
+    quiet_libraries()
     handlers = {number: signal.getsignal(number) for number in _SIGNALS}
     hook = sys.unraisablehook
     interrupts = _listen_for_interrupts()
@@ -68,6 +64,17 @@ def run(work: Callable[[], Any], *, stopped: str, way_out: str) -> int:
         for number, handler in handlers.items():
             signal.signal(number, handler)
     return status if isinstance(status, int) else 0
+
+
+def quiet_libraries() -> None:
+    """Keep libraries from printing what the program says itself, in one line."""
+    # Orbax logs, with many traces, what it raises as well, and leaves what it had begun
+    # to Python to complain about. Pillow complains of damage that `decoding` names, and
+    # of remarks beside an image that it reads all the same.
+    for name in ("absl", "asyncio", "PIL"):
+        logging.getLogger(name).setLevel(logging.CRITICAL)
+    warnings.filterwarnings("ignore", "coroutine .* was never awaited")
+    warnings.filterwarnings("ignore", module=r"PIL\.")
 
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGALRM)
@@ -105,5 +112,5 @@ def _listen_for_interrupts() -> list[int]:
 
 
 def _fail(message: str, status: int = 1) -> int:
-    print(f"error: {printable(message)}", file=sys.stderr)
+    print(f"error: {one_line(message)}", file=sys.stderr)
     return status

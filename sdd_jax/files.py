@@ -64,11 +64,19 @@ def read_text(path: Path) -> str:
     return path.read_bytes().decode("utf-8-sig", "surrogateescape")
 
 
+def parsed(text: str | bytes) -> Any:
+    """Return what JSON says; ValueError where it is damaged, however it is."""
+    try:
+        return json.loads(text)
+    except RecursionError as error:  # thousands of brackets, one in another
+        raise ValueError("lists in lists, too deep to be read") from error
+
+
 def rows_of(text: str) -> list[Any]:
     """Return what the lines of a text of JSON lines hold; ValueError where damaged."""
     # Not `splitlines`: for it a line also ends at U+2028 and at seven other characters
     # that JSON takes for plain text.
-    return [json.loads(line) for line in text.split("\n") if line.strip()]
+    return [parsed(line) for line in text.split("\n") if line.strip()]
 
 
 def line_of(row: Any) -> str:

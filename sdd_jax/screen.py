@@ -16,6 +16,8 @@ from rich.progress import track
 
 Item = TypeVar("Item")
 
+_LONGEST = 4000  # characters; a path alone may have that many
+
 console = Console(markup=False, emoji=False, highlight=False)
 
 
@@ -29,6 +31,16 @@ def printable(text: str) -> str:
     )
 
 
+def one_line(text: str) -> str:
+    """Return a text on one line that a person can read: the middle of a long one goes.
+
+    What is wrong stands at its beginning, and the way out at its end.
+    """
+    if len(text) > _LONGEST:
+        text = f"{text[: _LONGEST // 2]} ... {text[-_LONGEST // 2 :]}"
+    return printable(text)
+
+
 def first_of(items: Sequence[str], most: int = 3) -> str:
     """Return the first few items, with dots where there are more."""
     return ", ".join(items[:most]) + ", ..." * (len(items) > most)
@@ -36,7 +48,7 @@ def first_of(items: Sequence[str], most: int = 3) -> str:
 
 def say(text: str) -> None:
     """Print one line, of any length."""
-    console.print(printable(text), soft_wrap=True)
+    console.print(one_line(text), soft_wrap=True)
 
 
 @contextlib.contextmanager

@@ -4,7 +4,7 @@ import signal
 from pathlib import Path
 
 import pytest
-from absl import flags
+from parsed_flags import forget
 
 from sdd_jax.errors import InputError
 from sdd_jax.runs import settings
@@ -22,12 +22,7 @@ def program(monkeypatch):
     signal.signal(signal.SIGINT, handler)  # main takes it while it loads
     monkeypatch.setattr("sys.argv", ["main.py"])
     yield main
-    for name in list(flags.FLAGS):
-        if name.startswith("config."):
-            delattr(flags.FLAGS, name)
-    flags.FLAGS.unparse_flags()
-    for name in ("config", "workdir", "mode", "gallery", "num_devices"):
-        flags.FLAGS[name].unparse()
+    forget()
 
 
 @pytest.fixture

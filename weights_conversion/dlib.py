@@ -187,8 +187,16 @@ def _fold_affine(
         _expect_integers(stream, f"the shape of a {what}", 1, 1, features, 1, 1)
     _expect_integers(stream, "the mode of an affine layer", 0)
     _read_end_of_layer(stream)
-    kernel = np.ascontiguousarray(filters.transpose(2, 3, 1, 0) * gain)
-    return {"kernel": kernel, "bias": bias * gain + shift}
+    offset = stream.tell()
+    with np.errstate(over="ignore"):
+        kernel = np.ascontiguousarray(filters.transpose(2, 3, 1, 0) * gain)
+        folded = {"kernel": kernel, "bias": bias * gain + shift}
+    if not all(np.isfinite(values).all() for values in folded.values()):
+        raise InputError(
+            f"at byte {offset} ends a layer whose weights and gains have products "
+            f"beyond float32's"
+        )
+    return folded
 
 
 def _read_embedding(

@@ -16,7 +16,7 @@ import numpy as np
 
 from sdd_jax.errors import InputError
 from weights_conversion.adaface_names import CONTAINERS, COUNTER, FIRST
-from weights_conversion.parts import Contents, Part, listed
+from weights_conversion.parts import MOST_PARTS, Contents, Part, listed
 from weights_conversion.torch_tensors import short
 
 # DataParallel and DistributedDataParallel, torch.compile, FSDP, checkpointing.
@@ -100,6 +100,10 @@ def unwrapped(name: str) -> str:
 def _networks_in(part: Part) -> Iterator[Network]:
     matches = filter(None, map(_FIRST.fullmatch, part.tensors))
     prefixes = sorted({match[1] for match in matches}, key=len)
+    if len(prefixes) > MOST_PARTS:
+        raise InputError(
+            f"found {len(prefixes):,} networks, expected one: save it alone"
+        )
     for prefix in prefixes:
         longer = tuple(p for p in prefixes if len(p) > len(prefix))
         own = {

@@ -25,6 +25,7 @@ from sdd_jax.errors import InputError
 _FLOAT, _INT64 = 1, 7  # of TensorProto.DataType
 _DTYPES = {_FLOAT: np.dtype("<f4"), _INT64: np.dtype("<i8")}
 _MOST_AXES = 8
+_MOST = 10_000  # nodes and tensors: two bytes of a file could be one
 _VARINT, _EIGHT, _BYTES, _FOUR = 0, 1, 2, 5  # wire types
 
 
@@ -65,6 +66,10 @@ def read(contents: bytes) -> Graph:
     tensors: dict[str, np.ndarray] = {}
     ends: dict[int, list[str]] = {11: [], 12: []}
     for number, value in _fields(*_message(graphs[0])):
+        if number in (1, 5) and len(nodes) + len(tensors) == _MOST:
+            raise InputError(
+                f"found more than {_MOST:,} nodes and tensors, expected a network's"
+            )
         if number == 1:
             nodes.append(_node(*_message(value)))
         elif number == 5:
@@ -205,7 +210,7 @@ def _attribute(view: memoryview, start: int) -> tuple[str, Any]:
 
 def _tensor(view: memoryview, start: int) -> tuple[str, np.ndarray]:
     name, shape, kind = "", [], 0
-    raw: bytes | memoryview = b""
+    raw: bytearray | memoryview = bytearray()
     for number, value in _fields(view, start):
         if number == 1:
             shape += _integers(value)
@@ -213,8 +218,8 @@ def _tensor(view: memoryview, start: int) -> tuple[str, np.ndarray]:
             kind = _integer(value)
         elif number == 4:  # floats, one by one or packed
             is_one = isinstance(value, float)
-            more = struct.pack("<f", value) if is_one else bytes(_message(value)[0])
-            raw = bytes(raw) + more
+            raw = raw if isinstance(raw, bytearray) else bytearray(raw)
+            raw += struct.pack("<f", value) if is_one else _message(value)[0]
         elif number == 8:
             name = _text(value)
         elif number == 9:

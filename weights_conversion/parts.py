@@ -10,11 +10,14 @@ from typing import Any
 
 import numpy as np
 
+from sdd_jax.errors import InputError
 from weights_conversion import torch_tensors
 from weights_conversion.pickles import Call, Name
 from weights_conversion.torch_tensors import short
 
 MAX_DEPTH = 16  # of a dict with tensors; a trainer's own are at most three deep
+MOST_PARTS = 32  # each is described with all that is beside it
+_LONGEST = 200  # characters of a way
 _NAMED = 8  # names in a message
 
 
@@ -58,6 +61,9 @@ def of_pickle(
         root: from `pickles.read`.
         is_wanted: says of the names of a dict's tensors whether it is.
         array: makes an array of a tensor, which it is told the name of.
+
+    Raises:
+        InputError: there are more than MOST_PARTS of them.
     """
     parts: list[Part] = []
     unwanted: dict[str, Call] = {}
@@ -68,6 +74,11 @@ def of_pickle(
         if tensors and len(outlines) < _NAMED:
             outlines.append(_outline(found.where, tensors))
         if is_wanted(tensors):
+            if len(parts) == MOST_PARTS:
+                raise InputError(
+                    f"it holds more than {MOST_PARTS} networks, expected one: save it "
+                    f"alone"
+                )
             others = {n: _kind(found.entries[n]) for n, x in plain.items() if x is None}
             arrays = {name: array(name, tensor) for name, tensor in tensors.items()}
             parts.append(Part(found.where, arrays, others, tuple(_beside(found))))
@@ -99,14 +110,18 @@ def _dicts_in(root: Any) -> Iterator[_Dict]:
     waiting = [(root, "", 0, None)]
     seen = set()
     for value, where, depth, beside in waiting:  # it grows
-        entries = _entries(value)
-        if entries is None or id(value) in seen or depth > MAX_DEPTH:
+        # First: a list that is in another a thousand times is looked at once.
+        if id(value) in seen or depth > MAX_DEPTH:
             continue
         seen.add(id(value))
+        entries = _entries(value)
+        if entries is None:
+            continue
         found = _Dict(where, entries, depth, beside)
         yield found
         for name, inner in entries.items():
-            way = f"{where}/{name}" if where else name
+            # Cut, as the name of one that holds thousands stands before each of theirs.
+            way = (f"{where}/{name[:_LONGEST]}" if where else name)[:_LONGEST]
             waiting.append((inner, way, depth + 1, (found, name)))
 
 

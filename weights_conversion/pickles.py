@@ -25,6 +25,8 @@ from weights_conversion import pickle_names
 # of the weights and a second copy of them as well 144,000.
 MAX_INSTRUCTIONS = 300_000
 
+_LONGEST = 1000  # characters of a name
+
 _MARK = object()
 
 
@@ -142,7 +144,7 @@ class _Machine:
                 self.push_name(argument.replace(" ", "."))
             case "STACK_GLOBAL":
                 module, name = self.pop(2)
-                self.push_name(f"{module:s}.{name:s}")
+                self.push_name(module, name)
             case "INST":
                 self.push_name(argument.replace(" ", "."))
                 name = stack.pop()
@@ -195,7 +197,13 @@ class _Machine:
             case Call(entries=entries):
                 entries.update(named)
 
-    def push_name(self, name: str) -> None:
+    def push_name(self, *parts: str) -> None:
+        # Before they are joined: a pickle names its strings again at no cost.
+        if sum(map(len, parts)) > _LONGEST:
+            raise InputError(
+                f"its pickle has a name of more than {_LONGEST:,} characters"
+            )
+        name = ".".join(parts)
         if not pickle_names.may_stand(name):
             raise _refusal(name)
         self.stack.append(Name(name))
@@ -206,10 +214,11 @@ class _Machine:
                 self.stack.append({})
                 if arguments:
                     [pairs] = arguments
-                    self.set_items([value for pair in pairs for value in pair])
+                    # Of two each: lists that share their values could be endless.
+                    self.set_items([x for key, value in pairs for x in (key, value)])
             case Name(text), (Name(outer), str(inner)) if text in _GETATTR:
                 # How protocol 2 writes the name of a method or an inner class.
-                self.push_name(f"{outer}.{inner}")
+                self.push_name(outer, inner)
             case Name(text), (Name(), *_) if text == _PARTIAL:
                 self.push_object(name, arguments)
             case Name(text), _ if text in (*_GETATTR, _PARTIAL) or (

@@ -14,6 +14,7 @@ import safetensors
 from sdd_jax.errors import InputError
 from weights_conversion import parts
 from weights_conversion.parts import Contents
+from weights_conversion.torch_tensors import MOST_AXES, is_shape, short
 
 _DTYPES = {
     "F64": np.dtype("<f8"),
@@ -51,6 +52,12 @@ def read(path: Path) -> Contents:
             raise InputError(
                 f"{path} cannot be used: {ascii(name)} is of type {entry['dtype']}, "
                 f"expected {', '.join(_DTYPES)}"
+            )
+        if not is_shape(entry["shape"]):
+            raise InputError(
+                f"{path} cannot be used: {short(name)} has the shape "
+                f"{str(entry['shape'])[:100]}, expected up to {MOST_AXES} sizes of "
+                f"arrays"
             )
         flat = np.frombuffer(entry["data"], _DTYPES[entry["dtype"]])
         tensors[name] = flat.reshape(entry["shape"])

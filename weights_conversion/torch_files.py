@@ -140,10 +140,13 @@ def _read_legacy(path: Path, use: _Use) -> Contents:
         pickles.read(stream, storages.declare) for _ in range(4)
     )
     if version != 1001:
-        raise InputError(f"found version {version!s:.20} of its layout, expected 1001")
+        found = version if type(version) is int else f"a {type(version).__name__}"
+        raise InputError(f"found version {found!s:.20} of its layout, expected 1001")
     if not isinstance(system, dict) or system.get("little_endian") is not True:
         raise InputError("its storages are not little-endian")
-    if not isinstance(keys, list) or sorted(map(str, keys)) != sorted(storages.by_key):
+    # Not the text of what they hold: lists in lists may be endless when written out.
+    is_list = isinstance(keys, list) and all(isinstance(key, str) for key in keys)
+    if not is_list or sorted(keys) != sorted(storages.by_key):
         raise InputError("the list of its storages does not fit its pickle")
     contents = {}
     for key in keys:

@@ -6,7 +6,7 @@ little-endian, each read once however many tensors share it.
 
 import dataclasses
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax.numpy as jnp
@@ -39,6 +39,8 @@ _PARAMETERS = (
     "torch._utils._rebuild_parameter",
     "torch._utils._rebuild_parameter_with_state",
 )
+MOST_AXES = 8
+_TOP = 2**59  # values: 2**63 bytes of the largest type
 _SUBCLASS = "torch._tensor._rebuild_from_type_v2"
 
 
@@ -148,9 +150,9 @@ def check_bounds(name: str, tensor: Call) -> None:
     if not isinstance(size, tuple) or not isinstance(stride, tuple):
         raise InputError(f"{short(name)} has sizes or strides that are no tuples")
     numbers = (offset, *size, *stride)
-    if len(size) != len(stride) or len(size) > 8:
+    if len(size) != len(stride) or len(size) > MOST_AXES:
         raise InputError(f"{short(name)} has {len(size)} sizes, {len(stride)} strides")
-    if not all(type(number) is int and number >= 0 for number in numbers):
+    if not is_shape(size) or not all(map(_is_count, numbers)):
         raise InputError(f"{short(name)} has sizes or strides that are no counts")
     count = math.prod(size)
     steps = sum((n - 1) * step for n, step in zip(size, stride, strict=True))
@@ -161,6 +163,17 @@ def check_bounds(name: str, tensor: Call) -> None:
             f"{short(name)} declares {count:,} values up to number {end:,} of a "
             f"storage of {storage.size:,}"
         )
+
+
+def is_shape(size: Sequence[Any]) -> bool:
+    """Return whether an array can have these sizes, whatever its type."""
+    # Empty ones too: NumPy looks at the product of the other sizes.
+    product = math.prod(x for x in size if x) if all(map(_is_count, size)) else _TOP
+    return len(size) <= MOST_AXES and product < _TOP
+
+
+def _is_count(number: Any) -> bool:
+    return type(number) is int and 0 <= number < _TOP
 
 
 def short(text: str) -> str:

@@ -5,6 +5,9 @@ the viewer), what comes out is the image as a person would see it. Colour profil
 are not applied, and only the first frame of an animation is read.
 """
 
+import contextlib
+import ctypes
+import functools
 import io
 from pathlib import Path
 
@@ -20,6 +23,10 @@ Box = tuple[int, int, int, int]  # left, top, right, bottom; the last two are ou
 # Left to itself Pillow tries every format it knows; some start other programs.
 _FORMATS = ("AVIF", "BMP", "GIF", "JPEG", "JPEG2000", "PNG", "PPM", "TIFF", "WEBP")
 _MAX_PIXELS = 89_478_485  # Where Pillow starts to warn: 256 MB as RGB.
+_MAX_SCANS = 40  # A progressive JPEG's; each goes over every pixel again.
+_MAX_RUN_LENGTH = 5_000_000  # pixels; unpacked one by one, in Python, and at 11.3
+# with jumps of 255 rows that may lie beyond the end.
+_ROWS = 512
 _TURNS = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
@@ -95,6 +102,9 @@ def _decode(
             # Before any pixel is unpacked: a small file can ask for all memory.
             if image.width * image.height > _MAX_PIXELS:
                 raise Image.DecompressionBombError
+            _require_quick(image, source)
+            if image.format == "TIFF":
+                _silence_libtiff()
             upright, orientation = _upright(image)
             return np.array(_to_rgb(upright, *_scale(image))), orientation
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
@@ -110,6 +120,29 @@ def _decode(
             f"{name}: cannot be read ({reason}); expected a whole JPEG, PNG or the "
             "like, replace or remove it"
         ) from error
+
+
+def _require_quick(image: Image.Image, contents: bytes) -> None:
+    """Raise ValueError where a small file would take minutes to unpack."""
+    num_scans = contents.count(b"\xff\xda") if image.format in ("JPEG", "MPO") else 0
+    if num_scans > _MAX_SCANS:
+        raise ValueError(
+            f"{num_scans} scans over all of its pixels, where a JPEG has 1 to 20"
+        )
+    codecs = [codec for codec, *_ in getattr(image, "tile", ())]
+    if "bmp_rle" in codecs and image.width * image.height > _MAX_RUN_LENGTH:
+        raise ValueError(
+            f"a BMP of run lengths with more than {_MAX_RUN_LENGTH:,} pixels"
+        )
+
+
+@functools.cache
+def _silence_libtiff() -> None:
+    """Keep libtiff from printing what is wrong with a file, which Pillow raises too."""
+    with contextlib.suppress(OSError, AttributeError):  # it may be hidden in Pillow
+        library = ctypes.CDLL(Image.core.__file__)
+        library.TIFFSetErrorHandler(None)
+        library.TIFFSetWarningHandler(None)
 
 
 def read_file(path: Path) -> bytes:
@@ -188,10 +221,21 @@ def _to_rgb(image: Image.Image, black: int, white: int) -> Image.Image:
     if image.has_transparency_data:
         # Black is what a removed pixel is in the rest of the project, so what is seen
         # through becomes nothing that a mask could not have made.
-        visible = image.convert("RGBA")
-        nothing = Image.new("RGBA", visible.size, (0, 0, 0, 255))
-        return Image.alpha_composite(nothing, visible).convert("RGB")
+        return _on_black(image)
     return image.convert("RGB")
+
+
+def _on_black(image: Image.Image) -> Image.Image:
+    """Return what is seen of an image before black, as RGB."""
+    flat = Image.new("RGB", image.size)
+    # Some rows at a time: of a large image the copies would fill the memory.
+    for top in range(0, image.height, _ROWS):
+        bottom = min(top + _ROWS, image.height)
+        visible = image.crop((0, top, image.width, bottom)).convert("RGBA")
+        nothing = Image.new("RGBA", visible.size, (0, 0, 0, 255))
+        rows = Image.alpha_composite(nothing, visible).convert("RGB")
+        flat.paste(rows, (0, top))
+    return flat
 
 
 def _to_8_bits(

@@ -1,14 +1,13 @@
 """What a cosine means, as `--mode=verify` measured it in a workdir."""
 
 import dataclasses
-import json
 import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from sdd_jax.errors import InputError
-from sdd_jax.files import read_text
+from sdd_jax.files import parsed, read_text
 from sdd_jax.types import Calibration
 
 _VERIFY = "run --mode=verify with this --config and --workdir"
@@ -36,7 +35,7 @@ def load_calibration(
             f"cosine on two images are of one person: expected {path}; {way_out}"
         )
     try:
-        result = json.loads(read_text(path))
+        result = parsed(read_text(path))
         names = [field.name for field in dataclasses.fields(Calibration)]
         values = {name: float(result["calibration"][name]) for name in names}
         there = result["protocol"]

@@ -7,7 +7,6 @@ that was stopped goes on.
 
 import contextlib
 import functools
-import json
 import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -130,7 +129,7 @@ def _begin(work: Path, key: Mapping[str, Any]) -> None:
     """Make the folder of what is kept; what another command left there goes."""
     path, sha256 = work / "made_with.json", files.json_sha256(key)
     try:
-        is_ours = files.json_sha256(json.loads(files.read_text(path))) == sha256
+        is_ours = files.json_sha256(files.parsed(files.read_text(path))) == sha256
     except (OSError, ValueError):
         is_ours = False
     if not is_ours:

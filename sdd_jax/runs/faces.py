@@ -113,7 +113,7 @@ def found(
 def in_own_pixels(points: Any, factor: int) -> np.ndarray:
     """Return where points of an enlarged photograph are in it as it was."""
     # The middle of the first pixel is at 0 in either.
-    return (np.array(points) + 0.5) / factor - 0.5
+    return (np.array(points, np.float64) + 0.5) / factor - 0.5
 
 
 def in_threads(

@@ -14,8 +14,9 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float, UInt8
 
-from sdd_jax import files, screen
+from sdd_jax import screen
 from sdd_jax.images import image_maker, quality
+from sdd_jax.images.alignment import aligned_folder
 from sdd_jax.images.alignment.detectors import load_mtcnn
 from sdd_jax.images.decoding import read_file
 from sdd_jax.images.preprocess import resize
@@ -108,7 +109,7 @@ def known_landmarks(
     if not (config["verify"]["align"] and path.is_file()):
         return {}
     factor = faces.ENLARGED if config["data"]["source"] == "orl" else 1
-    rows = files.rows_of(files.read_text(path))
+    rows = aligned_folder.recorded(path, landmarks=True)
     return {row["path"]: faces.in_own_pixels(row["landmarks"], factor) for row in rows}
 
 

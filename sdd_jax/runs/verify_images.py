@@ -15,6 +15,7 @@ from sdd_jax import distributed, files, screen
 from sdd_jax.errors import InputError
 from sdd_jax.files import expanded
 from sdd_jax.images import align, pipeline
+from sdd_jax.images.alignment import aligned_folder
 from sdd_jax.images.sources import MODULES, folder, lfw, orl
 from sdd_jax.images.sources.lfw import Pair
 from sdd_jax.images.splitting.whole import whole
@@ -76,7 +77,7 @@ def _aligned(config: Mapping[str, Any], workdir: Path, size: int) -> ImageSet:
         )
     align.align(photographs, output, size=size, min_score=MIN_SCORE)
     found = whole(folder.images(output), image_size=size)
-    rows = files.rows_of(files.read_text(output / "alignment.jsonl"))
+    rows = aligned_folder.recorded(output / "alignment.jsonl")
     paths = {row["output"]: row["path"] for row in rows}
     return ImageSet(
         names=found.names,

@@ -11,7 +11,7 @@ from typing import Any
 
 from sdd_jax import distributed
 from sdd_jax.errors import InputError
-from sdd_jax.files import read_text, write_bytes, write_json
+from sdd_jax.files import parsed, read_text, write_bytes, write_json
 from sdd_jax.runs.settings import flat
 
 # They trade memory for time, say more or less on the way, or, as groups, change what
@@ -46,7 +46,7 @@ def check(workdir: Path, config: Mapping[str, Any], sections: tuple[str, ...]) -
     if not path.exists():
         return
     try:
-        stored = json.loads(read_text(path))
+        stored = parsed(read_text(path))
         there = flat({name: stored.get(name) for name in sections})
     except (ValueError, AttributeError) as error:
         raise InputError(
@@ -78,7 +78,7 @@ def check(workdir: Path, config: Mapping[str, Any], sections: tuple[str, ...]) -
 def planned_steps(workdir: Path) -> int:
     """Return how many steps the folder is to be trained for, 0 where nobody says."""
     try:
-        return int(json.loads(read_text(workdir / "config.json"))["train"]["steps"])
+        return int(parsed(read_text(workdir / "config.json"))["train"]["steps"])
     except (OSError, ValueError, LookupError, TypeError):
         return 0
 

@@ -76,7 +76,7 @@ def _keep_until(path: Path, step: int) -> None:
     kept = []
     for line in files.read_text(path).split("\n") if path.exists() else []:
         try:
-            if json.loads(line)["step"] <= step:
+            if files.parsed(line)["step"] <= step:
                 kept.append(line + "\n")
         except (ValueError, KeyError, TypeError):
             continue

@@ -16,6 +16,7 @@ import dataclasses
 import hashlib
 import io
 import json
+import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -29,6 +30,8 @@ MANIFEST, VERSION = "manifest.json", 1
 _REFERENCES, _PEOPLE = "references.npy", "people.jsonl"
 _EMBEDDINGS, _IMAGES = "embeddings.npy", "images.jsonl"
 _ENROL = "python -m sdd_jax.enroll IMAGES GALLERY"
+_SECTIONS = ("network", "input", "alignment")
+_IMAGE = {"name": str, "file": str}  # what a line of images.jsonl must have
 Row = dict[str, Any]
 
 
@@ -96,7 +99,7 @@ def load(folder: Path) -> Gallery:
         InputError: there is none, it is damaged, or of a later version.
     """
     manifest = _manifest(folder)
-    people = _rows(folder, _PEOPLE, manifest)
+    people = _rows(folder, _PEOPLE, manifest, {"name": str, "num_images": int})
     references = _array(folder, _REFERENCES, manifest)
     shape = (manifest["num_people"], manifest["num_dimensions"])
     if references.shape != shape or len(people) != len(references):
@@ -105,14 +108,14 @@ def load(folder: Path) -> Gallery:
         tuple(row["name"] for row in people),
         tuple(row["num_images"] for row in people),
         references,
-        {name: manifest[name] for name in ("network", "input", "alignment")},
+        {name: manifest[name] for name in _SECTIONS},
         manifest["versions"],
     )
 
 
 def load_rows(folder: Path) -> Sequence[Row]:
     """Return name, file, sha256 and norm of a gallery's images; see `load_enrolled`."""
-    return _rows(folder, _IMAGES, _manifest(folder))
+    return _rows(folder, _IMAGES, _manifest(folder), _IMAGE)
 
 
 def load_enrolled(folder: Path) -> Enrolled:
@@ -122,7 +125,7 @@ def load_enrolled(folder: Path) -> Enrolled:
         InputError: there is no gallery, it is damaged, or of a later version.
     """
     manifest = _manifest(folder)
-    rows = _rows(folder, _IMAGES, manifest)
+    rows = _rows(folder, _IMAGES, manifest, _IMAGE)
     embeddings = _array(folder, _EMBEDDINGS, manifest)
     if embeddings.shape != (len(rows), manifest["num_dimensions"]):
         raise _damaged(folder, _EMBEDDINGS)
@@ -168,7 +171,7 @@ def _manifest(folder: Path) -> dict[str, Any]:
             f"{_ENROL} wrote"
         )
     try:
-        manifest = json.loads(files.read_text(path))
+        manifest = files.parsed(files.read_text(path))
         if manifest["version"] > VERSION:
             raise InputError(
                 f"{folder} is of version {manifest['version']}, expected at most "
@@ -177,19 +180,47 @@ def _manifest(folder: Path) -> dict[str, Any]:
         plain = {n: x for n, x in manifest.items() if n != "manifest_sha256"}
         if files.json_sha256(plain) != manifest["manifest_sha256"]:
             raise ValueError
+        for name in ("num_people", "num_dimensions"):
+            _require(manifest[name], int)
+        for name in (*_SECTIONS, "versions", "sha256"):
+            _require(manifest[name], dict)
     except (ValueError, LookupError, TypeError) as error:
         raise _damaged(folder, MANIFEST) from error
     return manifest
 
 
-def _rows(folder: Path, name: str, manifest: Mapping[str, Any]) -> list[Row]:
+def _rows(
+    folder: Path, name: str, manifest: Mapping[str, Any], kinds: Mapping[str, type]
+) -> list[Row]:
     _require_whole(folder, name, manifest)
-    return files.rows_of(files.read_text(folder / name))
+    try:
+        rows = files.rows_of(files.read_text(folder / name))
+        for row in rows:
+            for key, kind in kinds.items():
+                _require(row[key], kind)
+    except (ValueError, LookupError, TypeError) as error:
+        raise _damaged(folder, name) from error
+    return rows
+
+
+def _require(value: Any, kind: type) -> None:
+    if not isinstance(value, kind) or isinstance(value, bool):
+        raise ValueError
 
 
 def _array(folder: Path, name: str, manifest: Mapping[str, Any]) -> np.ndarray:
     _require_whole(folder, name, manifest)
-    return np.load(folder / name, allow_pickle=False)
+    try:
+        with warnings.catch_warnings(action="error"):
+            # A view of the file: no size that it declares is believed.
+            values = np.load(folder / name, mmap_mode="r", allow_pickle=False)
+        if not isinstance(values, np.ndarray) or values.dtype != np.float32:
+            raise ValueError
+    except OSError:
+        raise
+    except Exception as error:  # NumPy answers damage with any exception.
+        raise _damaged(folder, name) from error
+    return np.array(values)
 
 
 def _require_whole(folder: Path, name: str, manifest: Mapping[str, Any]) -> None:
@@ -198,7 +229,7 @@ def _require_whole(folder: Path, name: str, manifest: Mapping[str, Any]) -> None
             found = hashlib.file_digest(file, "sha256").hexdigest()
     except FileNotFoundError as error:
         raise _damaged(folder, name) from error
-    if found != manifest["sha256"][name]:
+    if found != manifest["sha256"].get(name):
         raise _damaged(folder, name)
 
 

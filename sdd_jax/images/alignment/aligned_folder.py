@@ -5,7 +5,6 @@ face is.
 """
 
 import hashlib
-import json
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path, PurePosixPath
@@ -16,7 +15,7 @@ from jaxtyping import UInt8
 from PIL import Image
 
 from sdd_jax.errors import InputError
-from sdd_jax.files import line_of, read_text, write_bytes, write_json
+from sdd_jax.files import exists, line_of, parsed, read_text, write_bytes, write_json
 from sdd_jax.images.sources.listing import Files, files_in, none_found, visible
 from sdd_jax.images.splitting.identities import exact
 
@@ -101,7 +100,7 @@ def begin(
         output.mkdir(parents=True, exist_ok=True)
         write_json(path, dict(options))
     try:
-        before = {**(earlier or {}), **json.loads(read_text(path))}
+        before = {**(earlier or {}), **parsed(read_text(path))}
         changed = [
             f"{name}={before[name]} and not {value}"
             for name, value in options.items()
@@ -126,23 +125,50 @@ def resume(path: Path) -> list[Row]:
         InputError: Another line is damaged.
     """
     text = read_text(path) if path.exists() else ""
+    rows = [
+        row
+        for row in _rows(path, text)
+        if "reason" in row or exists(path.parent / row["output"])
+    ]
+    whole = "".join(line_of(row) for row in rows)
+    if whole != text:
+        write_bytes(path, whole.encode())
+    return rows
+
+
+def recorded(path: Path, *, landmarks: bool = False) -> list[Row]:
+    """Return the rows of a record that is finished.
+
+    Args:
+        path: The record.
+        landmarks: Whether each row must have the five points of a face.
+
+    Raises:
+        InputError: A line is damaged.
+    """
+    text = read_text(path)
+    return _rows(path, text if text.endswith("\n") else text + "\n", landmarks)
+
+
+def _rows(path: Path, text: str, landmarks: bool = False) -> list[Row]:
+    """Return what the lines hold that have an end."""
     rows = []
     for number, line in enumerate(text.split("\n")[:-1], 1):
         try:
-            row = json.loads(line)
-            crop = None if "reason" in row else path.parent / row["output"]
-            if not isinstance(row["path"], str):
+            row = parsed(line)
+            named = row["path"], row["reason" if "reason" in row else "output"]
+            if not all(isinstance(name, str) for name in named):
                 raise ValueError
-        except (ValueError, KeyError, TypeError) as error:
+            if landmarks:
+                points = np.array(row["landmarks"], np.float64)
+                if points.shape != (5, 2) or not np.isfinite(points).all():
+                    raise ValueError
+        except (ValueError, KeyError, TypeError, OverflowError) as error:
             raise InputError(
                 f"{path} is damaged in line {number}; expected what was written there, "
                 "remove that line and its image is done again"
             ) from error
-        if crop is None or crop.exists():
-            rows.append(row)
-    whole = "".join(line_of(row) for row in rows)
-    if whole != text:
-        write_bytes(path, whole.encode())
+        rows.append(row)
     return rows
 
 

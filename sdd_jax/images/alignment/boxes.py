@@ -4,7 +4,6 @@ Who wrote the file may have been on another system, so a path that is no image's
 is looked up by its key: Unicode, case, slashes and a leading ./ or SOURCE do not count.
 """
 
-import json
 import posixpath
 import re
 import unicodedata
@@ -16,7 +15,7 @@ import numpy as np
 from jaxtyping import Float
 
 from sdd_jax.errors import InputError
-from sdd_jax.files import read_text
+from sdd_jax.files import parsed, read_text
 from sdd_jax.screen import say
 
 
@@ -91,7 +90,7 @@ def _lines(path: Path) -> dict[int, tuple[str, Float[np.ndarray, "4"]]]:
         if not line.strip():
             continue
         try:
-            row = json.loads(line)
+            row = parsed(line)
             box, name = np.array(row["box"], np.float64), row["path"]
             is_box = box.shape == (4,) and np.isfinite(box).all()
             if not is_box or not (box[:2] < box[2:]).all():

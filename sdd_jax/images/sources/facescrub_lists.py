@@ -12,6 +12,7 @@ import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from sdd_jax.checks import MOST
 from sdd_jax.errors import InputError
 from sdd_jax.files import read_text
 from sdd_jax.images.sources.listing import Files, files_in
@@ -98,6 +99,8 @@ def _face(path: Path, number: int, row: Sequence[str]) -> Face:
         left, top, right, bottom = (int(side) for side in box.split(","))
         [sha256] = rest or [""]
         if not name or not re.fullmatch("([0-9a-f]{64})?", sha256.lower()):
+            raise ValueError
+        if max(map(abs, (left, top, right, bottom))) > MOST:
             raise ValueError
         return Face(
             name=tidy(name),

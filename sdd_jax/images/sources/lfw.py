@@ -188,7 +188,7 @@ def _pair(fields: list[str], is_same: bool, fold: int) -> Pair | None:
 
 
 def _is_number(text: str) -> bool:
-    return text.isascii() and text.isdigit() and int(text) > 0
+    return bool(re.fullmatch("0*[1-9][0-9]{0,8}", text))
 
 
 def _file(name: str, number: str) -> str:

@@ -8,7 +8,6 @@ because what preparing left out cannot be put back.
 
 import dataclasses
 import hashlib
-import json
 import os
 from collections.abc import Mapping
 from functools import partial
@@ -21,7 +20,7 @@ from array_record.python.array_record_module import ArrayRecordReader
 from jaxtyping import UInt8
 
 from sdd_jax.errors import InputError
-from sdd_jax.files import expanded, json_sha256, read_text, rows_of
+from sdd_jax.files import expanded, json_sha256, parsed, read_text, rows_of
 from sdd_jax.images import preprocess
 from sdd_jax.images.sources import facescrub, folder, lfw
 from sdd_jax.images.splitting.collection import Collection, Maker, SourceImage
@@ -30,6 +29,7 @@ from sdd_jax.images.splitting.splits import splits_of
 from sdd_jax.types import ImageSet
 
 IMAGES, INDEX, MANIFEST = "images.array_record", "index.jsonl", "manifest.json"
+_NAMES = ("identity", "file")  # what a line of the index must have
 # What a set can be made from: what lists all images of a root, `images`, and makes
 # an image of any file, `maker`.
 SOURCES: dict[str, Any] = {"folder": folder, "facescrub": facescrub, "lfw": lfw}
@@ -112,7 +112,14 @@ def images(root: Path) -> Collection:
         raise InputError(
             f"{root / INDEX} is not as it was written: remove {root} and {_MAKE}"
         )
-    rows = rows_of(index.decode("utf-8", "surrogateescape"))
+    try:
+        rows = rows_of(index.decode("utf-8", "surrogateescape"))
+        if not all(isinstance(row[x], str) for row in rows for x in _NAMES):
+            raise ValueError("a line is not as it was written")
+    except (ValueError, LookupError, TypeError) as error:
+        raise InputError(
+            f"{root / INDEX} is damaged ({error}): remove {root} and {_MAKE}"
+        ) from error
     if len(rows) != len(source):
         raise InputError(
             f"{root / IMAGES} has {len(source)} images, but {INDEX} {len(rows)}: "
@@ -160,7 +167,7 @@ def with_checksum(manifest: Mapping[str, Any]) -> dict[str, Any]:
 def _read_manifest(root: Path) -> dict:
     path = root / MANIFEST
     try:
-        manifest = json.loads(read_text(path))
+        manifest = parsed(read_text(path))
         if manifest.get(_EARLIER) is not None:
             raise InputError(
                 f"{root} was prepared by an earlier version: remove it and {_MAKE}"

@@ -233,7 +233,7 @@ def _read_rows(path: Path) -> list[Row]:
         rows = files.rows_of(files.read_text(path))
         if not rows or not all(
             row["split"] in SPLITS
-            and all(isinstance(row[name], str) for name in ("identity", "file"))
+            and all(isinstance(row[x], str) for x in ("identity", "file", "sha256"))
             and len(row["sha256"]) == 64
             for row in rows
         ):
