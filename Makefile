@@ -11,7 +11,7 @@ REQUIRE_PYTHON = @$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))
 PAIRS = $(BIN)/python main.py --config=configs/verify.py --workdir=runs/verify
 VERIFY = $$(sed -n 's/^verify = \["\(.*\)"\]/\1/p' pyproject.toml)
 
-.PHONY: help run test test-fast coverage lowest lint parity seeds compare verify dry-run fuzz
+.PHONY: help run test test-fast coverage lowest lint parity seeds compare verify dry-run failures fuzz
 
 # Fine-tune, explain and evaluate the embedded default; also what `make` alone does.
 run: .venv/installed
@@ -68,6 +68,11 @@ verify: .venv/installed
 	$(PAIRS) --mode=explain_pair s1/1.pgm s21/7.pgm
 	$(PAIRS) --mode=explain_pair s1/1.pgm s1/7.pgm
 	$(PAIRS) --mode=prove_pairs
+
+# Do several processes agree with one, and what is left when one is killed: an hour.
+failures: .venv/installed
+	$(BIN)/python tests/failures/agree.py runs/agree
+	$(BIN)/python tests/failures/kill.py runs/kill --kills=100
 
 # This list.
 help:

@@ -116,6 +116,10 @@ def run(asked: Asked, facts: Callable[[], Mapping[str, Any]], work: Any) -> int:
 
 def _are_several(asked: Asked) -> bool:
     three = asked.coordinator, asked.num_processes, asked.process_id
+    for name in ("start_seconds", "heartbeat_seconds"):
+        value = getattr(asked, name)
+        if value < 1:
+            raise InputError(f"--{name} is {value}, expected 1 or more seconds")
     if asked.distributed or None not in three:
         _check(*three)
         return True

@@ -50,13 +50,13 @@ def watch(name: str, goes_on: str) -> int:
     why = f"was ended by {signal.Signals(-status).name}"
     if status == -signal.SIGABRT:
         text = Path(file).read_bytes().decode("utf-8", "replace")
-        why = _why_jax_ended_it(text) or why
+        why = why_jax_ended_it(text) or why
     line = f"{name} {why}; {goes_on}; what libraries said is in {file}"
     print(f"error: {printable(line)}", file=sys.stderr)
     return 128 - status
 
 
-def _why_jax_ended_it(text: str) -> str:
+def why_jax_ended_it(text: str) -> str:
     """Return what JAX's last words mean; nothing where they are of something else."""
     missing = re.search(
         r"Wait_for_all_tasks.*timed out task names:\s*((?:\d+\s+)+)", text, re.S

@@ -156,6 +156,28 @@ def test_killed_twice_in_training_and_once_in_eval_changes_no_bit(
 
 
 @pytest.mark.slow
+def test_sigterm_saves_the_step_and_the_same_command_ends_the_same(
+    main, start, finished, tmp_path
+):
+    workdir, _ = finished
+    command = SMOKE, f"--workdir={tmp_path}"
+    process = start(*command)
+    wait_for(process, "step 2/6")
+    process.send_signal(signal.SIGTERM)
+    output = process.stdout.read()
+    assert process.wait() == 143, output
+    step = checkpoints.latest_step(tmp_path)
+    line = f"error: told to stop with SIGTERM: step {step} of 6 is saved, the same "
+    assert output.splitlines()[-1].startswith(line)
+    done = main(*command)
+    assert f"going on from step {step}" in done.stdout
+    jax.tree.map(
+        np.testing.assert_array_equal, final_arrays(tmp_path), final_arrays(workdir)
+    )
+    assert checkpoints.best_step(tmp_path) == checkpoints.best_step(workdir)
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("mode", ["train", "explain", "eval"])
 def test_ctrl_c_stops_with_one_line_and_keeps_what_was_finished(
     start, finished, tmp_path, mode
