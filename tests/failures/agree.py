@@ -33,6 +33,16 @@ FILES = {
     "verify": "verify/images.csv",
 }
 ROUNDING = 1e-5
+# Who begins (processes, devices each), who goes on, and whether the head is divided.
+ELASTIC = [
+    ((4, 2), (1, 1), False),
+    ((4, 2), (1, 2), False),
+    ((4, 2), (1, 8), False),
+    ((1, 1), (4, 2), False),
+    ((4, 2), (1, 1), True),
+    ((4, 2), (2, 2), True),
+    ((1, 2), (4, 2), True),
+]
 
 
 def main() -> int:
@@ -64,7 +74,35 @@ def main() -> int:
         rows.append((f"{count} x {devices}", *said))
         print(rows[-1], flush=True)
     print(text.markdown(rows))
+    more = [("begun by", "goes on in", "head divided", "train")]
+    for begun, goes_on, divided in ELASTIC:
+        found = of_elastic(folder, begun, goes_on, divided)
+        worst = max(worst, found)
+        said = ("{} x {}".format(*begun), "{} x {}".format(*goes_on), str(divided))
+        more.append((*said, "none" if found == 0 else f"{found:.1e}"))
+        print(more[-1], flush=True)
+    print(text.markdown(more))
     return 0 if worst <= ROUNDING else 1
+
+
+def of_elastic(
+    folder: Path, begun: tuple[int, int], goes_on: tuple[int, int], divided: bool
+) -> float:
+    """Return how much parameters differ that were begun and ended by other layouts.
+
+    From those of the layout that began and went on itself.
+    """
+    how = *HEAD, f"--config.train.divide_head={divided}"
+    name = "{}x{}-{}".format(*begun, divided)
+    whole = folder / "elastic" / name
+    if not whole.exists():
+        run(folder, whole, *begun, *how)
+    other = folder / "elastic" / "{}-{}x{}".format(name, *goes_on)
+    shutil.copytree(whole, other)
+    last = checkpoints.latest_step(other)
+    shutil.rmtree(checkpoints.path(other, last))
+    run(folder, other, *goes_on, *how)
+    return of_arrays(parameters(other), parameters(whole))
 
 
 def place(folder: Path, count: int, devices: int) -> Path:
@@ -129,17 +167,32 @@ def parameters(workdir: Path) -> Mapping[str, Any]:
 def of_files(here: Path, there: Path) -> float:
     """Return the largest difference of two files of arrays, or of two tables."""
     if here.suffix == ".csv":
-        # How fast it was is in one column, and never the same.
-        rows = [_without_speed(path.read_text()) for path in (here, there)]
-        return 0.0 if rows[0] == rows[1] else np.inf
+        return of_tables(*(path.read_text() for path in (here, there)))
     one, other = np.load(here), np.load(there)
     if here.suffix == ".npy":
         one, other = {"": one}, {"": other}
     return of_arrays(dict(one), dict(other))
 
 
-def _without_speed(table: str) -> list[str]:
-    return [x for x in table.splitlines() if "images_per_second" not in x]
+def of_tables(one: str, other: str) -> float:
+    """Return the largest difference of two tables' numbers; of speed there is none."""
+    # How fast a method was is a row of its own, and never the same.
+    rows = [
+        [line.split(",") for line in table.splitlines() if "images_per_" not in line]
+        for table in (one, other)
+    ]
+    if [len(row) for row in rows[0]] != [len(row) for row in rows[1]]:
+        return np.inf
+    worst = 0.0
+    for a, b in zip(sum(rows[0], []), sum(rows[1], []), strict=True):
+        if a == b:
+            continue
+        try:
+            # Most are per cent.
+            worst = max(worst, abs(float(a) - float(b)) / max(abs(float(b)), 100))
+        except ValueError:
+            return np.inf
+    return worst
 
 
 def of_arrays(one: Mapping[str, Any], other: Mapping[str, Any]) -> float:
