@@ -2,11 +2,12 @@
 
 import shutil
 import signal
+import time
 
 import jax
 import numpy as np
 import pytest
-from processes import MOST_SECONDS, Group, wait_until
+from processes import HEARTBEAT_SECONDS, MOST_SECONDS, Group, wait_until
 
 from sdd_jax import checkpoints, models
 
@@ -151,12 +152,16 @@ def test_a_lost_process_is_named_and_the_same_commands_go_on(group, tmp_path, nu
     )
 
 
-def test_sigterm_to_one_process_saves_one_step_and_the_same_commands_go_on(
+def test_a_slow_process_is_waited_for_and_sigterm_to_one_saves_one_step_of_both(
     group, tmp_path
 ):
     command = SMOKE, f"--workdir={tmp_path}", *LONG
     first = group(*command)
     wait_until(lambda: "step 2/" in _log(tmp_path))
+    first.kill(1, signal.SIGSTOP)
+    time.sleep(HEARTBEAT_SECONDS / 3)
+    first.kill(1, signal.SIGCONT)
+    wait_until(lambda: "step 10/" in _log(tmp_path))
     first.processes[1].send_signal(signal.SIGTERM)
     ended = first.ended(120)
     step = checkpoints.latest_step(tmp_path)

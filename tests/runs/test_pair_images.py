@@ -1,3 +1,4 @@
+import json
 import numpy as np
 import pytest
 from enrolled_people import CROWD, NOBODY, find_by_colour, photograph
@@ -102,8 +103,8 @@ def test_landmarks_are_those_of_the_alignment_in_the_photographs_pixels(
     folder = tmp_path / "aligned"
     folder.mkdir()
     points = [[4 * i + 1.5, 8.0] for i in range(5)]
-    row = f'{{"path": "s1/1.pgm", "landmarks": {points}}}\n'
-    (folder / "alignment.jsonl").write_text(row)
+    row = {"path": "s1/1.pgm", "output": "s1/1.png", "landmarks": points}
+    (folder / "alignment.jsonl").write_text(json.dumps(row) + "\n")
     # ORL's photographs were enlarged four times.
     found = pair_images.known_landmarks(config, tmp_path)["s1/1.pgm"]
     np.testing.assert_allclose(found[:, 0], np.arange(5))
