@@ -1,4 +1,5 @@
 import json
+
 import numpy as np
 import pytest
 from enrolled_people import CROWD, NOBODY, find_by_colour, photograph
