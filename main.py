@@ -21,7 +21,7 @@ import jax
 from absl import app, flags
 from ml_collections import config_flags
 
-from sdd_jax import cli, distributed, files, screen, sharding
+from sdd_jax import cli, distributed, files, launch, screen, sharding
 from sdd_jax.errors import InputError
 from sdd_jax.reports import table
 from sdd_jax.runs import explain_folder, settings
@@ -67,11 +67,11 @@ _DISTRIBUTED = flags.DEFINE_bool(
     "distributed", False, "Find out the three above from Slurm, a TPU VM or Kubernetes."
 )
 _START_SECONDS = flags.DEFINE_integer(
-    "start_seconds", distributed.START_SECONDS, "How long all may take to begin."
+    "start_seconds", launch.START_SECONDS, "How long all may take to begin."
 )
 _HEARTBEAT_SECONDS = flags.DEFINE_integer(
     "heartbeat_seconds",
-    distributed.HEARTBEAT_SECONDS,
+    launch.HEARTBEAT_SECONDS,
     "After how long without an answer a process counts as gone.",
 )
 _PROCESSES = (
@@ -105,7 +105,7 @@ def main(arguments: list[str]) -> int:
 
 def _run(config: dict[str, Any], workdir: Path, modes: tuple[str, ...]) -> int:
     given: dict[str, Any] = {flag.name: flag.value for flag in _PROCESSES}
-    asked = distributed.Asked(**given)
+    asked = launch.Asked(**given)
 
     def work() -> None:
         jax.set_mesh(sharding.make_mesh(_num_devices()))
@@ -116,7 +116,7 @@ def _run(config: dict[str, Any], workdir: Path, modes: tuple[str, ...]) -> int:
                 stack.enter_context(_log(workdir))
             _run_modes(config, workdir, modes)
 
-    return distributed.run(asked, lambda: _command(config, workdir, modes), work)
+    return launch.run(asked, lambda: _command(config, workdir, modes), work)
 
 
 def _command(

@@ -22,7 +22,7 @@ from typing import Any
 import jax
 
 from benchmarks import command
-from sdd_jax import distributed, sharding
+from sdd_jax import distributed, launch, sharding
 from sdd_jax.errors import InputError
 from sdd_jax.faithfulness import grid
 from sdd_jax.images import pipeline
@@ -55,10 +55,10 @@ def main(arguments: list[str] | None = None) -> int:
 
 def _run(options: argparse.Namespace) -> int:
     if options.process_id is not None:
-        asked = distributed.Asked(
+        asked = launch.Asked(
             options.coordinator, int(options.num_processes), int(options.process_id)
         )
-        return distributed.run(asked, dict, functools.partial(_measure, options))
+        return launch.run(asked, dict, functools.partial(_measure, options))
     if os.environ.get(_ALONE):
         _measure(options)
         return 0

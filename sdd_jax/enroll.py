@@ -24,7 +24,7 @@ from typing import Any
 
 import jax
 
-from sdd_jax import cli, distributed, sharding
+from sdd_jax import cli, launch, sharding
 from sdd_jax.files import expanded
 from sdd_jax.runs import embedder, faces, workdir
 from sdd_jax.runs.enroll import enroll
@@ -34,7 +34,7 @@ def main(arguments: list[str] | None = None) -> int:
     """Enrol a folder; return the exit status, after one line on what went wrong."""
     options = _parser().parse_args(arguments)
 
-    processes = distributed.Asked(
+    processes = launch.Asked(
         options.coordinator,
         options.num_processes,
         options.process_id,
@@ -61,7 +61,7 @@ def main(arguments: list[str] | None = None) -> int:
         return told | {"the code (its SHA-256)": workdir.code_sha256()}
 
     return cli.run(
-        lambda: distributed.run(processes, facts, work),
+        lambda: launch.run(processes, facts, work),
         stopped="stopped; what was finished is kept, the same command goes on",
         way_out="make room, or choose another GALLERY",
     )
@@ -118,13 +118,13 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--start_seconds",
         type=int,
-        default=distributed.START_SECONDS,
+        default=launch.START_SECONDS,
         help="how long all may take to begin (%(default)s)",
     )
     parser.add_argument(
         "--heartbeat_seconds",
         type=int,
-        default=distributed.HEARTBEAT_SECONDS,
+        default=launch.HEARTBEAT_SECONDS,
         help="after how long without an answer one counts as gone (%(default)s)",
     )
     return parser

@@ -7,15 +7,15 @@ import threading
 import numpy as np
 import pytest
 
-from sdd_jax import distributed, supervision
-from sdd_jax.distributed import Asked
+from sdd_jax import distributed, launch, supervision
 from sdd_jax.errors import InputError
+from sdd_jax.launch import Asked
 from sdd_jax.runs import store
 
 
 def run(asked: Asked) -> list[str]:
     done = []
-    assert distributed.run(asked, dict, lambda: done.append("work")) == 0
+    assert launch.run(asked, dict, lambda: done.append("work")) == 0
     return done
 
 

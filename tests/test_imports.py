@@ -20,7 +20,8 @@ MAY_IMPORT = {
     "files": {"errors", "screen"},
     "cli": {"errors", "screen"},
     "supervision": {"screen"},
-    "distributed": {"errors", "screen", "supervision"},
+    "distributed": {"errors"},
+    "launch": {"distributed", "errors", "screen", "supervision"},
     "sharding": BASE,
     "trees": set(),
     "checkpoints": BASE | {"trees"},
@@ -31,7 +32,7 @@ MAY_IMPORT = {
     "faithfulness": BASE,
     "sdd_jax.faithfulness.study": BASE | {"saliency"},  # it joins the two
     "verification": BASE | {"faithfulness"},
-    "enroll": BASE | {"sharding", "runs"},
+    "enroll": BASE | {"launch", "sharding", "runs"},
     "reports": BASE,
     "training": BASE | {"sharding", "checkpoints", "models"},
     "runs": BASE
