@@ -106,6 +106,11 @@ def main(arguments: list[str]) -> int:
 def _run(config: dict[str, Any], workdir: Path, modes: tuple[str, ...]) -> int:
     given: dict[str, Any] = {flag.name: flag.value for flag in _PROCESSES}
     asked = launch.Asked(**given)
+    if asked.are_several() and _NUM_DEVICES.value:
+        raise InputError(
+            f"--num_devices is {_NUM_DEVICES.value}, but several processes use all of "
+            f"their devices: leave it out, or use one process"
+        )
 
     def work() -> None:
         jax.set_mesh(sharding.make_mesh(_num_devices()))

@@ -32,7 +32,7 @@ from sdd_jax.distributed import (
     require_same,
 )
 from sdd_jax.errors import InputError
-from sdd_jax.screen import printable
+from sdd_jax.screen import printable, say
 
 START_SECONDS = 300  # until all have begun
 HEARTBEAT_SECONDS = 30  # without an answer: then a process counts as gone
@@ -54,6 +54,23 @@ class Asked:
     start_seconds: int = START_SECONDS  # how long all may take to begin
     heartbeat_seconds: int = HEARTBEAT_SECONDS  # how long one may be silent
 
+    def are_several(self) -> bool:
+        """Return whether there are several; InputError where it is unclear."""
+        three = self.coordinator, self.num_processes, self.process_id
+        for name in ("start_seconds", "heartbeat_seconds"):
+            value = getattr(self, name)
+            if value < 1:
+                raise InputError(f"--{name} is {value}, expected 1 or more seconds")
+        if self.distributed or None not in three:
+            _check(*three)
+            return True
+        if three == (None, None, None):
+            return False
+        raise InputError(
+            "of --coordinator, --num_processes and --process_id all three are needed; "
+            "--distributed finds them out on Slurm, a TPU VM and Kubernetes"
+        )
+
 
 def run(asked: Asked, facts: Callable[[], Mapping[str, Any]], work: Any) -> int:
     """Do the work, as one of several processes where that is asked for.
@@ -72,36 +89,22 @@ def run(asked: Asked, facts: Callable[[], Mapping[str, Any]], work: Any) -> int:
         InputError: what is asked for does not fit, not all processes began in time, or
             one was started with something else.
     """
-    if not _are_several(asked):
+    if not asked.are_several():
         work()
         return 0
     own = "this process" if asked.process_id is None else f"process {asked.process_id}"
     if not supervision.is_child():
         return supervision.watch(own, GOES_ON)
-    supervision.begin_as_child(lambda: _leave("its parent was killed"))
+    supervision.begin_as_child(lambda: _leave(f"its command was killed; {GOES_ON}"))
     _start(asked)
     with _together(asked.heartbeat_seconds):
-        devices = {"the number of devices": jax.local_device_count()}
-        require_same("the command", {**facts(), **devices})
+        own = {
+            "--num_processes": asked.num_processes,
+            "the number of devices": jax.local_device_count(),
+        }
+        require_same("the command", {**facts(), **own})
         work()
     return 0
-
-
-def _are_several(asked: Asked) -> bool:
-    three = asked.coordinator, asked.num_processes, asked.process_id
-    for name in ("start_seconds", "heartbeat_seconds"):
-        value = getattr(asked, name)
-        if value < 1:
-            raise InputError(f"--{name} is {value}, expected 1 or more seconds")
-    if asked.distributed or None not in three:
-        _check(*three)
-        return True
-    if three == (None, None, None):
-        return False
-    raise InputError(
-        "of --coordinator, --num_processes and --process_id all three are needed; "
-        "--distributed finds them out on Slurm, a TPU VM and Kubernetes"
-    )
 
 
 def _start(asked: Asked) -> None:
@@ -113,6 +116,8 @@ def _start(asked: Asked) -> None:
     in_time = functools.partial(service, cluster_register_timeout=asked.start_seconds)
     _service._jax.get_distributed_runtime_service = in_time
     keep_sigterm()
+    where = asked.coordinator or "the cluster's address"
+    say(f"waiting for all processes at {where}, up to {asked.start_seconds} s")
     try:
         jax.distributed.initialize(
             asked.coordinator,
@@ -143,12 +148,20 @@ def _check(
             f"{(num_processes or 1) - 1}, another one for each"
         )
     if coordinator is not None:
-        port = coordinator.rpartition(":")[2]
-        if ":" not in coordinator or not port.isdecimal():
+        host, _, port = coordinator.rpartition(":")
+        is_port = port.isdecimal() and 0 < int(port[:9]) < 1 << 16
+        if not (host and is_port) or "/" in host:
             raise InputError(
                 f"--coordinator is {coordinator!r}: expected HOST:PORT of process 0, "
                 f"such as 10.0.0.1:7890, the same for all"
             )
+        try:
+            socket.getaddrinfo(host.strip("[]"), port)
+        except (OSError, UnicodeError) as error:
+            raise InputError(
+                f"--coordinator is {coordinator!r}, and no host is called {host}: "
+                f"expected HOST:PORT of process 0"
+            ) from error
 
 
 def _why_not_started(error: Exception, seconds: int) -> str:
@@ -157,6 +170,11 @@ def _why_not_started(error: Exception, seconds: int) -> str:
         return (
             f"cannot tell which of several processes this is ({text}): pass "
             f"--coordinator=HOST:PORT --num_processes=N --process_id=I"
+        )
+    if "Failed to start RPC server" in text:
+        return (
+            "process 0 cannot listen at the port of --coordinator: another program "
+            "does, or another process 0; choose another port, the same for all"
         )
     return (
         f"not all processes began within {seconds} s, or process 0 cannot be reached "
@@ -182,7 +200,7 @@ def _together(heartbeat_seconds: int) -> Iterator[None]:
         _leave(str(error))
         raise
     except KeyboardInterrupt:
-        _leave("stopped with Ctrl-C or SIGTERM")
+        _leave(f"stopped with Ctrl-C or SIGTERM; {GOES_ON}")
         raise
     except BaseException as error:
         _leave(str(error) or type(error).__name__)

@@ -47,27 +47,40 @@ def watch(name: str, goes_on: str) -> int:
     if status >= 0:
         Path(file).unlink(missing_ok=True)
         return status
-    why = f"was ended by {signal.Signals(-status).name}"
+    why, code = "", 1
     if status == -signal.SIGABRT:
         text = Path(file).read_bytes().decode("utf-8", "replace")
-        why = why_jax_ended_it(text) or why
-    line = f"{name} {why}; {goes_on}; what libraries said is in {file}"
+        why = why_jax_ended_it(text, goes_on)
+    if not why:
+        why = f"was ended by {signal.Signals(-status).name}; {goes_on}"
+        code = 128 - status
+    line = f"{name} {why}; what libraries said is in {file}"
     print(f"error: {printable(line)}", file=sys.stderr)
-    return 128 - status
+    return code
 
 
-def why_jax_ended_it(text: str) -> str:
-    """Return what JAX's last words mean; nothing where they are of something else."""
+_START_ALL = "start all again, with one --coordinator and --num_processes, each with "
+_START_ALL += "a --process_id of its own, or give them more --start_seconds"
+
+
+def why_jax_ended_it(text: str, goes_on: str) -> str:
+    """Return what JAX's last words mean; nothing where they are of something else.
+
+    Args:
+        text: the words.
+        goes_on: the way out of what was begun.
+    """
     missing = re.search(
         r"Wait_for_all_tasks.*timed out task names:\s*((?:\d+\s+)+)", text, re.S
     )
     if missing:
         names = ", ".join(sorted(missing[1].split(), key=int))
-        return f"ended: process {names} did not begin in time (--start_seconds)"
+        return f"ended: process {names} did not begin in time; {_START_ALL}"
     if "RegisterTask" in text:
-        return "ended: process 0 cannot be reached at --coordinator (--start_seconds)"
+        return f"ended: process 0 was not found at --coordinator; {_START_ALL}"
     if "JAX distributed service detected fatal errors" in text:
-        return "ended: process 0 is gone, or heard nothing of this one for too long"
+        lost = "process 0 is gone, or heard nothing of this one for too long"
+        return f"ended: {lost}; {goes_on}"
     return ""
 
 
