@@ -32,7 +32,6 @@ from sdd_jax.runs import setup, split_outcomes
 from sdd_jax.runs.pretrained import start_from
 from sdd_jax.runs.train import step_on_images
 from sdd_jax.saliency import bind_methods
-from sdd_jax.screen import say
 from sdd_jax.training.optimizer import make_optimizer
 from sdd_jax.training.step import init_state
 from sdd_jax.types import ImageSet
@@ -72,7 +71,7 @@ def _run(options: argparse.Namespace) -> int:
     for name in best[LAYOUTS[0]]:
         one, two = (best[layout][name] for layout in LAYOUTS)
         rows.append((name, f"{one:.1f}", f"{two:.1f}", f"{two / one:.2f}"))
-    say(text.markdown(rows))
+    print(text.markdown(rows))
     print(json.dumps({"{} x {}".format(*layout): best[layout] for layout in best}))
     return 0
 
