@@ -85,19 +85,17 @@ def save(
                 f"back ({wrong}); what was saved before is whole: use another disk"
             )
         distributed.barrier(f"step {step} was read by all")
-        if not distributed.is_first():
-            distributed.barrier(f"step {step} is saved")
-            return
-        record = {
-            "step": step,
-            "score": None if math.isnan(score) else float(score),
-            "description": description,
-            "arrays": arrays,
-            "files": _hashes_of_files(fresh),
-        }
-        record["sha256"] = files.json_sha256(record)
-        files.write_json(fresh / _RECORD, record)
-        _remove(path(directory, step), instead=fresh)
+        if distributed.is_first():
+            record = {
+                "step": step,
+                "score": None if math.isnan(score) else float(score),
+                "description": description,
+                "arrays": arrays,
+                "files": _hashes_of_files(fresh),
+            }
+            record["sha256"] = files.json_sha256(record)
+            files.write_json(fresh / _RECORD, record)
+            _remove(path(directory, step), instead=fresh)
     except (OSError, ValueError) as error:
         # The storage below Orbax reports the system's errors as values.
         if not isinstance(error, OSError) and "os_error_code" not in str(error):
@@ -110,7 +108,8 @@ def save(
     finally:
         if distributed.is_first():
             _remove_leftovers(folder)
-    _keep_last_and_best(directory, step)
+    if distributed.is_first():
+        _keep_last_and_best(directory, step)
     distributed.barrier(f"step {step} is saved")
 
 

@@ -51,7 +51,7 @@ def is_first() -> bool:
 
 def name_of(process: int) -> str:
     """Return what messages call a process; its host is part of it once it is known."""
-    host = _said(f"host/{process}") if _service.global_state.client else None
+    host = _said(f"host/{process}") if client() else None
     return f"process {process} of {count()}" + (f" on {host}" if host else "")
 
 
@@ -162,18 +162,18 @@ def first_then_all(what: str, work: Callable[[], Result]) -> Result:
     return result
 
 
-def require_same(what: str, facts: Mapping[str, Any]) -> None:
+def require_same(what: str, facts: Callable[[], Mapping[str, Any]]) -> None:
     """Raise InputError, on every process, where not all have the same facts.
 
     Args:
         what: a word for the wait.
-        facts: name -> what JSON can say.
+        facts: gives name -> what JSON can say; one process is not asked.
     """
     if count() == 1:
         return
     key = f"facts/{next(_numbers)}/{what}"
     service = client()
-    service.key_value_set(f"{key}/{index()}", json.dumps(facts, sort_keys=True))
+    service.key_value_set(f"{key}/{index()}", json.dumps(facts(), sort_keys=True))
     barrier(what)
     all_facts = [
         json.loads(service.blocking_key_value_get(f"{key}/{i}", 60_000))

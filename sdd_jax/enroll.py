@@ -17,6 +17,7 @@ but embeddings are biometric data: keep them as you would keep the images.
 """
 
 import argparse
+import dataclasses
 import os
 import sys
 from pathlib import Path
@@ -34,14 +35,8 @@ def main(arguments: list[str] | None = None) -> int:
     """Enrol a folder; return the exit status, after one line on what went wrong."""
     options = _parser().parse_args(arguments)
 
-    processes = launch.Asked(
-        options.coordinator,
-        options.num_processes,
-        options.process_id,
-        options.distributed,
-        options.start_seconds,
-        options.heartbeat_seconds,
-    )
+    names = [field.name for field in dataclasses.fields(launch.Asked)]
+    processes = launch.Asked(**{name: getattr(options, name) for name in names})
 
     def work() -> None:
         jax.set_mesh(sharding.make_mesh(None))

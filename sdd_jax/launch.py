@@ -98,11 +98,11 @@ def run(asked: Asked, facts: Callable[[], Mapping[str, Any]], work: Any) -> int:
     supervision.begin_as_child(lambda: _leave(f"its command was killed; {GOES_ON}"))
     _start(asked)
     with _together(asked.heartbeat_seconds):
-        own = {
+        started_with = {
             "--num_processes": asked.num_processes,
             "the number of devices": jax.local_device_count(),
         }
-        require_same("the command", {**facts(), **own})
+        require_same("the command", lambda: {**facts(), **started_with})
         work()
     return 0
 

@@ -92,7 +92,7 @@ def load_splits(
     splits = distributed.first_then_all("the split", lambda: source(**arguments))
     distributed.require_same(
         "the split",
-        {
+        lambda: {
             f"the {name} split (its SHA-256)": files.json_sha256(
                 [split.names, split.files, split.labels.tolist()]
             )

@@ -26,13 +26,11 @@ def load(folder: Path, key: Any) -> dict[str, np.ndarray] | None:
     processes, the first one looks.
     """
     path = _path(folder, key)
-    if distributed.is_first():
-        found = _read(path, key)
-        distributed.from_first("a result", lambda: found is not None)
-        return found
-    if not distributed.from_first("a result", lambda: None):
+    found = _read(path, key) if distributed.is_first() else None
+    if not distributed.from_first("a result", lambda: found is not None):
         return None
-    found = _read(path, key)
+    if not distributed.is_first():
+        found = _read(path, key)
     if found is None:
         raise InputError(
             f"{distributed.name_of(0)} finds {path}, and this process does not: put "
