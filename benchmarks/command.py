@@ -5,14 +5,18 @@ Nothing here imports JAX: a process's peak memory begins with what its parent ha
 
 import argparse
 import importlib
+import json
 import os
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from types import ModuleType
 from typing import Any
 
+from rich.table import Table
+
 from sdd_jax import cli
 from sdd_jax.errors import InputError
+from sdd_jax.screen import console
 
 TORCH = "pip install torch==2.13.0"
 
@@ -32,6 +36,35 @@ def run(work: Callable[[], Any]) -> int:
         stopped="stopped; nothing was measured to the end",
         way_out="make room, or choose another place",
     )
+
+
+def show_ways(
+    rows: Sequence[Mapping[str, Any]], names: Sequence[str], *, title: str, less: str
+) -> None:
+    """Print a table of identities, way and the named numbers, and last a JSON line.
+
+    Args:
+        rows: `failed` is in those that could not be measured.
+        names: of the numbers, in the columns' order.
+        title: of the table.
+        less: what to choose less of where every row failed.
+
+    Raises:
+        InputError: every row failed.
+    """
+    if all("failed" in row for row in rows):
+        raise InputError(
+            f"no row could be measured, and the lines above say why: choose fewer "
+            f"{less}"
+        )
+    shown = Table(title=title)
+    for heading in ("identities", "way", *names):
+        shown.add_column(heading, justify="right")
+    for row in rows:
+        cells = [f"{row[name]:,.1f}" if name in row else "failed" for name in names]
+        shown.add_row(f"{row['identities']:,}", row["way"], *cells)
+    console.print(shown)
+    print(json.dumps(rows))
 
 
 def at_least(least: int) -> Callable[[str], int]:

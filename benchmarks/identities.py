@@ -25,11 +25,9 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from rich.table import Table
 
 from benchmarks import command
-from sdd_jax import models, screen
-from sdd_jax.errors import InputError
+from sdd_jax import models
 from sdd_jax.faithfulness import grid
 from sdd_jax.faithfulness.study import study
 from sdd_jax.models import inference
@@ -183,20 +181,12 @@ def _run(options: argparse.Namespace) -> None:
         print(json.dumps(row))
         return
     rows = [in_its_own_process(way, size, options) for size in sizes for way in WAYS]
-    if all("failed" in row for row in rows):
-        raise InputError(
-            "no row could be measured, and the lines above say why: choose fewer "
-            "--identities or a smaller --batch_size"
-        )
-    names = "ms_per_image", "compiled_mb", "peak_mb", "peak_no_head_mb"
-    shown = Table(title=f"{options.arch}, {options.dtype}, batch {options.batch_size}")
-    for heading in ("identities", "way", *names):
-        shown.add_column(heading, justify="right")
-    for row in rows:
-        cells = [f"{row[name]:,.1f}" if name in row else "failed" for name in names]
-        shown.add_row(f"{row['identities']:,}", row["way"], *cells)
-    screen.console.print(shown)
-    print(json.dumps(rows))
+    command.show_ways(
+        rows,
+        ("ms_per_image", "compiled_mb", "peak_mb", "peak_no_head_mb"),
+        title=f"{options.arch}, {options.dtype}, batch {options.batch_size}",
+        less="--identities or a smaller --batch_size",
+    )
 
 
 if __name__ == "__main__":

@@ -28,10 +28,7 @@ import sys
 import time
 from typing import Any
 
-from rich.table import Table
-
 from benchmarks import command
-from sdd_jax import screen
 from sdd_jax.errors import InputError
 
 WAYS = ("whole", "divided")
@@ -163,20 +160,13 @@ def _run(options: argparse.Namespace) -> None:
         for size in options.identities
         for way in ways
     ]
-    if all("failed" in row for row in rows):
-        raise InputError(
-            "no row could be measured, and the lines above say why: choose fewer "
-            "--identities or --features"
-        )
     title = f"{options.loss}, {options.features} features, batch {options.batch_size}"
-    shown = Table(title=f"{title}, {options.devices} devices")
-    for heading in ("identities", "way", *NUMBERS):
-        shown.add_column(heading, justify="right")
-    for row in rows:
-        cells = [f"{row[name]:,.1f}" if name in row else "failed" for name in NUMBERS]
-        shown.add_row(f"{row['identities']:,}", row["way"], *cells)
-    screen.console.print(shown)
-    print(json.dumps(rows))
+    command.show_ways(
+        rows,
+        NUMBERS,
+        title=f"{title}, {options.devices} devices",
+        less="--identities or --features",
+    )
 
 
 if __name__ == "__main__":
