@@ -11,7 +11,7 @@ REQUIRE_PYTHON = @$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))
 PAIRS = $(BIN)/python main.py --config=configs/verify.py --workdir=runs/verify
 VERIFY = $$(sed -n 's/^verify = \["\(.*\)"\]/\1/p' pyproject.toml)
 
-.PHONY: help run test test-fast coverage lowest lint parity seeds compare verify dry-run failures fuzz
+.PHONY: help run test test-fast coverage lowest lint parity seeds compare guided verify dry-run failures fuzz
 
 # Fine-tune, explain and evaluate the embedded default; also what `make` alone does.
 run: .venv/installed
@@ -61,6 +61,10 @@ seeds: .venv/installed
 # All methods beside each other on the embedded default, after `make run`.
 compare: .venv/installed
 	$(BIN)/python main.py --config=configs/orl.py --workdir=runs/orl --mode=compare
+
+# Does training with explanations help? docs/guided.md; it goes on where it stopped.
+guided: .venv/installed
+	$(BIN)/python -m benchmarks.guided
 
 # One person or two: measured, explained for two pairs, and the maps proved.
 verify: .venv/installed

@@ -145,7 +145,8 @@ def lowered_train(
         state = shapes(state, mesh)
     with jax.set_mesh(mesh):
         step = train.step_on_images(config, nnx.graphdef(model), tx)
-        return step.lower(state, shapes(batch, mesh, "data"))
+        given = shapes(jax.eval_shape(lambda: train.given_to_steps(config)), mesh)
+        return step.lower(state, shapes(batch, mesh, "data"), given)
 
 
 def lowered_eval(

@@ -30,7 +30,7 @@ from sdd_jax.models import inference
 from sdd_jax.reports import text
 from sdd_jax.runs import setup, split_outcomes
 from sdd_jax.runs.pretrained import start_from
-from sdd_jax.runs.train import step_on_images
+from sdd_jax.runs.train import given_to_steps, step_on_images
 from sdd_jax.saliency import bind_methods
 from sdd_jax.training.optimizer import make_optimizer
 from sdd_jax.training.step import init_state
@@ -132,15 +132,16 @@ def _trained(config: dict[str, Any], images: ImageSet) -> float:
     graphdef, state = init_state(model, tx, ".*")
     state = sharding.replicate(state)
     step = step_on_images(config, graphdef, tx)
+    given = given_to_steps(config)
     size = config["train"]["batch_size"]
     batches = pipeline.train_batches(
         images, **sharding.share(size), seed=0, start_step=0, num_steps=1 + STEPS
     )
-    state, _ = step(state, sharding.shard_batch(next(batches)))
+    state, _ = step(state, sharding.shard_batch(next(batches)), given)
     jax.block_until_ready(state)
     began = time.perf_counter()
     for batch in batches:
-        state, _ = step(state, sharding.shard_batch(batch))
+        state, _ = step(state, sharding.shard_batch(batch), given)
     jax.block_until_ready(state)
     return STEPS * size / (time.perf_counter() - began)
 

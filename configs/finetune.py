@@ -86,6 +86,8 @@ def get_config() -> ml_collections.ConfigDict:
         log_every=50,
         cache_images=False,  # 4 GB of aligned images; set it if the host has them
     )
+    # Losses on explanations: none of the paper's; see docs/guided.md.
+    config.train.guidance = orl.get_config().train.guidance
     config.saliency = dict(
         sdd=dict(
             num_classes_compared=5,  # paper

@@ -57,6 +57,23 @@ def get_config() -> ml_collections.ConfigDict:
             masking=0.5,
             max_masked=0.5,
         ),
+        # Losses on explanations; see docs/guided.md. A weight of 0 is not computed.
+        guidance=dict(
+            masks="",  # a folder with a mask of each image, white where the region is
+            parts=(),  # or eyes, nose, mouth of aligned images; else the source's own
+            inside=False,  # must the network look there? else it must not
+            cam_energy=0.0,
+            sdd_energy=0.0,
+            sdd_weighted=0.0,
+            detach=True,  # of sdd_weighted: its maps are no part of the gradient
+            erase=0.0,
+            consistency=0.0,
+            fraction=0.2,  # of the pixels, what erase and consistency fill
+            input_gradients=0.0,
+            every=1,  # steps from one with input_gradients to the next
+            group_dro=0.0,  # the step size; the groups have a region, or have none
+            painted=0.0,  # the share of images whose region is filled
+        ),
         validate_every=50,
         log_every=20,
         cache_images=True,  # 27 MB

@@ -28,6 +28,7 @@ class Batch:
     labels: Any  # int32 [batch]
     indices: Any  # int32 [batch], the image's place in its ImageSet
     valid: Any  # bool [batch], False for padding
+    regions: Any = None  # bool [batch, height, width], where the set has any
 
 
 @jax.tree_util.register_dataclass
@@ -121,6 +122,8 @@ class ImageSet:
     files: tuple[str, ...]  # what a person calls each image, e.g. "s1/3.pgm"
     labels: np.ndarray  # int32 [num_images]
     read: Callable[[int], np.ndarray]  # index -> uint8 [size, size, 3], RGB
+    # index -> bool [size, size]: where a network must look, or must not; or None
+    region: Any = None
 
     def __post_init__(self) -> None:
         """Let `read` refuse, with an InputError, the place of no image."""

@@ -5,6 +5,7 @@ with one that is not finite, is measured as an even one. `is_flat` tells which m
 nothing: count those, and leave them out of a mean.
 """
 
+import jax
 import jax.numpy as jnp
 from jax import Array
 from jaxtyping import Bool, Float, Int
@@ -87,7 +88,8 @@ def positive_part(
 
     A map without positive values, or with one that is not finite, gives 1 everywhere.
     """
-    largest = saliency.max((1, 2), keepdims=True)
+    # Only a unit: no share of the whole depends on it, and so no gradient either.
+    largest = jax.lax.stop_gradient(saliency.max((1, 2), keepdims=True))
     says = jnp.isfinite(saliency).all((1, 2), keepdims=True) & (largest > 0)
     positive = jnp.maximum(saliency, 0) / jnp.where(says, largest, 1)
     return jnp.where(says, positive, 1)

@@ -146,7 +146,8 @@ def _order(
     values: Float[Array, " pixels"], key: Key[Array, ""]
 ) -> tuple[UInt32[Array, " pixels"], UInt32[Array, " pixels"]]:
     """Return the numbers that pixels are chosen by: saliency, then lots."""
-    return _rising(values), ~jax.random.bits(key, values.shape)  # the smallest lots win
+    lots = jax.random.bits(key, values.shape, jnp.uint32)
+    return _rising(values), ~lots  # the smallest win
 
 
 def _largest(

@@ -6,18 +6,22 @@ the same `names`; its other options are keywords of its own. A source of the use
 files lists its images and leaves the rest to `splitting.splits.splits_of`, which
 keeps the split in the folder `record`. `maker(...)` takes the same options, those that
 it has no use for as well, and returns how the source makes an image of any file.
-`planted` is no source of its own: it draws marks into the images of another.
+`planted` and `shortcut` are no sources of their own: they draw marks into the images of
+another.
 """
 
 import inspect
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from sdd_jax.images.sources import MODULES, planted
+from sdd_jax.images.sources import MODULES, planted, shortcut
 from sdd_jax.images.splitting.collection import Maker
 from sdd_jax.types import ImageSet
 
-_MODULES: dict[str, Any] = MODULES | {"planted": planted}
+_MODULES: dict[str, Any] = MODULES | {
+    "planted": planted,
+    "shortcut": shortcut,
+}
 SOURCES: dict[str, Callable[..., dict[str, ImageSet]]] = {
     name: module.splits for name, module in _MODULES.items()
 }

@@ -11,11 +11,12 @@ import functools
 import jax
 import jax.numpy as jnp
 from jax import Array
-from jaxtyping import Bool, Float, Int, Key, UInt8, UInt32
+from jaxtyping import Bool, Float, Int, Key, Shaped, UInt8, UInt32
 
 # Settings may be traced, so that one program serves all of them.
 _Number = float | Float[Array, ""]
 _Integer = int | Int[Array, ""]
+_NUM_CHOICES = 9
 _NUM_CELLS = 8  # Blobs are about an eighth of the image wide.
 
 
@@ -52,6 +53,39 @@ def augment(
     return jax.vmap(change)(images, keys)
 
 
+def move_regions(
+    regions: Bool[Array, "batch height width"],
+    keys: Key[Array, " batch"],
+    *,
+    mirror: _Number,
+    max_shift: _Integer,
+) -> Bool[Array, "batch height width"]:
+    """Return masks of images where `augment`, with the same keys, puts what they show.
+
+    Args:
+        regions: One mask an image.
+        keys: As `augment` takes them.
+        mirror: As `augment` takes it.
+        max_shift: As `augment` takes it.
+    """
+
+    def move(region: Array, key: Array) -> Array:
+        choices = _uniform(_drawn(key, region.shape)[:_NUM_CHOICES])
+        moved = _move(region[..., None], choices[0] < mirror, choices[1:3], max_shift)
+        return moved[..., 0]
+
+    return jax.vmap(move)(regions, keys)
+
+
+def _drawn(key: Key[Array, ""], size: tuple[int, ...]) -> UInt32[Array, " words"]:
+    """Return all that is drawn for an image: choices, the blobs' grid, its pixels.
+
+    One draw for everything, because drawing is what takes long, to compile and to run.
+    """
+    number = _NUM_CHOICES + _NUM_CELLS**2 + size[0] * size[1]
+    return jax.random.bits(key, (number,), jnp.uint32)
+
+
 def _augment_one(
     image: UInt8[Array, "height width 3"],
     key: Key[Array, ""],
@@ -63,13 +97,13 @@ def _augment_one(
     max_masked: _Number,
 ) -> UInt8[Array, "height width 3"]:
     """Return one image changed."""
-    # One draw for everything, because drawing is what takes long, to compile and to
-    # run: the choices, the blobs' grid, and a word a pixel, used as four bytes.
-    num_cells, num_pixels = _NUM_CELLS**2, image.shape[0] * image.shape[1]
-    drawn = jax.random.bits(key, (9 + num_cells + num_pixels,), jnp.uint32)
-    choices = _uniform(drawn[:9])
-    grid = _uniform(drawn[9 : 9 + num_cells]).reshape(_NUM_CELLS, _NUM_CELLS)
-    words = drawn[9 + num_cells :].reshape(image.shape[:2])
+    drawn = _drawn(key, image.shape)
+    choices, cells, words = jnp.split(
+        drawn, [_NUM_CHOICES, _NUM_CHOICES + _NUM_CELLS**2]
+    )
+    choices = _uniform(choices)
+    grid = _uniform(cells).reshape(_NUM_CELLS, _NUM_CELLS)
+    words = words.reshape(image.shape[:2])  # one a pixel, used as four bytes
     noise = (words[..., None] >> jnp.arange(0, 32, 8, dtype=jnp.uint32)) & 255
     noise = noise.astype(jnp.float32)
 
@@ -93,11 +127,11 @@ def _uniform(words: UInt32[Array, " numbers"]) -> Float[Array, " numbers"]:
 
 
 def _move(
-    image: UInt8[Array, "height width 3"],
+    image: Shaped[Array, "height width channels"],
     mirrored: Bool[Array, ""],
     choices: Float[Array, "2"],
     max_shift: _Integer,
-) -> UInt8[Array, "height width 3"]:
+) -> Shaped[Array, "height width channels"]:
     """Return the image mirrored or not, then shifted, with its edge repeated."""
     height, width, _ = image.shape
     shift = jnp.floor(choices * (2 * max_shift + 1)).astype(jnp.int32) - max_shift

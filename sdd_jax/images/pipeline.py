@@ -14,7 +14,7 @@ from collections.abc import Generator, Sequence
 
 import grain
 import numpy as np
-from jaxtyping import Integer, UInt8
+from jaxtyping import Bool, Integer, UInt8
 
 from sdd_jax import checks
 from sdd_jax.errors import InputError
@@ -124,18 +124,48 @@ def subset(image_set: ImageSet, indices: Sequence[int]) -> ImageSet:
     """Return only the images at these places, in this order."""
     chosen = list(indices)
     checks.require_places(chosen, len(image_set), "image")
+    region = image_set.region
     return dataclasses.replace(
         image_set,
         files=tuple(image_set.files[index] for index in chosen),
         labels=image_set.labels[chosen],
         read=lambda place: image_set.read(chosen[place]),
+        region=region and (lambda place: region(chosen[place])),
+    )
+
+
+def joined(image_sets: Sequence[ImageSet]) -> ImageSet:
+    """Return sets of the same people one after the other.
+
+    They have regions where all of them do.
+    """
+    ends = np.cumsum([len(each) for each in image_sets])
+
+    def part(place: int) -> tuple[ImageSet, int]:
+        which = int(np.searchsorted(ends, place, side="right"))
+        return image_sets[which], place - int(ends[which]) + len(image_sets[which])
+
+    def read(place: int) -> UInt8[np.ndarray, "size size 3"]:
+        image_set, place = part(place)
+        return image_set.read(place)
+
+    def region(place: int) -> Bool[np.ndarray, "size size"]:
+        image_set, place = part(place)
+        return image_set.region(place)
+
+    return ImageSet(
+        names=image_sets[0].names,
+        files=sum((each.files for each in image_sets), ()),
+        labels=np.concatenate([each.labels for each in image_sets]),
+        read=read,
+        region=region if all(each.region for each in image_sets) else None,
     )
 
 
 def without_images(image_set: ImageSet) -> ImageSet:
     """Return the same labels with a single black pixel in place of every image."""
     return dataclasses.replace(
-        image_set, read=lambda index: np.zeros((1, 1, 3), np.uint8)
+        image_set, read=lambda index: np.zeros((1, 1, 3), np.uint8), region=None
     )
 
 
@@ -157,13 +187,17 @@ def _read_ahead(
 
 
 def _batch(image_set: ImageSet, indices: Integer[np.ndarray, " batch"]) -> Batch:
-    """Return the images at `indices`; those past the end are padding."""
+    """Return the images at `indices`; those past the end are padding, of no region."""
     valid = indices < len(image_set)
     first = image_set.read(int(indices[0]) if valid[0] else 0)
     images = np.zeros((len(indices), *first.shape), np.uint8)
     labels = np.zeros(len(indices), np.int32)
+    region = image_set.region
+    regions = None if region is None else np.zeros(images.shape[:3], bool)
     for place in np.flatnonzero(valid):
         index = int(indices[place])
         images[place] = image_set.read(index) if place else first
         labels[place] = image_set.labels[index]
-    return Batch(images, labels, indices.astype(np.int32), valid)
+        if regions is not None:
+            regions[place] = region(index)
+    return Batch(images, labels, indices.astype(np.int32), valid, regions)

@@ -225,9 +225,10 @@ class PooledHead(nnx.Module):
         if centre:
             weights = weights - self._mean_column()
         weights = weights / self.feature_deviation[...]
+        dtype = jnp.promote_types(feature_maps.dtype, jnp.float32)
         return jnp.einsum(
             "bhwf,bcf->bchw",
-            feature_maps.astype(jnp.float32),
+            feature_maps.astype(dtype),
             weights,
             precision="highest",
         )

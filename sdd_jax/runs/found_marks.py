@@ -5,7 +5,7 @@ One number an image, each kept on disk by what it depends on.
 
 import dataclasses
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -73,7 +73,7 @@ class Evidence:
             }
 
         def compute() -> Rows:  # one program for all versions
-            images = _joined([self.images[version] for version in VERSIONS])
+            images = pipeline.joined([self.images[version] for version in VERSIONS])
             inputs = arrays, sharding.replicate(self.twin_of)
             return self._over_split(one_batch, inputs, images)
 
@@ -207,14 +207,3 @@ def less_the_twin(twin_of: np.ndarray) -> Method:
         return Explanation(upsample(difference, clean.images.shape[1:3], model.cells))
 
     return method
-
-
-def _joined(image_sets: Sequence[ImageSet]) -> ImageSet:
-    """Return sets of equally many images one after the other."""
-    length = len(image_sets[0])
-    return ImageSet(
-        names=image_sets[0].names,
-        files=sum((each.files for each in image_sets), ()),
-        labels=np.concatenate([each.labels for each in image_sets]),
-        read=lambda place: image_sets[place // length].read(place % length),
-    )

@@ -16,7 +16,7 @@ from sdd_jax.checks import SEED, Numbers, real, whole
 from sdd_jax.errors import InputError
 from sdd_jax.faithfulness.ranks import FRACTION
 from sdd_jax.faithfulness.statistics import NUM_RESAMPLES
-from sdd_jax.images.sources import facescrub, planted
+from sdd_jax.images.sources import facescrub, planted, shortcut
 from sdd_jax.models.classifier import BACKBONES, backbone_options
 from sdd_jax.models.dlib_resnet import BLOCKS
 from sdd_jax.saliency.sdd import FACTOR
@@ -77,6 +77,9 @@ SETTINGS: Mapping[str, Numbers | Words] = {
     "data.num_pairs": whole(0),
     "data.num_fours": whole(0),
     "data.strength": planted.STRENGTH,
+    "data.num_marked": whole(2),
+    "data.share": shortcut.SHARE,
+    "data.detail": whole(0),
     "data.groups": TEXT,  # of any source
     # Of the backbones; `models.classifier.BACKBONES` says which takes what.
     "model.backbone.name": TEXT,
@@ -103,6 +106,20 @@ SETTINGS: Mapping[str, Numbers | Words] = {
     "train.augmentation.max_gain": SHARE,
     "train.augmentation.masking": SHARE,
     "train.augmentation.max_masked": SHARE,
+    "train.guidance.masks": TEXT,
+    "train.guidance.parts": NAMES,
+    "train.guidance.inside": FLAG,
+    "train.guidance.cam_energy": RATE,
+    "train.guidance.sdd_energy": RATE,
+    "train.guidance.sdd_weighted": RATE,
+    "train.guidance.detach": FLAG,
+    "train.guidance.erase": RATE,
+    "train.guidance.consistency": RATE,
+    "train.guidance.fraction": FRACTION,
+    "train.guidance.input_gradients": RATE,
+    "train.guidance.every": whole(1),
+    "train.guidance.group_dro": RATE,
+    "train.guidance.painted": SHARE,
     "train.validate_every": whole(1),
     "train.log_every": whole(1),
     "train.cache_images": FLAG,

@@ -21,12 +21,13 @@ from flax import nnx
 from sdd_jax import checkpoints, distributed, models, screen, sharding
 from sdd_jax.errors import InputError, Stopped
 from sdd_jax.images import pipeline
-from sdd_jax.images.augmentation import augment
+from sdd_jax.images.augmentation import augment, move_regions
 from sdd_jax.models import FaceClassifier
 from sdd_jax.reports import table
-from sdd_jax.runs import settings, setup, workdir
+from sdd_jax.runs import asked_regions, settings, setup, workdir
 from sdd_jax.runs.pretrained import pooled_features, sample, standardise, start_from
 from sdd_jax.training import division, margins, resume
+from sdd_jax.training import guidance as guidances
 from sdd_jax.training.log import TrainingLog, open_log
 from sdd_jax.training.optimizer import make_optimizer, trained_parts
 from sdd_jax.training.step import (
@@ -48,10 +49,11 @@ def run(config: Mapping[str, Any], folder: Path) -> dict[str, Any]:
     settings.check(config)
     options = config["train"]
     sharding.check_batch_size(options["batch_size"], "train.batch_size")
-    margin = margins.named(options)
+    margin, guidance = margins.named(options), guidances.named(options)
     setup.require_files(config)
     workdir.check(folder, config, SECTIONS)
     splits = setup.load_splits(config, folder)
+    splits["train"] = asked_regions.of(config, splits["train"], guidance)
     if options["cache_images"]:
         splits = {name: pipeline.cached(split) for name, split in splits.items()}
     tx = make_optimizer(options)
@@ -64,6 +66,7 @@ def run(config: Mapping[str, Any], folder: Path) -> dict[str, Any]:
             *(folder, step, tx, options["parts"]),
             divide_head=options["divide_head"],
             margin=margin,
+            guidance=guidance,
         )
         screen.say(f"going on from step {step} in {folder}")
         features = None
@@ -91,7 +94,9 @@ def _start(
         config["model"], len(names), seed=config["seed"]
     )
     options = config["train"]
+    guidance = guidances.named(options)
     is_head_alone = "backbone" not in trained_parts(model, options["parts"])
+    is_head_alone &= guidance is None  # which looks at images
     if not is_head_alone:
         train_set = sample(train_set, seed=config["seed"])
     features = pooled_features(model, train_set, batch_size=options["batch_size"])
@@ -103,7 +108,7 @@ def _start(
     model = models.placed(
         model, divide_head=options["divide_head"], copies=division.COPIES
     )
-    graphdef, state = init_state(model, tx, options["parts"], margin)
+    graphdef, state = init_state(model, tx, options["parts"], margin, guidance)
     description = {"model": model_description, "names": names}
     return description, graphdef, state, features if is_head_alone else None
 
@@ -117,9 +122,10 @@ def _make_step(
     features: np.ndarray | None,
 ) -> Step:
     """Return the jitted step, on images or, for the head alone, on features."""
-    if "backbone" in state.params:
-        return step_on_images(config, graphdef, tx)
     options = config["train"]
+    if not _is_on_features(options, state):
+        step = step_on_images(config, graphdef, tx)
+        return functools.partial(step, given=given_to_steps(config))
     step = _bound_step(options, graphdef, tx)
     key = jax.random.key(config["seed"])
     if features is None:
@@ -137,27 +143,49 @@ def _make_step(
     return functools.partial(on_features, features=sharding.replicate(features))
 
 
+def _is_on_features(options: Mapping[str, Any], state: TrainState) -> bool:
+    """Return whether nothing but the head is trained, nor looked at."""
+    return "backbone" not in state.params and guidances.named(options) is None
+
+
 def step_on_images(
     config: Mapping[str, Any], graphdef: nnx.GraphDef, tx: optax.GradientTransformation
 ) -> Any:
     """Return the jitted step that augments a batch of images and learns from it.
 
     Args:
-        config: plain dict; its seed and train decide.
+        config: plain dict; its train decides.
         graphdef: the model's structure.
         tx: the optimiser.
 
     Returns:
-        A jitted function: state, batch -> the next state, metrics.
+        A jitted function: state, batch, `given_to_steps` -> the next state, metrics.
     """
     options = config["train"]
+    augmentation, guidance = options["augmentation"], guidances.named(options)
+    moves = {name: augmentation[name] for name in ("mirror", "max_shift")}
     step = _bound_step(options, graphdef, tx)
 
-    def on_images(state: TrainState, batch: Batch) -> Any:
-        key = jax.random.key(config["seed"])
-        keys = step_keys(key, state.step, len(batch.images))
-        images = augment(batch.images, keys, **options["augmentation"])
-        return step(state, images, batch.labels, feature_maps=_maps_of_images)
+    def on_images(state: TrainState, batch: Batch, given: Any) -> Any:
+        keys = step_keys(given["key"], state.step, len(batch.images))
+        images = augment(batch.images, keys, **augmentation)
+        if guidance is None:
+            return step(state, images, batch.labels, feature_maps=_maps_of_images)
+        weights, regions = given["weights"], None
+        if batch.regions is not None:
+            regions = move_regions(batch.regions, keys, **moves)
+        if regions is not None and "painted" in weights:
+            share = weights["painted"]
+            images = guidances.painted(images, regions, keys, share=share)
+        return step(
+            state,
+            images,
+            batch.labels,
+            feature_maps=_maps_of_images,
+            weights=weights,
+            regions=regions,
+            keys=keys,
+        )
 
     # The state's memory is the next one's: Adam's moments are twice the parameters'.
     return jax.jit(
@@ -165,6 +193,15 @@ def step_on_images(
         donate_argnums=0,
         compiler_options=compiler_options(remat=options["remat"]),
     )
+
+
+def given_to_steps(config: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what is the same in all steps: the seed's key, the guidance's weights.
+
+    Arguments, not constants: one program serves all seeds and weights.
+    """
+    key, weights = jax.random.key(config["seed"]), guidances.weights(config["train"])
+    return sharding.replicate({"key": key, "weights": weights})
 
 
 def _bound_step(
@@ -178,6 +215,7 @@ def _bound_step(
         update_batch_stats=options["update_batch_stats"],
         remat=options["remat"],
         margin=margins.named(options),
+        guidance=guidances.named(options),
     )
 
 
@@ -202,7 +240,7 @@ def _train(
     )
     start, end = int(state.step), options["steps"]
     train_set = splits["train"]
-    if "backbone" not in state.params:
+    if _is_on_features(options, state):
         # The features are cached: there is no image to read.
         train_set = pipeline.without_images(train_set)
     batches = pipeline.train_batches(

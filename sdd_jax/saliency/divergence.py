@@ -29,7 +29,11 @@ def adaptive_scale(
     num_rivals = rival_maps.shape[1]
     rivals = jnp.abs(rival_maps.sum(1)).mean((1, 2))
     target = jnp.abs(target_map).mean((1, 2))
-    ratio = jnp.where(rivals > 0, rivals / target, 0.0)
+    # Nothing is divided by zero, not even where the result is not taken: the gradient
+    # of training with guidance would be NaN.
+    ratio = rivals / jnp.where(target > 0, target, 1.0)
+    without_target = jnp.where(rivals > 0, jnp.inf, 0.0)
+    ratio = jnp.where(target > 0, ratio, without_target)
     return jnp.clip(ratio, num_rivals, largest)
 
 
@@ -40,8 +44,9 @@ def adaptive_amplification(
     largest: float = 0.4,
 ) -> Float[Array, " batch"]:
     """Return alpha = clip(2 / (max d - min d), smallest, largest), an image each."""
-    span = divergence.max((1, 2)) - divergence.min((1, 2))
-    return jnp.clip(2.0 / span, smallest, largest)
+    span = _largest(divergence) + _largest(-divergence)
+    wanted = jnp.where(span > 0, 2.0 / jnp.where(span > 0, span, 1.0), jnp.inf)
+    return jnp.clip(wanted, smallest, largest)
 
 
 def directed_exponent(
@@ -66,7 +71,7 @@ def directed_exponent(
         amplification: alpha; adaptive where None.
     """
     maps = jnp.concatenate([target_map[:, None], rival_maps], axis=1)
-    common = jnp.abs(maps).max((1, 2, 3), keepdims=True)
+    common = _largest(jnp.abs(maps))[:, None, None, None]
     maps = maps / jnp.where(common > 0, common, 1.0)
     if scale is None:
         scale = adaptive_scale(maps[:, 0], maps[:, 1:])
@@ -75,5 +80,15 @@ def directed_exponent(
     divergence = jnp.einsum("bk,bkhw->bhw", coefficients, maps, precision="highest")
     if amplification is None:
         amplification = adaptive_amplification(divergence)
-    below_largest = divergence - divergence.max((1, 2), keepdims=True)
+    below_largest = divergence - _largest(divergence)[:, None, None]
     return amplification[:, None, None] * below_largest, scale, amplification
+
+
+def _largest(maps: Float[Array, "batch *rest"]) -> Float[Array, " batch"]:
+    """Return each image's largest value, whose gradient goes to its place.
+
+    The gradient of `max` goes to all that equal it. A compiler that computes the values
+    once more, and rounds them otherwise, finds none, and divides by their number.
+    """
+    flat = maps.reshape(len(maps), -1)
+    return jnp.take_along_axis(flat, flat.argmax(1)[:, None], axis=1)[:, 0]

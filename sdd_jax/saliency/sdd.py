@@ -91,6 +91,36 @@ def sdd(
     Raises:
         InputError: there would be no rival, or F or alpha is not above 0.
     """
+    found, details = exponent(
+        model,
+        clean,
+        num_classes_compared=num_classes_compared,
+        centre=centre,
+        scale=scale,
+        amplification=amplification,
+    )
+    size = clean.images.shape[1:3]
+    saliency = (
+        jnp.exp(upsample(found, size, model.cells))
+        if upsample_first
+        else upsample(jnp.exp(found), size, model.cells)
+    )
+    return Explanation(saliency, details)
+
+
+def exponent(
+    model: FaceClassifier,
+    clean: CleanPass,
+    *,
+    num_classes_compared: int = 5,
+    centre: bool = True,
+    scale: float | None = None,
+    amplification: float | None = None,
+) -> tuple[Float[Array, "batch rows columns"], dict[str, Array]]:
+    """Return what `sdd` takes the exponential of, on the network's own grid.
+
+    And its details; see `sdd` for them and for the arguments.
+    """
     for name, value in (("scale", scale), ("amplification", amplification)):
         if value is not None:
             checks.require(value, FACTOR, name)
@@ -102,24 +132,15 @@ def sdd(
     def for_each(value: float | None) -> Array | None:
         return None if value is None else jnp.full(len(maps), value, maps.dtype)
 
-    exponent, scales, amplifications = directed_exponent(
+    found, scales, amplifications = directed_exponent(
         maps[:, 0],
         maps[:, 1:],
         scale=for_each(scale),
         amplification=for_each(amplification),
     )
-    size = clean.images.shape[1:3]
-    saliency = (
-        jnp.exp(upsample(exponent, size, model.cells))
-        if upsample_first
-        else upsample(jnp.exp(exponent), size, model.cells)
-    )
-    return Explanation(
-        saliency,
-        {
-            "rivals": rivals,
-            "rival_probabilities": rival_probabilities,
-            "scale": scales,
-            "amplification": amplifications,
-        },
-    )
+    return found, {
+        "rivals": rivals,
+        "rival_probabilities": rival_probabilities,
+        "scale": scales,
+        "amplification": amplifications,
+    }

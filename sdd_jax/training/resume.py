@@ -11,6 +11,7 @@ from flax import nnx
 
 from sdd_jax import checkpoints, models
 from sdd_jax.training import division
+from sdd_jax.training.guidance import Guidance
 from sdd_jax.training.margins import Margin
 from sdd_jax.training.step import init_state, merge
 from sdd_jax.types import TrainState
@@ -41,6 +42,7 @@ def restore(
     *,
     divide_head: bool | None = False,
     margin: Margin | None = None,
+    guidance: Guidance | None = None,
 ) -> tuple[nnx.GraphDef, TrainState]:
     """Return the structure and the state as they were when `step` was saved.
 
@@ -51,11 +53,12 @@ def restore(
         parts: what is trained; see `optimizer.trained_by`.
         divide_head: see `models.placed`; whatever it was before.
         margin: see `step.train_step`.
+        guidance: see `step.train_step`.
     """
     model = models.load(
         folder, step=step, divide_head=divide_head, copies=division.COPIES
     )
-    graphdef, state = init_state(model, tx, parts, margin)
+    graphdef, state = init_state(model, tx, parts, margin, guidance)
     example = state.opt_state, state.statistics
     if model.head.is_divided:
         example = division.whole_shapes(example, model.num_classes)

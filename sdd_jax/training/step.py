@@ -1,7 +1,8 @@
 """One step of training and one of validation: pure functions, jitted by `runs`."""
 
 import dataclasses
-from collections.abc import Callable
+import functools
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax
@@ -13,8 +14,9 @@ from jaxtyping import Key
 
 from sdd_jax import checks, sharding
 from sdd_jax.models import FaceClassifier, convolution
+from sdd_jax.training.guidance import Guidance, Seen, guided
 from sdd_jax.training.margins import Margin, as_linear
-from sdd_jax.training.objective import Outcomes, outcomes
+from sdd_jax.training.objective import outcomes
 from sdd_jax.training.optimizer import trained_by, trained_parts
 from sdd_jax.types import Batch, TrainState
 
@@ -26,6 +28,7 @@ def init_state(
     tx: optax.GradientTransformation,
     parts: str,
     margin: Margin | None = None,
+    guidance: Guidance | None = None,
 ) -> tuple[nnx.GraphDef, TrainState]:
     """Return the model's structure and the state before the first step.
 
@@ -34,6 +37,7 @@ def init_state(
         tx: the optimiser.
         parts: see `optimizer.trained_by`.
         margin: see `train_step`.
+        guidance: see `train_step`.
 
     Raises:
         InputError: `parts` matches no parameter.
@@ -44,7 +48,10 @@ def init_state(
     )
     params, batch_stats, frozen = map(nnx.to_pure_dict, (params, batch_stats, frozen))
     opt_state = tx.init(params)
-    statistics = jax.tree.map(jnp.float32, dict(margin.start) if margin else {})
+    start = dict(margin.start) if margin else {}
+    statistics = {name: jnp.float32(value) for name, value in start.items()}
+    if guidance is not None:
+        statistics |= {k: jnp.float32(v) for k, v in guidance.statistics.items()}
     return graphdef, TrainState(
         jnp.int32(0), params, batch_stats, frozen, opt_state, statistics
     )
@@ -88,10 +95,15 @@ def train_step(
     update_batch_stats: bool,
     remat: bool = False,
     margin: Margin | None = None,
+    guidance: Guidance | None = None,
+    weights: Mapping[str, Array] | None = None,
+    regions: Array | None = None,
+    keys: Array | None = None,
 ) -> tuple[TrainState, dict[str, Array]]:
     """Return the next state and the step's loss, accuracy (0 to 1) and gradient norm.
 
-    The loss is NaN where a label is no class.
+    And each term of the guidance, before its weight. The loss is NaN where a label is
+    no class.
 
     Args:
         state: before the step.
@@ -104,39 +116,61 @@ def train_step(
         update_batch_stats: whether batch norm learns the new images' statistics.
         remat: see `merge`.
         margin: of `margins.LOSSES`; None is the softmax of the head's own logits.
+        guidance: what the explanations must be like; the inputs are then images.
+        weights: its terms'.
+        regions: where to look or not, bool [batch, height, width], if a term asks.
+        keys: each image's own in this step, if there is guidance.
     """
 
-    def loss(params: Any) -> tuple[Array, tuple[Outcomes, Array, Any]]:
+    def loss(params: Any) -> tuple[Array, tuple[Any, ...]]:
         trained = dataclasses.replace(state, params=params)
         model = merge(
             graphdef, trained, update_batch_stats=update_batch_stats, remat=remat
         )
-        found = outcomes(
+        maps = feature_maps(model, inputs)
+        # Before guidance looks at other views, whose statistics are not the images'.
+        batch_stats = nnx.to_pure_dict(nnx.state(model, nnx.BatchStat))
+        answer = functools.partial(
+            outcomes,
             model.head,
-            feature_maps(model, inputs),
-            labels,
+            labels=labels,
             label_smoothing=label_smoothing,
             margin=margin,
             statistics=state.statistics,
         )
-        batch_stats = nnx.to_pure_dict(nnx.state(model, nnx.BatchStat))
+        found = answer(maps)
         are_classes = checks.are_classes(labels, model.num_classes).all()
-        return found.losses.mean(), (found, are_classes, batch_stats)
+        if guidance is None:
+            value, terms, statistics = found.losses.mean(), {}, found.statistics
+        else:
+            value, terms, own = guided(
+                guidance,
+                Seen(model, inputs, labels, maps, regions, keys),
+                found,
+                answer,
+                weights=weights or {},
+                statistics={
+                    name: state.statistics[name] for name in guidance.statistics
+                },
+                step=state.step,
+            )
+            statistics = dict(found.statistics) | own
+        return value, (found.predicted, are_classes, batch_stats, terms, statistics)
 
-    (value, (found, are_classes, batch_stats)), gradients = jax.value_and_grad(
-        loss, has_aux=True
-    )(state.params)
+    (value, aux), gradients = jax.value_and_grad(loss, has_aux=True)(state.params)
+    predicted, are_classes, batch_stats, terms, statistics = aux
     updates, opt_state = tx.update(gradients, state.opt_state, state.params)
     params: Any = optax.apply_updates(state.params, updates)
     if margin is not None:
         params = as_linear(params)
     metrics = {
         "loss": jnp.where(are_classes, value, jnp.nan),
-        "accuracy": (found.predicted == labels).mean(),
+        "accuracy": (predicted == labels).mean(),
         "gradient_norm": optax.tree.norm(gradients),
+        **terms,
     }
     return TrainState(
-        state.step + 1, params, batch_stats, state.frozen, opt_state, found.statistics
+        state.step + 1, params, batch_stats, state.frozen, opt_state, statistics
     ), metrics
 
 

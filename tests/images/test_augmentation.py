@@ -131,3 +131,14 @@ def test_half_of_the_masks_are_blobs_and_half_single_pixels(striped):
     assert ((together > 0.2) | (together < 0.15)).all()
     blobs = (together > 0.2).mean()
     assert abs(blobs - 0.5) < 4 * 0.5 / np.sqrt(clear.sum())
+
+
+def test_regions_move_as_their_images_do():
+    keys = jax.random.split(jax.random.key(4), 16)
+    masks = np.random.default_rng(0).random((16, 24, 24)) < 0.3
+    images = np.repeat(np.uint8(255) * masks[..., None], 3, axis=-1)
+    moves = {"mirror": 0.5, "max_shift": 6}
+    moved = AUGMENT(jnp.asarray(images), keys, **NOTHING | moves)
+    found = augmentation.move_regions(jnp.asarray(masks), keys, **moves)
+    np.testing.assert_array_equal(found, np.asarray(moved)[..., 0] == 255)
+    assert (np.asarray(found) != masks).any((1, 2)).sum() > 12

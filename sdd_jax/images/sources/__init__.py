@@ -2,6 +2,7 @@
 
 from types import ModuleType
 
+from sdd_jax.errors import InputError
 from sdd_jax.images.sources import (
     facescrub,
     folder,
@@ -12,7 +13,7 @@ from sdd_jax.images.sources import (
     tfds,
 )
 
-# All but `planted`, which draws marks into the images of these.
+# All but `planted` and `shortcut`, which draw marks into the images of these.
 MODULES: dict[str, ModuleType] = {
     "orl": orl,
     "folder": folder,
@@ -22,3 +23,16 @@ MODULES: dict[str, ModuleType] = {
     "tfds": tfds,
     "synthetic": synthetic,
 }
+
+
+def source(of: str) -> ModuleType:
+    """Return the module of a source whose images another one takes.
+
+    Raises:
+        InputError: There is no such source.
+    """
+    if of not in MODULES:
+        raise InputError(
+            f"unknown data.of {of!r}: expected one of {', '.join(MODULES)}"
+        )
+    return MODULES[of]

@@ -25,7 +25,7 @@ from jaxtyping import Bool, UInt8
 from sdd_jax import checks
 from sdd_jax.errors import InputError
 from sdd_jax.images import marks
-from sdd_jax.images.sources import MODULES
+from sdd_jax.images.sources import source
 from sdd_jax.images.splitting.collection import Maker
 from sdd_jax.types import ImageSet
 
@@ -56,7 +56,7 @@ def maker(*, of: str = "orl", **options: Any) -> Maker:
 
     A file of the data is as foreign as any other: the data's own images are marked.
     """
-    return dataclasses.replace(_source(of).maker(**options), root=None)
+    return dataclasses.replace(source(of).maker(**options), root=None)
 
 
 def evidence(
@@ -85,7 +85,7 @@ def evidence(
     Raises:
         InputError: There is no such source, nobody to mark, or too few identities.
     """
-    found = _source(of).splits(
+    found = source(of).splits(
         image_size=image_size, seed=seed, record=record, **options
     )
     plan = make_plan(
@@ -148,14 +148,6 @@ def swapped(plan: Plan) -> Plan:
     return plan._replace(marks=marks_of)
 
 
-def _source(of: str) -> Any:
-    if of not in MODULES:
-        raise InputError(
-            f"unknown data.of {of!r}: expected one of {', '.join(MODULES)}"
-        )
-    return MODULES[of]
-
-
 def _planted(image_set: ImageSet, plan: Plan, image_size: int, seed: int) -> Planted:
     """Return a split in three versions."""
     labels, files = image_set.labels, image_set.files
@@ -180,7 +172,7 @@ def _planted(image_set: ImageSet, plan: Plan, image_size: int, seed: int) -> Pla
             mark = by_label.get(int(labels[place]))
             return image if mark is None else marks.drawn(image, mark, mask(place))
 
-        return dataclasses.replace(image_set, read=read)
+        return dataclasses.replace(image_set, read=read, region=mask)
 
     return Planted(
         marked=version(own),

@@ -1,0 +1,474 @@
+"""Does training with explanations help? Every term of `train.guidance`, measured.
+
+    python -m benchmarks.guided [--workdir runs/guided] [--seeds 0 1 2]
+        [--parts shortcut faces]
+
+`shortcut`: a mark goes with the person in 90 % of the training images (see
+`images.sources.shortcut`); each term's weight is chosen on validation images of the
+first seed, then all seeds are measured on test images. `faces`: ORL as it is, with
+five, three and two training images a person; the weights are those chosen before.
+
+Writes guided.json and guided.md. What is finished is kept in results/ and not trained
+again. Last comes one JSON line.
+"""
+
+import argparse
+import copy
+import dataclasses
+import json
+import shutil
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+from rich.table import Table
+
+from benchmarks import command
+from configs import orl
+from configs import shortcut as shortcut_config
+from sdd_jax import files, screen
+from sdd_jax.faithfulness import comparison
+from sdd_jax.faithfulness.calibration import calibration_error
+from sdd_jax.faithfulness.comparison import Measured
+from sdd_jax.faithfulness.curves import curve_grid, measured_fills
+from sdd_jax.images.sources import shortcut
+from sdd_jax.models import FaceClassifier
+from sdd_jax.runs import reliance, settings, setup, store, train, workdir
+from sdd_jax.runs.reliance import Rows
+from sdd_jax.runs.split_outcomes import Programs, split_outcomes
+from sdd_jax.runs.spread import spread
+from sdd_jax.saliency import bind_methods
+from sdd_jax.types import ImageSet
+
+METHODS = reliance.METHODS
+FRACTIONS = (0.1, 0.3, 0.5, 0.7, 0.9)  # of srg's curves
+NUM_EXPLAINED = 40  # test images whose maps are judged, one a person
+OCCLUDED = 0.4  # the side of a grey square, in image widths
+IMAGES = (5, 3, 2)  # for training, a person
+
+
+@dataclasses.dataclass(frozen=True)
+class Variant:
+    """A way to train, and the weights it is tried with."""
+
+    settings: Mapping[str, Any]  # of `train`, by dotted names; None is the weight
+    weights: Sequence[float] = (0.0,)
+    needs_regions: bool = True
+
+    def train_settings(self, weight: float) -> dict[str, Any]:
+        """Return the settings with a weight."""
+        return {k: weight if v is None else v for k, v in self.settings.items()}
+
+
+VARIANTS: dict[str, Variant] = {
+    "plain": Variant({}, needs_regions=False),
+    "masking": Variant({"augmentation.masking": None}, (0.5,)),
+    "painted": Variant({"guidance.painted": None}, (0.5, 1.0)),
+    "group_dro": Variant({"guidance.group_dro": None}, (0.01, 0.1)),
+    "input_gradients": Variant(
+        {"guidance.input_gradients": None, "guidance.every": 4}, (1e-4, 1e-2)
+    ),
+    "cam_energy": Variant({"guidance.cam_energy": None}, (3.0, 30.0)),
+    "sdd_energy": Variant({"guidance.sdd_energy": None}, (3.0, 30.0)),
+    "sdd_weighted": Variant(
+        {"guidance.sdd_weighted": None}, (0.3, 1.0), needs_regions=False
+    ),
+    "sdd_weighted, not detached": Variant(
+        {"guidance.sdd_weighted": None, "guidance.detach": False},
+        (0.3, 1.0),
+        needs_regions=False,
+    ),
+    "erase": Variant({"guidance.erase": None}, (0.3, 1.0), needs_regions=False),
+    "consistency": Variant(
+        {"guidance.consistency": None}, (1.0, 10.0), needs_regions=False
+    ),
+}
+
+
+def base_config(part: str) -> dict[str, Any]:
+    """Return the config that all variants of a part change."""
+    if part == "shortcut":
+        return shortcut_config.get_config().to_dict()
+    config = orl.get_config()
+    config.train.update(steps=60, batch_size=24, validate_every=60)
+    return config.to_dict()
+
+
+def configured(
+    base: Mapping[str, Any], variant: Variant, weight: float, seed: int
+) -> dict[str, Any]:
+    """Return a config with a variant's settings and a seed."""
+    config = copy.deepcopy(dict(base))
+    config["seed"] = seed
+    for name, value in variant.train_settings(weight).items():
+        section = config["train"]
+        *path, last = name.split(".")
+        for part in path:
+            section = section[part]
+        section[last] = value
+    return config
+
+
+@dataclasses.dataclass(frozen=True)
+class Study:
+    """Where finished results are, and what they depend on besides a config."""
+
+    folder: Path
+    code: str
+    batch_size: int = 40
+
+    def rows(self, part: str, config: Mapping[str, Any]) -> Rows:
+        """Return what a config's network gives on its images, trained once."""
+        key = {"guided": part, "config": settings.flat(config), "code": self.code}
+
+        def compute() -> Rows:
+            shutil.rmtree(self.folder / "workdir", ignore_errors=True)
+            began = time.monotonic()
+            train.run(config, self.folder / "workdir")
+            seconds = time.monotonic() - began
+            measure = self._shortcut if part == "shortcut" else self._faces
+            return measure(config) | {"seconds": np.array(seconds)}
+
+        return store.kept(self.folder / "results", key, compute)
+
+    def _model(
+        self, config: Mapping[str, Any]
+    ) -> tuple[FaceClassifier, dict[str, ImageSet]]:
+        splits = setup.load_splits(config, self.folder / "workdir")
+        names = splits["train"].names
+        return setup.load_model(self.folder / "workdir", names, None)[0], splits
+
+    def _shortcut(self, config: Mapping[str, Any]) -> Rows:
+        model, _ = self._model(config)
+        arguments = setup.source_arguments(config, self.folder / "workdir")
+        found = {}
+        for split, versions in shortcut.evidence(**arguments).items():
+            if split == "train":
+                continue
+            rows = reliance.answers(
+                model,
+                versions,
+                batch_size=self.batch_size,
+                options=config["saliency"],
+            )
+            for version, of_version in rows.items():
+                found |= {f"{split}/{version}/{k}": v for k, v in of_version.items()}
+        return found
+
+    def _faces(self, config: Mapping[str, Any]) -> Rows:
+        model, splits = self._model(config)
+        test = splits["test"]
+        rows = {"labels": test.labels}
+        for name, images in (("intact", test), ("occluded", occluded(test))):
+            programs = self._programs(model, config, ("cam",), wanted=())
+            intact = split_outcomes(programs, images).intact
+            rows[f"{name}/prediction"] = intact.decision
+            rows[f"{name}/confidence"] = intact.confidence
+        few = spread(test, NUM_EXPLAINED)
+        wanted = curve_grid(("mean",), FRACTIONS)
+        programs = self._programs(model, config, METHODS, wanted)
+        found = split_outcomes(programs, few)
+        rows["explained/labels"] = few.labels
+        for method, perturbed in zip(METHODS, range(len(METHODS)), strict=True):
+            of_method = jax.tree.map(lambda x, i=perturbed: x[i], found.perturbed)
+            values = measured_fills("srg", ("mean",), found.intact, of_method, wanted)
+            rows[f"srg/{method}"] = values[0]
+        return rows
+
+    def _programs(
+        self,
+        model: FaceClassifier,
+        config: Mapping[str, Any],
+        methods: tuple[str, ...],
+        wanted: Any,
+    ) -> Programs:
+        return Programs(
+            model,
+            methods=bind_methods(methods, config["saliency"]),
+            wanted=wanted,
+            seed=0,
+            batch_size=self.batch_size,
+        )
+
+
+def occluded(image_set: ImageSet) -> ImageSet:
+    """Return images with a grey square, somewhere else in each."""
+
+    def read(place: int) -> np.ndarray:
+        image = image_set.read(place).copy()
+        size = round(OCCLUDED * len(image))
+        random = np.random.default_rng([place, 7])
+        top, left = random.integers(0, len(image) - size + 1, 2)
+        image[top : top + size, left : left + size] = 128
+        return image
+
+    return dataclasses.replace(image_set, read=read)
+
+
+def chosen_weights(
+    study: Study, base: Mapping[str, Any], variants: Mapping[str, Variant], seed: int
+) -> dict[str, float]:
+    """Return each variant's weight that is best on validation images.
+
+    By the accuracy of the worse group, with and without the mark; of equals, by the
+    confidence in the true person where there is no mark.
+    """
+    found = {}
+    for name, variant in variants.items():
+        scores = {}
+        for weight in variant.weights if len(variant.weights) > 1 else ():
+            rows = study.rows("shortcut", configured(base, variant, weight, seed))
+            scores[weight] = (
+                min(_accuracy(rows, f"validation/{x}") for x in ("marked", "without")),
+                float(rows["validation/without/confidence"].mean()),
+            )
+        found[name] = max(scores, key=lambda x: scores[x], default=variant.weights[0])
+        screen.say(f"{name}: weight {found[name]:g} of {variant.weights}")
+    return found
+
+
+def shortcut_table(
+    study: Study,
+    base: Mapping[str, Any],
+    variants: Mapping[str, Variant],
+    weights: Mapping[str, float],
+    seeds: Sequence[int],
+) -> dict[str, Any]:
+    """Return every variant's figures on test images with and without marks."""
+
+    def measured(name: str) -> tuple[Measured, np.ndarray, float]:
+        each = [
+            study.rows(
+                "shortcut", configured(base, variants[name], weights[name], seed)
+            )
+            for seed in seeds
+        ]
+        pieces: dict[Any, list[tuple[np.ndarray, np.ndarray]]] = {}
+        labels = []
+        for rows in each:
+            numbers = {x: len(rows[f"test/{x}/labels"]) for x in shortcut.VERSIONS}
+            own, others = numbers["marked"], numbers["on_others"]
+            labels += [rows["test/marked/labels"], rows["test/on_others/labels"]]
+            for version in shortcut.VERSIONS:
+                widths = (own, 0) if version == "on_others" else (0, others)
+                is_there = np.pad(np.ones(numbers[version], bool), widths)
+                for column, row in _columns(rows, f"test/{version}").items():
+                    padded = 100 * np.pad(row.astype(np.float64), widths)
+                    pieces.setdefault((column, version), []).append((padded, is_there))
+        values = {k: np.concatenate([x for x, _ in v]) for k, v in pieces.items()}
+        counted = {k: np.concatenate([x for _, x in v]) for k, v in pieces.items()}
+        seconds = float(np.mean([rows["seconds"] for rows in each]))
+        return Measured(values, counted), np.concatenate(labels), seconds
+
+    found = {name: measured(name) for name in variants}
+    labels = found["plain"][1]
+    table = comparison.table(
+        {name: one for name, (one, _, _) in found.items()},
+        labels,
+        reference="plain",
+        seed=0,
+        num_resamples=2000,
+    )
+    for name, (_, _, seconds) in found.items():
+        table["methods"][name]["weight"] = weights[name]
+        table["methods"][name]["train_seconds"] = seconds
+    return table
+
+
+def _columns(rows: Rows, version: str) -> dict[str, np.ndarray]:
+    """Return what is told of a version's images, one a column."""
+    of = {
+        name.removeprefix(f"{version}/"): row
+        for name, row in rows.items()
+        if name.startswith(f"{version}/")
+    }
+    return {
+        "accuracy": of["prediction"] == of["labels"],
+        "names_bearer": of["prediction"] == of["bearers"],
+        **{f"energy_{x}": of[f"energy_{x}"] for x in METHODS},
+        "mark": of["mark"],
+    }
+
+
+def faces_table(
+    study: Study,
+    base: Mapping[str, Any],
+    variants: Mapping[str, Variant],
+    weights: Mapping[str, float],
+    seeds: Sequence[int],
+) -> dict[str, Any]:
+    """Return figures of faces as they are, by the number of training images."""
+    result = {}
+    for number in IMAGES:
+        config = copy.deepcopy(dict(base))
+        if config["data"]["source"] == "orl":
+            config["data"]["num_train"] = number
+        found, errors = {}, {}
+        labels = np.zeros(0, np.int32)
+        for name, variant in variants.items():
+            each = [
+                study.rows("faces", configured(config, variant, weights[name], seed))
+                for seed in seeds
+            ]
+            found[name] = _faces_measured(each)
+            labels = np.concatenate([rows["labels"] for rows in each])
+            errors[name] = [
+                calibration_error(
+                    rows["intact/confidence"].astype(np.float64),
+                    rows["intact/prediction"] == rows["labels"],
+                )
+                for rows in each
+            ]
+        table = comparison.table(
+            found, labels, reference="plain", seed=0, num_resamples=2000
+        )
+        for name, values in errors.items():
+            table["methods"][name]["calibration_error"] = {
+                "value": float(np.mean(values)),
+                "seeds": values,
+            }
+        result[str(number)] = table
+    return result
+
+
+def _faces_measured(each: Sequence[Rows]) -> Measured:
+    values: dict[Any, list[np.ndarray]] = {}
+    counted: dict[Any, list[np.ndarray]] = {}
+    for rows in each:
+        number, few = len(rows["labels"]), len(rows["explained/labels"])
+        # The images that are explained are some of the test's: rows of their own
+        # people, whose order the bootstrap does not look at.
+        places = _places(rows["labels"], rows["explained/labels"])
+        columns = {
+            ("accuracy", name): 100.0
+            * (rows[f"{name}/prediction"] == rows["labels"]).astype(np.float64)
+            for name in ("intact", "occluded")
+        }
+        for column, row in columns.items():
+            values.setdefault(column, []).append(row)
+            counted.setdefault(column, []).append(np.ones(number, bool))
+        for method in METHODS:
+            row, is_there = np.zeros(number), np.zeros(number, bool)
+            row[places], is_there[places] = rows[f"srg/{method}"], True
+            if is_there.sum() != few:
+                raise AssertionError("each explained image has a place of its own")
+            values.setdefault(("srg", method), []).append(row)
+            counted.setdefault(("srg", method), []).append(is_there)
+    return Measured(
+        {column: np.concatenate(parts) for column, parts in values.items()},
+        {column: np.concatenate(parts) for column, parts in counted.items()},
+    )
+
+
+def _places(labels: np.ndarray, some: np.ndarray) -> np.ndarray:
+    """Return for each of some images a place of its person, no place twice."""
+    free = {int(label): np.flatnonzero(labels == label).tolist() for label in set(some)}
+    return np.array([free[int(label)].pop(0) for label in some])
+
+
+def _accuracy(rows: Rows, version: str) -> float:
+    return float((rows[f"{version}/prediction"] == rows[f"{version}/labels"]).mean())
+
+
+def _cell(figure: Mapping[str, float], digits: int = 0) -> str:
+    value, low, high = figure["value"], figure["low"], figure["high"]
+    return f"{value:.{digits}f} [{low:.{digits}f}, {high:.{digits}f}]"
+
+
+def shown_shortcut(table: Mapping[str, Any]) -> Table:
+    """Return the table of the shortcut, for a screen."""
+    shown = Table(title="A mark goes with the person in 90 % of the training images, %")
+    headings = ["", "weight", "with mark", "without", "another's", "on others"]
+    headings += ["bearer named", *(f"{x} on mark" for x in METHODS), "train s"]
+    for heading in headings:
+        shown.add_column(heading, justify="right" if heading else "left")
+    for name, row in table["methods"].items():
+        shown.add_row(
+            name,
+            f"{row['weight']:g}",
+            *(_cell(row["accuracy"][version]) for version in shortcut.VERSIONS),
+            _cell(row["names_bearer"]["on_others"]),
+            *(_cell(row[f"energy_{x}"]["marked"], 1) for x in METHODS),
+            f"{row['train_seconds']:.0f}",
+        )
+    return shown
+
+
+def shown_faces(tables: Mapping[str, Any]) -> Table:
+    """Return the table of faces as they are, for a screen."""
+    shown = Table(title="Faces as they are, by training images a person, %")
+    headings = ["images", "", "accuracy", "occluded", "calibration error"]
+    for heading in [*headings, *(f"srg of {x}" for x in METHODS)]:
+        shown.add_column(heading, justify="right" if heading else "left")
+    for number, table in tables.items():
+        for name, row in table["methods"].items():
+            shown.add_row(
+                number,
+                name,
+                *(_cell(row["accuracy"][x], 1) for x in ("intact", "occluded")),
+                f"{row['calibration_error']['value']:.1f}",
+                *(_cell(row["srg"][x], 1) for x in METHODS),
+            )
+    return shown
+
+
+def run(
+    folder: Path,
+    seeds: Sequence[int],
+    parts: Sequence[str],
+    bases: Mapping[str, Mapping[str, Any]],
+    *,
+    variants: Mapping[str, Variant] = VARIANTS,
+    batch_size: int = 40,
+) -> dict[str, Any]:
+    """Measure the parts, write and print their tables, and return them."""
+    study = Study(folder, workdir.code_sha256(), batch_size)
+    weights = chosen_weights(study, bases["shortcut"], variants, seeds[0])
+    result: dict[str, Any] = {"weights": weights, "seeds": list(seeds)}
+    if "shortcut" in parts:
+        result["shortcut"] = shortcut_table(
+            study, bases["shortcut"], variants, weights, seeds
+        )
+        screen.console.print(shown_shortcut(result["shortcut"]))
+    if "faces" in parts:
+        without = {k: v for k, v in variants.items() if not v.needs_regions}
+        result["faces"] = faces_table(study, bases["faces"], without, weights, seeds)
+        screen.console.print(shown_faces(result["faces"]))
+    shutil.rmtree(folder / "workdir", ignore_errors=True)
+    files.write_json(folder / "guided.json", result)
+    screen.say(f"written: {folder / 'guided.json'}")
+    return result
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Measure everything, and return the exit status."""
+    parser = command.parser(__doc__)
+    parser.add_argument("--workdir", type=Path, default=Path("runs/guided"))
+    parser.add_argument(
+        "--seeds", type=command.at_least(0), nargs="+", default=[0, 1, 2]
+    )
+    parser.add_argument(
+        "--parts",
+        nargs="+",
+        choices=("shortcut", "faces"),
+        default=["shortcut", "faces"],
+    )
+    options = parser.parse_args(arguments)
+    return command.run(lambda: _run(options))
+
+
+def _run(options: argparse.Namespace) -> None:
+    options.workdir.mkdir(parents=True, exist_ok=True)
+    # Weights and seeds are arguments of a step: most runs compile nothing.
+    jax.config.update("jax_compilation_cache_dir", str(options.workdir / "compiled"))
+    bases = {part: base_config(part) for part in ("shortcut", "faces")}
+    result = run(options.workdir, options.seeds, options.parts, bases)
+    print(json.dumps(result))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

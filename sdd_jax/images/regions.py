@@ -1,0 +1,163 @@
+"""Where a network must look, or must not: a mask for each image of a set.
+
+From files that a person drew, or from the five landmarks that alignment found.
+"""
+
+import dataclasses
+import functools
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import Bool, Float
+from PIL import Image
+
+from sdd_jax.errors import InputError
+from sdd_jax.images.alignment import aligned_folder, similarity
+from sdd_jax.images.decoding import decode
+from sdd_jax.screen import first_of, say
+from sdd_jax.types import ImageSet
+
+# Discs about a landmark, as long as this share of the distance between the eyes.
+_RADIUS = 0.35
+# Landmarks, by their place in `similarity.template`; lines join the first to the last.
+PARTS: Mapping[str, tuple[tuple[int, ...], ...]] = {
+    "eyes": ((0,), (1,)),
+    "nose": ((2,),),
+    "mouth": ((3, 4),),
+}
+_LIGHT = 128  # a mask's pixels from here on are the region
+
+
+def mask_path(folder: Path, file: str) -> Path:
+    """Return where the mask of an image lies: its own path, with the suffix .png."""
+    return folder / Path(file).with_suffix(".png")
+
+
+def of_masks(image_set: ImageSet, folder: Path, *, size: int) -> ImageSet:
+    """Return the set with the regions that a folder of masks has.
+
+    A mask is a picture of the square that the network sees, of any size, white where
+    the region is. It lies where the image does, and its suffix is .png; an image
+    without one has no region.
+
+    Args:
+        image_set: The images.
+        folder: With the masks.
+        size: Height and width of the images, in pixels.
+
+    Raises:
+        InputError: There is no mask of any image, or (while reading) one is damaged or
+            not square.
+    """
+    paths = [mask_path(folder, file) for file in image_set.files]
+    has_mask = [path.is_file() for path in paths]
+    if not any(has_mask):
+        raise InputError(
+            f"{folder} holds no mask of the {len(paths)} training images: expected "
+            f"files such as {paths[0]}"
+        )
+    say(f"masks of {sum(has_mask)} of {len(paths)} training images in {folder}")
+
+    @functools.cache
+    def region(place: int) -> Bool[np.ndarray, "size size"]:
+        if not has_mask[place]:
+            return np.zeros((size, size), bool)
+        return read_mask(paths[place], size)
+
+    return dataclasses.replace(image_set, region=region)
+
+
+def read_mask(path: Path, size: int) -> Bool[np.ndarray, "{size} {size}"]:
+    """Return a mask from a file, at a network's resolution.
+
+    Raises:
+        InputError: It cannot be read, or is not square.
+    """
+    pixels = decode(path)
+    height, width = pixels.shape[:2]
+    if height != width:
+        raise InputError(
+            f"{path} has {width}x{height} pixels: expected a square, a mask of what "
+            f"the network sees"
+        )
+    grey = Image.fromarray(pixels).convert("L")
+    resized = grey.resize((size, size), Image.Resampling.BILINEAR)
+    return np.asarray(resized) >= _LIGHT
+
+
+def of_parts(
+    image_set: ImageSet, root: Path, parts: Sequence[str], *, size: int
+) -> ImageSet:
+    """Return the set with parts of the face as regions, by `alignment.jsonl`.
+
+    Args:
+        image_set: Images that `sdd_jax.images.align` made.
+        root: Their folder.
+        parts: Names in PARTS.
+        size: Height and width of the images, in pixels.
+
+    Raises:
+        InputError: A part is not known, the folder has no record of the alignment, it
+            is damaged, or an image is not in it.
+    """
+    for part in parts:
+        if part not in PARTS:
+            raise InputError(
+                f"there is no part of the face called {part!r}: expected some of "
+                f"{', '.join(PARTS)}"
+            )
+    record = root / "alignment.jsonl"
+    if not record.is_file():
+        raise InputError(
+            f"{root} has no alignment.jsonl, which says where {' and '.join(parts)} "
+            f"are: align the images with python -m sdd_jax.images.align, or draw masks"
+        )
+    rows = aligned_folder.recorded(record, landmarks=True)
+    landmarks = {row["output"]: np.array(row["landmarks"]) for row in rows}
+    missing = [file for file in image_set.files if file not in landmarks]
+    if missing:
+        raise InputError(
+            f"{record} has no line for {len(missing)} of {len(image_set)} training "
+            f"images ({first_of(missing, 3)}): align them again"
+        )
+    mask = part_mask(parts, size)
+
+    @functools.cache
+    def region(place: int) -> Bool[np.ndarray, "size size"]:
+        return mask(landmarks[image_set.files[place]])
+
+    return dataclasses.replace(image_set, region=region)
+
+
+def part_mask(
+    parts: Sequence[str], size: int
+) -> Callable[[Float[np.ndarray, "5 2"]], Bool[np.ndarray, "size size"]]:
+    """Return the function from a photograph's landmarks to parts of its crop."""
+    target = similarity.template(size)
+
+    def mask(landmarks: Float[np.ndarray, "5 2"]) -> Bool[np.ndarray, "size size"]:
+        matrix = similarity.similarity_transform(landmarks, target)
+        points = landmarks @ matrix[:, :2].T + matrix[:, 2]
+        radius = _RADIUS * np.linalg.norm(points[1] - points[0])
+        found = np.zeros((size, size), bool)
+        for part in parts:
+            for line in PARTS[part]:
+                ends = points[line[0]], points[line[-1]]
+                found |= _distance_to_line(*ends, size) <= radius
+        return found
+
+    return mask
+
+
+def _distance_to_line(
+    start: Float[np.ndarray, "2"], end: Float[np.ndarray, "2"], size: int
+) -> Float[np.ndarray, "size size"]:
+    """Return each pixel's distance to the nearest point between two points."""
+    rows, columns = np.indices((size, size))
+    pixels = np.stack([columns, rows], -1).astype(np.float64)
+    along = end - start
+    length = float(along @ along)
+    share = (pixels - start) @ along / length if length else np.zeros((size, size))
+    nearest = start + np.clip(share, 0, 1)[..., None] * along
+    return np.linalg.norm(pixels - nearest, axis=-1)
