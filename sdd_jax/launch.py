@@ -294,7 +294,11 @@ def _watch_lives() -> None:
         silent = [i for i in sorted(_lost) if str(i) not in failed]
         if silent and not _ending.is_set():
             names = ", ".join(map(name_of, silent))
-            _end(f"{names} does not answer: killed, stopped or cut off; {GOES_ON}")
+            why = f"{names} does not answer: killed, stopped or cut off"
+            if not {0, index()}.isdisjoint(silent):  # both are here
+                why = "JAX takes for lost who is not: the clock of process 0's machine "
+                why += "was set, or this process was stopped for a while"
+            _end(f"{why}; {GOES_ON}")
         time.sleep(0.5)
 
 
