@@ -57,7 +57,7 @@ _MODE = flags.DEFINE_string(
 _GALLERY = flags.DEFINE_string(
     "gallery", None, "Who else is compared, from python -m sdd_jax.enroll."
 )
-_NUM_DEVICES = flags.DEFINE_string("num_devices", None, "How many; all by default.")
+_NUM_DEVICES = flags.DEFINE_integer("num_devices", None, "How many; all by default.")
 _COORDINATOR = flags.DEFINE_string(
     "coordinator", None, "HOST:PORT of process 0, where several processes are one run."
 )
@@ -82,6 +82,8 @@ _OWN = (_CONFIG, _WORKDIR, _MODE, _GALLERY, _NUM_DEVICES, *_PROCESSES)
 
 
 _LONGEST_FLAG = 200  # characters; the longest that exists has 40
+# By absl's word for a flag's type.
+_EXPECTED = {"int": "a whole number", "bool": "True or False"}
 # What ml_collections and absl make of a value or a name that is none.
 _PARSER_ERRORS = (
     AttributeError,
@@ -106,14 +108,9 @@ def main(arguments: list[str]) -> int:
 def _run(config: dict[str, Any], workdir: Path, modes: tuple[str, ...]) -> int:
     given: dict[str, Any] = {flag.name: flag.value for flag in _PROCESSES}
     asked = launch.Asked(**given)
-    if asked.are_several() and _NUM_DEVICES.value:
-        raise InputError(
-            f"--num_devices is {_NUM_DEVICES.value}, but several processes use all of "
-            f"their devices: leave it out, or use one process"
-        )
 
     def work() -> None:
-        jax.set_mesh(sharding.make_mesh(_num_devices()))
+        jax.set_mesh(sharding.make_mesh(_NUM_DEVICES.value))
         with contextlib.ExitStack() as stack:
             if distributed.is_first():
                 stack.enter_context(files.lock(workdir / ".lock", of=workdir))
@@ -161,16 +158,6 @@ def _run_modes(config: dict[str, Any], workdir: Path, modes: tuple[str, ...]) ->
         screen.say(f"open {folder / 'index.html'} in a browser")
 
 
-def _num_devices() -> int | None:
-    text = _NUM_DEVICES.value
-    if text is not None and not (text.isdecimal() and len(text) < 10):
-        raise InputError(
-            f"--num_devices is {text!r}, expected a whole number from 1; all devices "
-            f"are used without it"
-        )
-    return None if text is None else int(text)
-
-
 def _parse(arguments: list[str]) -> tuple[dict[str, Any], Path, tuple[str, ...]]:
     """Return the config, the workdir and the modes to run."""
     program, *rest = arguments
@@ -202,6 +189,8 @@ def _parse(arguments: list[str]) -> tuple[dict[str, Any], Path, tuple[str, ...]]
     except flags.UnrecognizedFlagError as error:
         every = [*(flag.name for flag in _OWN), *(f"config.{name}" for name in known)]
         raise settings.unknown(error.flagname, every, "flag") from error
+    except flags.IllegalFlagValueError as error:
+        raise _refused(error) from error
     except (*_PARSER_ERRORS, flags.Error) as error:
         message = " ".join(str(error).split())
         raise InputError(f"cannot read the command line: {message}") from error
@@ -230,6 +219,18 @@ def _parse(arguments: list[str]) -> tuple[dict[str, Any], Path, tuple[str, ...]]
     name = Path(config_flags.get_config_filename(flags.FLAGS["config"])).stem
     workdir = files.expanded(_WORKDIR.value or f"runs/{name}")
     return config, workdir, ALL if mode == "all" else (mode,)
+
+
+def _refused(error: flags.IllegalFlagValueError) -> InputError:
+    """Return what is said of a value that a flag does not take."""
+    message = " ".join(str(error).split())
+    name = message.removeprefix("flag --").partition("=")[0]
+    if name in {flag.name for flag in _OWN}:
+        expected = _EXPECTED.get(flags.FLAGS[name].flag_type())
+        found = str(error).removesuffix(f": {error.__context__}").partition("=")[2]
+        if expected:
+            return InputError(f"--{name} is {found!r}, expected {expected}")
+    return InputError(f"cannot read the command line: {message}")
 
 
 def _split_off(

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from typing import Any
 
 from sdd_jax.errors import InputError, Stopped
-from sdd_jax.screen import one_line
+from sdd_jax.screen import say_error
 
 _MEMORY = (
     "memory is full: choose a smaller batch_size of the mode "
@@ -47,23 +47,30 @@ def run(work: Callable[[], Any], *, stopped: str, way_out: str) -> int:
             by_term = interrupts[:1] == [signal.SIGTERM]
             # Whatever a library made of it.
             return _fail(stopped, _TERMINATED if by_term else 130)
-        if isinstance(error, InputError):
-            return _fail(str(error))
-        if isinstance(error, MemoryError):
-            return _fail(f"the machine's {_MEMORY}")
-        if "RESOURCE_EXHAUSTED" in str(error):
-            return _fail(f"the device's {_MEMORY}")
-        if isinstance(error, OSError):
-            reason = error.strerror or str(error) or type(error).__name__
-            file = error.filename or "a file"
-            return _fail(f"cannot read or write {file}: {reason}; {way_out}")
-        raise
+        line = reason(error)
+        if line is None:
+            raise
+        return _fail(f"{line}; {way_out}" if isinstance(error, OSError) else line)
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0)
         sys.unraisablehook = hook
         for number, handler in handlers.items():
             signal.signal(number, handler)
     return status if isinstance(status, int) else 0
+
+
+def reason(error: BaseException) -> str | None:
+    """Return what went wrong, in a line; None where nobody foresaw it."""
+    if isinstance(error, InputError):
+        return str(error)
+    if isinstance(error, MemoryError):
+        return f"the machine's {_MEMORY}"
+    if "RESOURCE_EXHAUSTED" in str(error):
+        return f"the device's {_MEMORY}"
+    if isinstance(error, OSError):
+        why = error.strerror or str(error) or type(error).__name__
+        return f"cannot read or write {error.filename or 'a file'}: {why}"
+    return None
 
 
 def quiet_libraries() -> None:
@@ -112,5 +119,5 @@ def _listen_for_interrupts() -> list[int]:
 
 
 def _fail(message: str, status: int = 1) -> int:
-    print(f"error: {one_line(message)}", file=sys.stderr)
+    say_error(message)
     return status

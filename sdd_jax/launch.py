@@ -19,7 +19,7 @@ from typing import Any
 import jax
 from jax._src import distributed as _service
 
-from sdd_jax import supervision
+from sdd_jax import checks, cli, supervision
 from sdd_jax.distributed import (
     GOES_ON,
     barrier,
@@ -32,10 +32,11 @@ from sdd_jax.distributed import (
     require_same,
 )
 from sdd_jax.errors import InputError
-from sdd_jax.screen import printable, say
+from sdd_jax.screen import printable, say, say_error
 
 START_SECONDS = 300  # until all have begun
 HEARTBEAT_SECONDS = 30  # without an answer: then a process counts as gone
+_SECONDS = checks.whole(1, 7 * 24 * 3600)
 _LATER = 10  # seconds that a process waits longer than the service
 
 _ending = threading.Event()
@@ -56,20 +57,25 @@ class Asked:
 
     def are_several(self) -> bool:
         """Return whether there are several; InputError where it is unclear."""
-        three = self.coordinator, self.num_processes, self.process_id
         for name in ("start_seconds", "heartbeat_seconds"):
-            value = getattr(self, name)
-            if value < 1:
-                raise InputError(f"--{name} is {value}, expected 1 or more seconds")
-        if self.distributed or None not in three:
-            _check(*three)
-            return True
-        if three == (None, None, None):
-            return False
-        raise InputError(
-            "of --coordinator, --num_processes and --process_id all three are needed; "
-            "--distributed finds them out on Slurm, a TPU VM and Kubernetes"
-        )
+            checks.require(getattr(self, name), _SECONDS, f"--{name}")
+        three = "coordinator", "num_processes", "process_id"
+        given = [f"--{name}" for name in three if getattr(self, name) is not None]
+        if self.distributed and given:
+            raise InputError(
+                f"found {' and '.join(given)} beside --distributed, which finds out "
+                f"all three by itself: leave it out, or leave --distributed out"
+            )
+        if not given:
+            return self.distributed
+        if len(given) < len(three):
+            raise InputError(
+                f"found {' and '.join(given)} alone, but of --coordinator, "
+                f"--num_processes and --process_id all three are needed; --distributed "
+                f"finds them out on Slurm, a TPU VM and Kubernetes"
+            )
+        _check(self.coordinator, self.num_processes, self.process_id)
+        return True
 
 
 def run(asked: Asked, facts: Callable[[], Mapping[str, Any]], work: Any) -> int:
@@ -131,37 +137,62 @@ def _start(asked: Asked) -> None:
         raise InputError(_why_not_started(error, asked.start_seconds)) from error
     finally:
         _service._jax.get_distributed_runtime_service = service
-    client().key_value_set(f"host/{index()}", socket.gethostname())
-    barrier("begin", seconds=asked.start_seconds)
+    try:
+        client().key_value_set(f"host/{index()}", socket.gethostname())
+    except jax.errors.JaxRuntimeError as error:
+        if "ALREADY_EXISTS" not in str(error):
+            raise
+        why = f"another process has --process_id={index()} too; {supervision.START_ALL}"
+        _leave(why)
+        raise InputError(why) from error
     for watch in (_watch_failures, _watch_lives):
         threading.Thread(target=watch, daemon=True).start()
+    barrier("begin", seconds=asked.start_seconds)
 
 
-def _check(
-    coordinator: str | None, num_processes: int | None, process_id: int | None
-) -> None:
-    if num_processes is not None and num_processes < 1:
-        raise InputError(f"--num_processes is {num_processes}, expected 1 or more")
-    if process_id is not None and not 0 <= process_id < (num_processes or 1 << 30):
+_TAKEN = (
+    "process 0 cannot listen at the port of --coordinator: another program does, or "
+    "another process has --process_id=0 too; give each its own, or choose another port"
+)
+
+
+def _check(coordinator: Any, num_processes: Any, process_id: Any) -> None:
+    checks.require(num_processes, checks.whole(1), "--num_processes")
+    if not 0 <= process_id < num_processes:
         raise InputError(
             f"--process_id is {process_id} of {num_processes} processes: expected 0 to "
-            f"{(num_processes or 1) - 1}, another one for each"
+            f"{num_processes - 1}, another one for each"
         )
-    if coordinator is not None:
-        host, _, port = coordinator.rpartition(":")
-        is_port = port.isdecimal() and 0 < int(port[:9]) < 1 << 16
-        if not (host and is_port) or "/" in host:
-            raise InputError(
-                f"--coordinator is {coordinator!r}: expected HOST:PORT of process 0, "
-                f"such as 10.0.0.1:7890, the same for all"
-            )
+    host, _, port = coordinator.rpartition(":")
+    is_port = port.isdecimal() and 0 < int(port[:9]) < 1 << 16
+    if not (host and is_port) or "/" in host:
+        raise InputError(
+            f"--coordinator is {coordinator!r}: expected HOST:PORT of process 0, such "
+            f"as 10.0.0.1:7890, the same for all"
+        )
+    try:
+        socket.getaddrinfo(host.strip("[]"), port)
+    except (OSError, UnicodeError) as error:
+        raise InputError(
+            f"--coordinator is {coordinator!r}, and no host is called {host}: expected "
+            f"HOST:PORT of process 0"
+        ) from error
+    if process_id == 0:
+        _require_free(int(port))
+
+
+def _require_free(port: int) -> None:
+    """Raise InputError where another program on this machine listens at a port.
+
+    The service would share the port with another process 0, and each other process
+    would come to one of the two.
+    """
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
-            socket.getaddrinfo(host.strip("[]"), port)
-        except (OSError, UnicodeError) as error:
-            raise InputError(
-                f"--coordinator is {coordinator!r}, and no host is called {host}: "
-                f"expected HOST:PORT of process 0"
-            ) from error
+            probe.bind(("", port))
+        except OSError as error:
+            raise InputError(_TAKEN) from error
 
 
 def _why_not_started(error: Exception, seconds: int) -> str:
@@ -172,10 +203,7 @@ def _why_not_started(error: Exception, seconds: int) -> str:
             f"--coordinator=HOST:PORT --num_processes=N --process_id=I"
         )
     if "Failed to start RPC server" in text:
-        return (
-            "process 0 cannot listen at the port of --coordinator: another program "
-            "does, or another process 0; choose another port, the same for all"
-        )
+        return _TAKEN
     return (
         f"not all processes began within {seconds} s, or process 0 cannot be reached "
         f"({text[:200]}): start all of them, with one --coordinator and "
@@ -203,7 +231,7 @@ def _together(heartbeat_seconds: int) -> Iterator[None]:
         _leave(f"stopped with Ctrl-C or SIGTERM; {GOES_ON}")
         raise
     except BaseException as error:
-        _leave(str(error) or type(error).__name__)
+        _leave(cli.reason(error) or str(error) or type(error).__name__)
         raise
     _ending.set()
     barrier("all know")  # before one leaves, whom the others would miss
@@ -215,12 +243,9 @@ def _together(heartbeat_seconds: int) -> Iterator[None]:
 def _wait_until_alone() -> None:
     """Wait, for a while, until the others have left the service of this process."""
     limit = time.monotonic() + _LATER
-    while time.monotonic() < limit and len(_alive()) > 1:
+    everybody = list(range(count()))
+    while time.monotonic() < limit and len(client().get_live_nodes(everybody)) > 1:
         time.sleep(0.05)
-
-
-def _alive() -> list[int]:
-    return list(client().get_live_nodes(list(range(count()))))
 
 
 def _leave(why: str) -> None:
@@ -260,23 +285,26 @@ def _watch_lives() -> None:
     everybody = list(range(count()))
     while True:
         try:
-            alive = _alive()
+            alive = client().get_live_nodes(everybody)
+            said = client().key_value_dir_get("failed/")
         except (jax.errors.JaxRuntimeError, AttributeError):
             return  # the service is gone: JAX ends this process by itself
         _lost.update(set(everybody) - set(alive))
-        failed = {
-            k.rpartition("/")[2] for k, _ in client().key_value_dir_get("failed/")
-        }
+        failed = {key.rpartition("/")[2] for key, _ in said}
         silent = [i for i in sorted(_lost) if str(i) not in failed]
         if silent and not _ending.is_set():
             names = ", ".join(map(name_of, silent))
-            _end(f"{names} does not answer: killed, stopped or cut off; {GOES_ON}")
+            why = f"{names} does not answer: killed, stopped or cut off"
+            if not {0, index()}.isdisjoint(silent):  # both are here
+                why = "JAX takes for lost who is not: the clock of process 0's machine "
+                why += "was set, or this process was stopped for a while"
+            _end(f"{why}; {GOES_ON}")
         time.sleep(0.5)
 
 
 def _end(line: str) -> None:
     """End this process at once: its main thread may wait for ever."""
     sys.stdout.flush()
-    print(f"error: {printable(line)}", file=sys.stderr, flush=True)
+    say_error(line)
     _leave(line)
     os._exit(1)

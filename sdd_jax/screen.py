@@ -6,6 +6,7 @@ bytes that are no text, it is shown as it is or escaped: never taken for a comma
 
 import contextlib
 import io
+import sys
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import IO, TypeVar, cast
@@ -19,6 +20,7 @@ Item = TypeVar("Item")
 _LONGEST = 4000  # characters; a path alone may have that many
 
 console = Console(markup=False, emoji=False, highlight=False)
+_logs: list[Path] = []
 
 
 def printable(text: str) -> str:
@@ -51,17 +53,28 @@ def say(text: str) -> None:
     console.print(one_line(text), soft_wrap=True)
 
 
+def say_error(text: str) -> None:
+    """Print the line that says what went wrong; it stands in a log as well."""
+    line = f"error: {one_line(text)}"
+    print(line, file=sys.stderr, flush=True)
+    for path in _logs:
+        with contextlib.suppress(OSError), path.open("a", encoding="utf-8") as file:
+            print(line, file=file)
+
+
 @contextlib.contextmanager
 def log(path: Path, *, shown: bool) -> Iterator[None]:
     """Write to a file what is printed, and show it on the screen or not."""
     path.parent.mkdir(parents=True, exist_ok=True)
     before = console.file
+    _logs.append(path)
     with path.open(
         "a", encoding="utf-8", errors="backslashreplace", buffering=1
     ) as file:
         console.file = cast(IO[str], _Both(before, file)) if shown else file
         try:
             yield
+            _logs.remove(path)  # else the line about what went wrong is still to come
         finally:
             console.file = before
 

@@ -20,7 +20,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from sdd_jax.screen import printable
+from sdd_jax.screen import say_error
 
 _CHILD = "SDD_JAX_CHILD_OF"  # the parent's process number and the file, for the child
 
@@ -54,13 +54,13 @@ def watch(name: str, goes_on: str) -> int:
     if not why:
         why = f"was ended by {signal.Signals(-status).name}; {goes_on}"
         code = 128 - status
-    line = f"{name} {why}; what libraries said is in {file}"
-    print(f"error: {printable(line)}", file=sys.stderr)
+    say_error(f"{name} {why}; what libraries said is in {file}")
     return code
 
 
-_START_ALL = "start all again, with one --coordinator and --num_processes, each with "
-_START_ALL += "a --process_id of its own, or give them more --start_seconds"
+START_ALL = "start all again, with one --coordinator and --num_processes, and each "
+START_ALL += "with a --process_id of its own"
+_TIME = "or give them more --start_seconds"
 
 
 def why_jax_ended_it(text: str, goes_on: str) -> str:
@@ -75,9 +75,11 @@ def why_jax_ended_it(text: str, goes_on: str) -> str:
     )
     if missing:
         names = ", ".join(sorted(missing[1].split(), key=int))
-        return f"ended: process {names} did not begin in time; {_START_ALL}"
+        return f"ended: process {names} did not begin in time; {START_ALL}, {_TIME}"
+    if "a newer incarnation" in text:
+        return f"ended: another process has its --process_id too; {START_ALL}"
     if "RegisterTask" in text:
-        return f"ended: process 0 was not found at --coordinator; {_START_ALL}"
+        return f"ended: process 0 was not found at --coordinator; {START_ALL}, {_TIME}"
     if "JAX distributed service detected fatal errors" in text:
         lost = "process 0 is gone, or heard nothing of this one for too long"
         return f"ended: {lost}; {goes_on}"

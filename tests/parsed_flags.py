@@ -2,7 +2,11 @@
 
 from absl import flags
 
-OWN = ("config", "workdir", "mode", "gallery", "num_devices")
+OWN = (
+    *("config", "workdir", "mode", "gallery", "num_devices"),
+    *("coordinator", "num_processes", "process_id", "distributed"),
+    *("start_seconds", "heartbeat_seconds"),
+)
 
 
 def forget() -> None:

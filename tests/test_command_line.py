@@ -70,6 +70,10 @@ def command(program, monkeypatch):
         ),
         ([SMOKE[1], "--num_devices=99"], ["99 devices were asked for"]),
         (
+            [SMOKE[1], "--distributed", "--num_processes=2"],
+            ["found --num_processes beside --distributed, which finds out all three"],
+        ),
+        (
             ["--config=configs/finetune.py"],
             [
                 "no images in data/facescrub_aligned (data.root): get FaceScrub at ",
@@ -128,13 +132,24 @@ def test_a_misspelt_name_is_told_with_the_nearest(parse, arguments, message):
     assert '"' not in str(caught.value) and "\n" not in str(caught.value)
 
 
-@pytest.mark.parametrize("text", ["abc", "", "1e3", "-1", "2.0", "\u00b2"])
-def test_a_number_of_devices_is_a_whole_number(parse, text):
-    parse(f"--num_devices={text}")
-    import main
-
-    with pytest.raises(InputError, match=f"^--num_devices is '{text}', expected a who"):
-        main._num_devices()
+@pytest.mark.parametrize("text", ["abc", "", "1e3", "a: b", "2.0", "\u00b2"])
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("num_devices", "a whole number"),
+        ("num_processes", "a whole number"),
+        ("process_id", "a whole number"),
+        ("start_seconds", "a whole number"),
+        ("heartbeat_seconds", "a whole number"),
+        ("distributed", "True or False"),
+    ],
+)
+def test_a_flag_that_cannot_be_read_is_told_with_what_was_expected(
+    parse, name, expected, text
+):
+    with pytest.raises(InputError) as caught:
+        parse(f"--{name}={text}")
+    assert str(caught.value) == f"--{name} is {text!r}, expected {expected}"
 
 
 def test_what_a_source_takes_can_be_given_though_the_config_leaves_it_out(parse):

@@ -2,6 +2,7 @@
 
 import os
 import signal
+import socket
 import threading
 
 import numpy as np
@@ -28,13 +29,17 @@ def test_where_nothing_is_asked_for_the_work_is_done_here():
     [
         (
             Asked("[::1]:1", None, None),
-            "^of --coordinator, --num_processes and --process_",
+            "^found --coordinator alone, but of --coordinator, --num_processes and ",
         ),
         (
             Asked(None, 2, 0),
-            "^of --coordinator, .* all three are needed; --distributed",
+            "^found --num_processes and --process_id alone, .* all three are needed; ",
         ),
-        (Asked("[::1]:1", 0, 0), "^--num_processes is 0, expected 1 or more"),
+        (
+            Asked("[::1]:1", None, 0, distributed=True),
+            "^found --coordinator and --process_id beside --distributed, which finds ",
+        ),
+        (Asked("[::1]:1", 0, 0), "^--num_processes is 0, expected a whole number from"),
         (
             Asked("[::1]:1", 2, 2),
             "^--process_id is 2 of 2 processes: expected 0 to 1, ",
@@ -50,17 +55,28 @@ def test_where_nothing_is_asked_for_the_work_is_done_here():
         (Asked("no.invalid:1", 2, 0), "and no host is called no.invalid: expected HOS"),
         (
             Asked("[::1]:1", 2, 0, start_seconds=0),
-            "^--start_seconds is 0, expected 1 or",
+            "^--start_seconds is 0, expected a whole number from 1 to 604800",
         ),
         (
             Asked("[::1]:1", 2, 0, heartbeat_seconds=-5),
-            "^--heartbeat_seconds is -5, exp",
+            "^--heartbeat_seconds is -5, expected a whole number from 1 to",
         ),
     ],
 )
 def test_what_does_not_fit_is_refused_before_anything_starts(asked, message):
     with pytest.raises(InputError, match=message):
         run(asked)
+
+
+def test_a_port_that_another_process_0_has_is_refused_before_anything_starts():
+    with socket.socket() as other:
+        for option in (socket.SO_REUSEADDR, socket.SO_REUSEPORT):  # as gRPC listens
+            other.setsockopt(socket.SOL_SOCKET, option, 1)
+        other.bind(("localhost", 0))
+        other.listen()
+        port = other.getsockname()[1]
+        with pytest.raises(InputError, match="^process 0 cannot listen at the port of"):
+            run(Asked(f"localhost:{port}", 2, 0))
 
 
 def test_one_process_waits_for_nobody():
@@ -118,6 +134,11 @@ def test_other_processes_write_no_results(monkeypatch, tmp_path):
             "Id: [Init]Wait_for_all_tasks_to_register::0. Some timed out task names:\n"
             "12\n3\n\n\nRPC: RegisterTask",
             "ended: process 3, 12 did not begin in time; start all again, with one ",
+        ),
+        (
+            "ALREADY_EXISTS: Aborted connect attempt as there is a request from a "
+            "newer incarnation.\n\nRPC: /xla.coordination/RegisterTask",
+            "ended: another process has its --process_id too; start all again, ",
         ),
         (
             "DEADLINE_EXCEEDED\n\nRPC: /xla.coordination/RegisterTask",

@@ -21,7 +21,7 @@ MAY_IMPORT = {
     "cli": {"errors", "screen"},
     "supervision": {"screen"},
     "distributed": {"errors"},
-    "launch": {"distributed", "errors", "screen", "supervision"},
+    "launch": {"checks", "cli", "distributed", "errors", "screen", "supervision"},
     "sharding": BASE,
     "trees": set(),
     "checkpoints": BASE | {"trees"},

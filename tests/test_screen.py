@@ -1,6 +1,14 @@
 import pytest
+from rich.console import Console
 
 from sdd_jax import screen
+
+
+@pytest.fixture
+def fresh(monkeypatch):
+    """Logs and a console that are forgotten after the test."""
+    monkeypatch.setattr(screen, "_logs", [])
+    monkeypatch.setattr(screen, "console", Console())
 
 
 @pytest.mark.parametrize(
@@ -36,3 +44,22 @@ def test_the_first_few_have_dots_where_there_are_more():
     assert screen.first_of(["a", "b", "c"]) == "a, b, c"
     assert screen.first_of(["a", "b", "c", "d"]) == "a, b, c, ..."
     assert screen.first_of(["a", "b"], 1) == "a, ..."
+
+
+def test_what_went_wrong_stands_in_the_log_as_well(fresh, capsys, tmp_path):
+    path = tmp_path / "logs" / "process-1.log"
+    with pytest.raises(ZeroDivisionError), screen.log(path, shown=False):
+        screen.say("before")
+        raise ZeroDivisionError
+    screen.say_error("it\nends")
+    assert path.read_text() == "before\nerror: it\\nends\n"
+    said = capsys.readouterr()
+    assert (said.out, said.err) == ("", "error: it\\nends\n")
+
+
+def test_what_goes_wrong_after_a_log_is_closed_is_not_in_it(fresh, capsys, tmp_path):
+    with screen.log(tmp_path / "log", shown=False):
+        screen.say("done")
+    screen.say_error("later")
+    assert (tmp_path / "log").read_text() == "done\n"
+    assert capsys.readouterr().err == "error: later\n"

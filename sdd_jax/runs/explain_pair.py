@@ -185,7 +185,10 @@ def _explained(
 ) -> dict[str, Any]:
     """Return the cosine, both exact grids with their bias, and both sides' maps."""
     graphdef, arrays = split_model(model)
-    key = jax.random.key(seed)[None]
+    # A network divides its images among the devices: each gets the pair, and all come
+    # to the same.
+    count = sharding.num_devices()
+    keys = jnp.broadcast_to(jax.random.key(seed), count)
 
     @jax.jit
     def program(
@@ -200,8 +203,9 @@ def _explained(
             SIDES, (pair, pair.swapped()), rivals, strict=True
         ):
             for name in MAPS:
-                more = {"rivals": others[None]} if name == "pair_sdd" else {}
-                maps[f"{side}_{name}"] = METHODS[name](model, one, key, **more).saliency
+                more = {"rivals": others} if name == "pair_sdd" else {}
+                explained = METHODS[name](model, one, keys, **more)
+                maps[f"{side}_{name}"] = explained.saliency
         return {
             "cosine": pair.cosine,
             "norms": jnp.stack([pair.probe.norms, pair.reference.norms], 1),
@@ -212,8 +216,8 @@ def _explained(
             "maps": maps,
         }
 
-    sides = (jnp.asarray(image)[None] for image in images)
-    out = program(arrays, *sides, jax.tree.map(jnp.asarray, rivals))
+    pairs = jax.tree.map(lambda x: np.stack([x] * count), (*images, rivals))
+    out = program(arrays, *pairs)
     return jax.tree.map(lambda values: values[0], sharding.to_host(out))
 
 

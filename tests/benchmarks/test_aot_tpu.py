@@ -38,7 +38,8 @@ def test_a_tiny_network_is_compiled_for_four_chips():
     for row in (train, evaluation):
         assert 0 < sum(row["memory"].values()) < 16e9
         assert row["images_per_second"] > 0
-        assert row["collectives"]["all-reduce"] > 0
+    assert train["collectives"]["all-reduce"] > 0  # gradients
+    assert evaluation["collectives"]["all-gather"] > 0  # each image's numbers
     # 33.5 million operations an image, eight images a chip, five passes; besides the
     # network there is next to nothing, but the network is tiny.
     assert 1.0 < evaluation["flops"] / (5 * 8 * 33.5e6) < 1.5

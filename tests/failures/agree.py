@@ -3,7 +3,8 @@
     python tests/failures/agree.py FOLDER        # part of `make failures`
 
 The reference of P processes with D devices is one process with P x D: then a device
-sees the same batch. Training starts anew each time; all else is asked of one network.
+sees the same batch. Training starts anew each time; all else is asked of one network,
+planted of one of its own, and identify of SFace.
 Ends with a table, and with status 1 where more differs than rounding.
 """
 
@@ -24,13 +25,31 @@ from sdd_jax.reports import text
 from sdd_jax.trees import flat
 
 LAYOUTS = [(2, 1), (2, 2), (4, 1), (4, 2)]  # processes, devices each
+ENROLL = "-m", "sdd_jax.enroll"
 HEAD = "--config=configs/smoke.py", "--config.train.parts=head"
+TWINS = ("source=planted", "of=synthetic", "num_identities=8", "num_images=15")
+TWINS += "num_pairs=1", "num_fours=1"
+DRAWN = "source=synthetic", "num_identities=6", "num_images=10"
+# What a mode is told where it is not HEAD.
+OTHERWISE = {
+    "planted": (*HEAD, *(f"--config.data.{x}" for x in TWINS)),
+    "identify": (
+        "--config=configs/verify.py",
+        *(f"--config.data.{x}" for x in DRAWN),
+        *("--config.verify.align=False", "--config.identify.align=False"),
+        "--config.verify.far=0.1",
+    ),
+}
 # What each mode leaves: NumPy arrays, or a table.
 FILES = {
     "explain": "explain/explanations.npz",
     "eval": "eval/per_sample.npz",
     "compare": "compare/table.csv",
+    "planted": "planted/table.csv",
     "verify": "verify/images.csv",
+    "identify": "identify/results.csv",
+    "explain_pair": "explain_pair/maps.npz",
+    "prove_pairs": "prove_pairs/table.csv",
 }
 ROUNDING = 1e-5
 # Who begins (processes, devices each), who goes on, and whether the head is divided.
@@ -55,17 +74,14 @@ def main() -> int:
     if options.layouts:
         layouts = [tuple(map(int, x.split("x"))) for x in options.layouts.split(",")]
     folder = options.folder.absolute()
-    folder.mkdir(parents=True)
-    write_people(folder / "people")
+    prepare(folder)
     totals = sorted({count * devices for count, devices in layouts})
-    network = folder / "network"
-    run(folder, network, 1, 1, *HEAD)
     for total in totals:
-        run_all(folder, network, 1, total)
+        run_all(folder, 1, total)
     rows: list[tuple[str, ...]] = [("processes x devices", "train", *FILES, "enroll")]
     worst = 0.0
     for count, devices in layouts:
-        run_all(folder, network, count, devices)
+        run_all(folder, count, devices)
         here = place(folder, count, devices)
         there = place(folder, 1, count * devices)
         found = differences(here, there)
@@ -96,12 +112,12 @@ def of_elastic(
     name = "{}x{}-{}".format(*begun, divided)
     whole = folder / "elastic" / name
     if not whole.exists():
-        run(folder, whole, *begun, *how)
+        run(whole, *begun, *how)
     other = folder / "elastic" / "{}-{}x{}".format(name, *goes_on)
     shutil.copytree(whole, other)
     last = checkpoints.latest_step(other)
     shutil.rmtree(checkpoints.path(other, last))
-    run(folder, other, *goes_on, *how)
+    run(other, *goes_on, *how)
     return of_arrays(parameters(other), parameters(whole))
 
 
@@ -110,22 +126,52 @@ def place(folder: Path, count: int, devices: int) -> Path:
     return folder / f"{count}x{devices}"
 
 
-def run_all(folder: Path, network: Path, count: int, devices: int) -> None:
-    """Train anew, ask every mode of the one network, and enrol people."""
+def prepare(folder: Path) -> None:
+    """Make what the modes start from, in a new folder."""
+    folder.mkdir(parents=True)
+    write_people(folder / "people")
+    run(folder / "start", 1, 1, *HEAD)
+    run(folder / "start-planted", 1, 1, *OTHERWISE["planted"])
+    run(folder / "start-identify", 1, 1, *OTHERWISE["identify"], "--mode=verify")
+    enroll(folder, folder / "gallery", 1, 1)
+
+
+def start_of(mode: str, folder: Path, workdir: Path) -> None:
+    """Make a mode's workdir, as it is before the mode runs."""
+    own = folder / f"start-{mode}"
+    shutil.copytree(own if own.exists() else folder / "start", workdir)
+
+
+def told(mode: str, folder: Path) -> tuple[str, ...]:
+    """Return a mode's arguments, but for its workdir."""
+    own: tuple[str, ...] = ()
+    if mode == "identify":
+        own = f"--gallery={folder}/gallery", f"--config.identify.images={folder}/people"
+    if mode == "explain_pair":
+        own = "person0/0", "person1/3"
+    return *OTHERWISE.get(mode, HEAD), f"--mode={mode}", *own
+
+
+def run_all(folder: Path, count: int, devices: int) -> None:
+    """Train anew, ask every mode, and enrol people."""
     here = place(folder, count, devices)
     if here.exists():
         return
     here.mkdir()
-    run(folder, here / "trained", count, devices, *HEAD)
-    shutil.copytree(network, here / "asked")
+    run(here / "train", count, devices, *HEAD)
     for mode in FILES:
-        run(folder, here / "asked", count, devices, *HEAD, f"--mode={mode}")
-    program = "-m", "sdd_jax.enroll"
-    arguments = folder / "people", here / "gallery", "--no-align", "--batch-size=8"
-    start(count, devices, program, *map(str, arguments))
+        start_of(mode, folder, here / mode)
+        run(here / mode, count, devices, *told(mode, folder))
+    enroll(folder, here / "gallery", count, devices)
 
 
-def run(folder: Path, workdir: Path, count: int, devices: int, *arguments: str) -> None:
+def enroll(folder: Path, gallery: Path, count: int, devices: int) -> None:
+    """Enrol the people; SystemExit where a process fails."""
+    arguments = folder / "people", gallery, "--no-align", "--batch-size=8"
+    start(count, devices, ENROLL, *map(str, arguments))
+
+
+def run(workdir: Path, count: int, devices: int, *arguments: str) -> None:
     """Run main.py; SystemExit where a process fails."""
     program = (str(ROOT / "main.py"),)
     start(count, devices, program, *arguments, f"--workdir={workdir}")
@@ -150,9 +196,9 @@ def start(count: int, devices: int, program: tuple[str, ...], *arguments: str) -
 
 def differences(here: Path, there: Path) -> list[float]:
     """Return the largest difference of each mode, as a share of the largest number."""
-    found = [of_arrays(parameters(here / "trained"), parameters(there / "trained"))]
-    for file in FILES.values():
-        found.append(of_files(here / "asked" / file, there / "asked" / file))
+    found = [of_arrays(parameters(here / "train"), parameters(there / "train"))]
+    for mode, file in FILES.items():
+        found.append(of_files(here / mode / file, there / mode / file))
     name = "embeddings.npy"
     found.append(of_files(here / "gallery" / name, there / "gallery" / name))
     return found
@@ -212,12 +258,12 @@ def of_arrays(one: Mapping[str, Any], other: Mapping[str, Any]) -> float:
     return worst
 
 
-def write_people(folder: Path) -> None:
-    """Write noise of three people, two images each."""
+def write_people(folder: Path, num_images: int = 2) -> None:
+    """Write noise of three people, some images each."""
     random = np.random.default_rng(0)
     for person in "abc":
         (folder / person).mkdir(parents=True)
-        for i in range(2):
+        for i in range(num_images):
             pixels = random.integers(0, 256, (112, 112, 3), np.uint8)
             Image.fromarray(pixels).save(folder / person / f"{i}.png")
 

@@ -19,7 +19,15 @@ import time
 from pathlib import Path
 
 import numpy as np
-from agree import HEAD, of_arrays, of_files, parameters, write_people
+from agree import (
+    ENROLL,
+    of_arrays,
+    of_files,
+    parameters,
+    prepare,
+    start_of,
+    told,
+)
 from processes import MOST_SECONDS, ROOT, Group
 
 from sdd_jax.reports import text
@@ -33,8 +41,12 @@ FILES = {
     "compare": ("compare/table.csv",),
     "sanity": ("sanity/table.csv",),
     "ablate": ("ablate/table.csv",),
+    "planted": ("planted/table.csv",),
     "lookalikes": ("lookalikes/table.csv",),
     "verify": ("verify/images.csv", "verify/metrics.csv"),
+    "identify": ("identify/results.csv",),
+    "explain_pair": ("explain_pair/maps.npz",),
+    "prove_pairs": ("prove_pairs/table.csv",),
     "enroll": ("embeddings.npy", "references.npy"),
 }
 MOST = 300  # seconds, for any command
@@ -52,9 +64,9 @@ class Case:
         """Start the command."""
         if self.mode == "enroll":
             arguments = (str(self.folder / "people"), str(workdir), "--no-align")
-            program = "-m", "sdd_jax.enroll"
+            program = ENROLL
         else:
-            arguments = (*HEAD, f"--mode={self.mode}", f"--workdir={workdir}")
+            arguments = (*told(self.mode, self.folder), f"--workdir={workdir}")
             program = MAIN
         return Group(
             arguments,
@@ -73,7 +85,7 @@ class Case:
         workdir = self.named(name)
         shutil.rmtree(workdir, ignore_errors=True)
         if self.mode not in ("train", "enroll"):
-            shutil.copytree(self.folder / "network", workdir)
+            start_of(self.mode, self.folder, workdir)
         return workdir
 
     def is_as(self, workdir: Path, other: Path) -> bool:
@@ -88,13 +100,13 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("folder", type=Path, help="a new folder for all of it")
     parser.add_argument("--kills", type=int, default=100, help="(%(default)s)")
+    parser.add_argument("--modes", help="such as train,enroll (all)")
     parser.add_argument("--seed", type=int, default=0, help="(%(default)s)")
     options = parser.parse_args()
     folder = options.folder.absolute()
-    folder.mkdir(parents=True)
-    write_people(folder / "people")
-    whole(Case("train", 1, folder), folder / "network")
-    cases = [Case(mode, count, folder) for mode in FILES for count in (1, 2)]
+    prepare(folder)
+    modes = options.modes.split(",") if options.modes else FILES
+    cases = [Case(mode, count, folder) for mode in modes for count in (1, 2)]
     usual = {}
     for case in cases:
         began = time.monotonic()
@@ -110,7 +122,10 @@ def main() -> int:
         outcome, seconds = kill(case, instant, draw.randrange(case.count))
         found.setdefault(key, []).append(outcome)
         longest[key] = max(longest.get(key, 0), seconds)
-        print(f"{number + 1}: {key} at {instant:.1f} s: {outcome}", flush=True)
+        waited = (
+            f", the other had ended after {seconds:.0f} s" if case.count > 1 else ""
+        )
+        print(f"{number + 1}: {key} at {instant:.1f} s: {outcome}{waited}", flush=True)
     rows = [("mode", "processes", "kills", "outcome", "longest wait for the other, s")]
     for (mode, count), outcomes in found.items():
         said = ", ".join(f"{outcomes.count(x)} {x}" for x in sorted(set(outcomes)))

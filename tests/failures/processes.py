@@ -29,6 +29,7 @@ class Group:
         environment: Mapping[str, str],
         own: Mapping[int, Sequence[str]] | None = None,
         program: Sequence[str] = (str(ROOT / "main.py"),),
+        programs: Mapping[int, Sequence[str]] | None = None,
     ):
         """Start them.
 
@@ -39,6 +40,7 @@ class Group:
             environment: of all.
             own: more arguments, by the process.
             program: what Python runs.
+            programs: what it runs instead, by the process.
         """
         environment = {**environment, "JAX_NUM_CPU_DEVICES": str(devices)}
         several = [
@@ -50,7 +52,7 @@ class Group:
         self.processes = [
             subprocess.Popen(
                 [
-                    *(sys.executable, *program, *arguments),
+                    *(sys.executable, *(programs or {}).get(i, program), *arguments),
                     *((*several, f"--process_id={i}") if count > 1 else ()),
                     *((own or {}).get(i, ())),
                 ],
@@ -97,6 +99,24 @@ class Group:
             for stream in (process.stdout, process.stderr):
                 if stream:
                     stream.close()
+
+
+def after(code: str) -> Sequence[str]:
+    """Return what Python runs: some code, and then main.py."""
+    main = str(ROOT / "main.py")
+    run = f"import runpy, sys; sys.argv[0] = {main!r}; "
+    run += f"runpy.run_path({main!r}, run_name='__main__')"
+    return "-c", f"{code}\n{run}"
+
+
+def assert_all_ended_with(ended: Sequence[tuple[int, str, str]], *parts: str) -> None:
+    """Fail where not every process ended with one line that has the parts."""
+    for status, _, errors in ended:
+        assert status == 1
+        assert errors.startswith("error: ")
+        assert errors.count("\n") == 1
+        for part in parts:
+            assert part in errors
 
 
 def free_port() -> int:

@@ -7,7 +7,13 @@ import time
 import jax
 import numpy as np
 import pytest
-from processes import HEARTBEAT_SECONDS, MOST_SECONDS, Group, wait_until
+from processes import (
+    HEARTBEAT_SECONDS,
+    MOST_SECONDS,
+    Group,
+    assert_all_ended_with,
+    wait_until,
+)
 
 from sdd_jax import checkpoints, models
 
@@ -17,21 +23,6 @@ HEAD = SMOKE, "--config.train.parts=head"
 LONG = ("--config.train.steps=2000", "--config.train.validate_every=1000")
 
 pytestmark = pytest.mark.slow
-
-
-@pytest.fixture
-def group(environment):
-    """Start processes; they are gone when the test ends."""
-    started = []
-
-    def begin(*arguments, count=2, devices=1, **more):
-        how = {"count": count, "devices": devices, "environment": environment}
-        started.append(Group(arguments, **how, **more))
-        return started[-1]
-
-    yield begin
-    for one in started:
-        one.close()
 
 
 @pytest.fixture(scope="module")
@@ -58,15 +49,6 @@ def copy_of(workdir, folder, *names):
 
 def parameters(workdir):
     return models.variables(models.load(workdir, step=6))
-
-
-def assert_all_ended_with(ended, *parts):
-    for status, _, errors in ended:
-        assert status == 1
-        assert errors.startswith("error: ")
-        assert errors.count("\n") == 1
-        for part in parts:
-            assert part in errors
 
 
 def test_one_process_prints_and_every_one_writes_its_log(two):
@@ -144,13 +126,16 @@ def test_another_number_of_processes_in_one_is_named(group, tmp_path):
 def test_devices_are_not_chosen_by_one_of_several(group, tmp_path):
     own = {1: ["--num_devices=1"], 0: ["--num_devices=1"]}
     ended = group(SMOKE, f"--workdir={tmp_path / 'w'}", own=own).ended(120)
-    assert_all_ended_with(ended, "--num_devices is 1, but several processes use all")
+    assert_all_ended_with(ended, "--num_devices is 1, but 2 processes use all of their")
 
 
 def test_what_one_process_refuses_ends_all(group, tmp_path):
     bad = "--config.eval.split=nobody"
     ended = group(SMOKE, f"--workdir={tmp_path}", "--mode=eval", bad).ended(120)
     assert_all_ended_with(ended, "no checkpoint in")
+    for i, (_, _, errors) in enumerate(ended):
+        log = tmp_path / "logs" / f"process-{i}.log"
+        assert log.read_text().splitlines()[-1] == errors.strip()
 
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGSTOP])

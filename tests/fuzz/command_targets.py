@@ -55,7 +55,6 @@ def read_command(contents: bytes, folder: Path) -> None:
         found, _, _ = program._parse(["main.py", config, *arguments_of(contents)])
         settings.check(found)
         setup.source_arguments(found)
-        program._num_devices()
     finally:
         sys.argv = before
         forget()

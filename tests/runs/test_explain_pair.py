@@ -1,10 +1,12 @@
 import json
 import re
 
+import jax
 import numpy as np
 import pytest
 from PIL import Image
 
+from sdd_jax import sharding
 from sdd_jax.errors import InputError
 from sdd_jax.runs import embedder, explain_pair, galleries, verify
 from sdd_jax.verification import gallery_files
@@ -50,6 +52,19 @@ def test_the_maps_add_up_to_the_cosine(done):
     maps = np.load(folder / "explain_pair" / "maps.npz")
     assert maps["similarity"].sum() == pytest.approx(record["map_sum"], abs=1e-6)
     assert maps["reference_fine_distance"].shape == (112, 112)
+
+
+def test_two_devices_come_to_the_same(config, done, tmp_path):
+    folder, record = done
+    with jax.set_mesh(sharding.make_mesh(2)):
+        found = explain_pair.run(asked(config, PROBE, REFERENCE), tmp_path)
+    assert found["cosine"] == pytest.approx(record["cosine"], abs=1e-6)
+    maps, others = (
+        np.load(x / "explain_pair" / "maps.npz") for x in (folder, tmp_path)
+    )
+    assert maps.files == others.files
+    for name in maps.files:
+        np.testing.assert_allclose(others[name], maps[name], atol=1e-6, err_msg=name)
 
 
 def test_the_score_is_judged_by_other_people_than_the_pairs(config, done):
