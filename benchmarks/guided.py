@@ -37,12 +37,14 @@ from sdd_jax.faithfulness.comparison import Measured
 from sdd_jax.faithfulness.curves import curve_grid, measured_fills
 from sdd_jax.images.sources import shortcut
 from sdd_jax.models import FaceClassifier
+from sdd_jax.models.functional import join_model, split_model
 from sdd_jax.runs import reliance, settings, setup, store, train, workdir
 from sdd_jax.runs.reliance import Rows
 from sdd_jax.runs.split_outcomes import Programs, split_outcomes
 from sdd_jax.runs.spread import spread
+from sdd_jax.runs.whole_split import by_image, over_split
 from sdd_jax.saliency import bind_methods
-from sdd_jax.types import ImageSet
+from sdd_jax.types import Batch, ImageSet
 
 METHODS = reliance.METHODS
 FRACTIONS = (0.1, 0.3, 0.5, 0.7, 0.9)  # of srg's curves
@@ -164,13 +166,17 @@ class Study:
         test = splits["test"]
         rows = {"labels": test.labels}
         for name, images in (("intact", test), ("occluded", occluded(test))):
-            programs = self._programs(model, config, ("cam",), wanted=())
-            intact = split_outcomes(programs, images).intact
-            rows[f"{name}/prediction"] = intact.decision
-            rows[f"{name}/confidence"] = intact.confidence
+            for column, row in self._predicted(model, images).items():
+                rows[f"{name}/{column}"] = row
         few = spread(test, NUM_EXPLAINED)
         wanted = curve_grid(("mean",), FRACTIONS)
-        programs = self._programs(model, config, METHODS, wanted)
+        programs = Programs(
+            model,
+            methods=bind_methods(METHODS, config["saliency"]),
+            wanted=wanted,
+            seed=0,
+            batch_size=self.batch_size,
+        )
         found = split_outcomes(programs, few)
         rows["explained/labels"] = few.labels
         for method, perturbed in zip(METHODS, range(len(METHODS)), strict=True):
@@ -179,20 +185,17 @@ class Study:
             rows[f"srg/{method}"] = values[0]
         return rows
 
-    def _programs(
-        self,
-        model: FaceClassifier,
-        config: Mapping[str, Any],
-        methods: tuple[str, ...],
-        wanted: Any,
-    ) -> Programs:
-        return Programs(
-            model,
-            methods=bind_methods(methods, config["saliency"]),
-            wanted=wanted,
-            seed=0,
-            batch_size=self.batch_size,
-        )
+    def _predicted(self, model: FaceClassifier, images: ImageSet) -> Rows:
+        """Return the likeliest class of each image, and its probability."""
+        graphdef, arrays = split_model(model)
+
+        def one_batch(arrays: Any, batch: Batch) -> dict[str, jax.Array]:
+            model = join_model(graphdef, arrays)
+            scores = model.ranking(model.feature_maps(batch.images)).scores
+            return {"prediction": scores.decision, "confidence": scores.confidence}
+
+        rows = over_split(one_batch, arrays, images, batch_size=self.batch_size)
+        return by_image(rows, len(images))
 
 
 def occluded(image_set: ImageSet) -> ImageSet:

@@ -182,6 +182,9 @@ def step_on_images(
             images,
             batch.labels,
             feature_maps=_maps_of_images,
+            # Of a network that is not trained, nothing changes, as without guidance.
+            update_batch_stats=options["update_batch_stats"]
+            and "backbone" in state.params,
             weights=weights,
             regions=regions,
             keys=keys,

@@ -175,7 +175,6 @@ def test_masks_come_before_the_sources_own(make_config, tmp_path):
         ({"train.guidance.painted": 1.5}, "guidance.painted is 1.5, expected"),
         ({"train.guidance.fraction": 0.0}, "guidance.fraction is 0.0, expected"),
         ({"train.guidance.every": 0}, "guidance.every is 0, expected"),
-        ({"train.guidance.detach": "no"}, "guidance.detach is 'no', expected True"),
         (
             {"train.guidance.consistency": 1.0, "train.divide_head": True},
             "guidance.consistency takes all classes' probabilities",
