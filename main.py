@@ -37,6 +37,7 @@ RUNS = {
     "ablate": "ablate",
     "planted": "planted",
     "lookalikes": "lookalikes",
+    "revise": "revise",
     "verify": "verify",
     "identify": "identify",
     "explain_pair": "explain_pair",

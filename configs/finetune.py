@@ -147,6 +147,7 @@ def get_config() -> ml_collections.ConfigDict:
         ("ablate", dict(num_images=500, batch_size=128)),
         ("planted", dict(batch_size=128)),
         ("lookalikes", dict(batch_size=128)),
+        ("revise", dict(steps=1000, batch_size=128)),
         ("verify", dict(batch_size=128)),
         ("identify", dict(batch_size=128)),
         ("explain_pair", {}),

@@ -150,6 +150,20 @@ def get_config() -> ml_collections.ConfigDict:
         num_resamples=2000,
         seed=0,
     )
+    # What does the network lean on, and can it be made to look elsewhere?
+    config.revise = dict(
+        split="test",  # what before and after are measured on
+        method="fine_sdd",
+        fraction=0.05,  # of the pixels: a region
+        num_clusters=8,
+        num_shown=8,  # images of each, on the page
+        term="cam_energy",  # of train.guidance, against what is forbidden
+        weight=30.0,
+        steps=60,
+        batch_size=20,
+        num_resamples=2000,
+        seed=0,
+    )
     config.lookalikes = dict(
         split="test",
         methods=("sdd", "cam", "fine_sdd", "fine_cam"),

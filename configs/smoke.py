@@ -55,6 +55,10 @@ def get_config() -> ml_collections.ConfigDict:
         batch_size=8,
         num_resamples=100,
     )
+    config.revise.update(
+        method="sdd", num_clusters=3, num_shown=2, steps=2, batch_size=8
+    )
+    config.revise.num_resamples = 100
     config.sanity.update(
         methods=("cam", "random_map"),
         num_images=6,

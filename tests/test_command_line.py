@@ -44,7 +44,7 @@ def command(program, monkeypatch):
             ["--mode=prove"],
             [
                 "unknown mode 'prove'",
-                "lookalikes, verify, identify, explain_pair, prove_pairs or all",
+                "revise, verify, identify, explain_pair, prove_pairs or all",
             ],
         ),
         (["--config=configs/none.py"], ["no config at configs/none.py", "orl.py"]),

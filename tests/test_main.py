@@ -358,4 +358,4 @@ sys.exit(main.main(sys.argv))
 def test_help_names_the_modes(main):
     done = main("--help")
     words = " ".join(done.stdout.split())
-    assert "lookalikes, verify, identify, explain_pair, prove_pairs or all" in words
+    assert "revise, verify, identify, explain_pair, prove_pairs or all" in words

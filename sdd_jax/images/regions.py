@@ -30,16 +30,20 @@ _LIGHT = 128  # a mask's pixels from here on are the region
 
 
 def mask_path(folder: Path, file: str) -> Path:
-    """Return where the mask of an image lies: its own path, with the suffix .png."""
-    return folder / Path(file).with_suffix(".png")
+    """Return where the mask of an image lies: its own path, and .png after it.
+
+    Or in place of its suffix, where no mask lies at the first.
+    """
+    whole = folder / f"{file}.png"
+    return whole if whole.is_file() else folder / Path(file).with_suffix(".png")
 
 
 def of_masks(image_set: ImageSet, folder: Path, *, size: int) -> ImageSet:
     """Return the set with the regions that a folder of masks has.
 
     A mask is a picture of the square that the network sees, of any size, white where
-    the region is. It lies where the image does, and its suffix is .png; an image
-    without one has no region.
+    the region is. It lies where the image does, and is called a.jpg.png or a.png for
+    a.jpg; an image without one has no region.
 
     Args:
         image_set: The images.

@@ -13,13 +13,18 @@ from sdd_jax import distributed
 from sdd_jax.errors import InputError
 from sdd_jax.files import parsed, read_text, write_bytes, write_json
 from sdd_jax.runs.settings import flat
+from sdd_jax.training import guidance
 
 # They trade memory for time, say more or less on the way, or, as groups, change what
 # one mode writes and nothing that is kept.
 _CHANGE_NO_RESULT = {"train.remat", "train.cache_images", "train.log_every"}
 _CHANGE_NO_RESULT |= {"train.divide_head", "data.groups"}
 # What settings were before they existed: older folders do not name them.
-_BEFORE = {"train.loss": "softmax"}
+_BEFORE = {
+    "train.loss": "softmax",
+    **{f"train.guidance.{name}": value for name, value in guidance.OFF.items()},
+    "train.guidance.parts": [],  # as JSON has it
+}
 
 
 def claim(workdir: Path, config: Mapping[str, Any], sections: tuple[str, ...]) -> None:

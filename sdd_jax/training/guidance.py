@@ -42,6 +42,16 @@ WEIGHTS = ("cam_energy", "sdd_energy", "sdd_weighted", "erase", "consistency") +
     "group_dro",
     "painted",
 )
+# What a config's section says where nothing is asked for.
+OFF: Mapping[str, Any] = {
+    "masks": "",
+    "parts": (),
+    "inside": False,
+    **dict.fromkeys(WEIGHTS, 0.0),
+    "detach": True,
+    "fraction": 0.2,
+    "every": 1,
+}
 _SHARES = "group_shares"  # of the statistics that a state carries
 _FILL = "mean"
 

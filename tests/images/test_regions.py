@@ -34,7 +34,7 @@ def half(size):
 
 def test_masks_lie_where_the_images_do_and_may_have_any_size(tmp_path, capfd):
     save(tmp_path / "ann" / "a.png", half(SIZE))
-    save(tmp_path / "ann" / "b.png", half(56))
+    save(tmp_path / "ann" / "b.png.png", half(56))
     images = image_set("ann/a.jpg", "ann/b.png", "ann/c.png")
     found = regions.of_masks(images, tmp_path, size=SIZE)
     expected = half(SIZE) > 0

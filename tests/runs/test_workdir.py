@@ -1,3 +1,4 @@
+import copy
 import json
 import os
 
@@ -71,6 +72,16 @@ def test_a_folder_from_before_there_was_a_choice_of_losses_is_of_the_first(tmp_p
     workdir.check(tmp_path, changed("train.loss", "softmax"), SECTIONS)
     message = refusal_of(tmp_path, changed("train.loss", "adaface"))
     assert "train.loss is 'softmax' there and 'adaface' now" in message
+
+
+def test_a_folder_from_before_there_was_guidance_is_of_none(tmp_path, make_config):
+    new = make_config({})
+    old = copy.deepcopy(new)
+    del old["train"]["guidance"]
+    workdir.claim(tmp_path, old, SECTIONS)
+    workdir.check(tmp_path, new, SECTIONS)
+    guided = make_config({"train.guidance.erase": 0.5})
+    assert "erase is 0.0 there and 0.5 now" in refusal_of(tmp_path, guided)
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,121 @@
+"""What a network leans on, and before and after it was told not to, as tables.
+
+`result` is the content of `revise/table.json`:
+
+    result["clusters"]                         the strongest first; see `HEADINGS`
+    result["methods"][NETWORK][FIGURE][GROUP]  {"value", "low", "high"}, per cent
+    result["differences"]["after"]             the same and "p": after less before
+    result["marks"][NETWORK][VERSION]          accuracy, where marks are known
+
+NETWORK is before or after; GROUP is all, forbidden or others: test images by the
+cluster that their region is nearest to. All but the clusters only where something is
+forbidden.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+from rich.table import Table
+
+from sdd_jax.reports import text
+from sdd_jax.reports.text import figure
+
+NETWORKS = ("before", "after")
+HEADINGS = ("cluster", "where", "images", "people", "lost", "lost in all", "forbidden")
+FIGURES = {
+    "accuracy": "accuracy",
+    "confidence": "confidence in the true person",
+    "lost": "of it lost without the region",
+    "energy": "of the map in the region",
+}
+VERSION_NAMES = {
+    "marked": "with their own mark",
+    "without": "mark removed",
+    "swapped": "another's mark",
+    "on_others": "people without a mark, given one",
+}
+NOTE = (
+    "Per cent. lost: confidence in the true person that a region's filling takes, a "
+    "region of the cluster on average; lost in all: the same as a share of all images. "
+    "Intervals of 95 % over identities."
+)
+
+
+def where(cluster: Mapping[str, Any]) -> str:
+    """Return the place of a cluster's centre in words, as seen in the image."""
+    rows, columns = ("top", "middle", "bottom"), ("left", "centre", "right")
+    row, column = (min(2, int(3 * cluster[x])) for x in ("row", "column"))
+    return f"{rows[row]} {columns[column]}"
+
+
+def cluster_rows(result: Mapping[str, Any]) -> list[list[str]]:
+    """Return the clusters in words, a row each below the headings."""
+    return [
+        list(HEADINGS),
+        *(
+            [
+                str(cluster["number"]),
+                where(cluster),
+                str(cluster["num_images"]),
+                str(cluster["num_people"]),
+                f"{cluster['lost_a_region']:.1f}",
+                f"{cluster['lost_an_image']:.1f}",
+                "yes" if cluster["is_forbidden"] else "",
+            ]
+            for cluster in result["clusters"]
+        ),
+    ]
+
+
+def change_rows(result: Mapping[str, Any], between: str = " ") -> list[list[str]]:
+    """Return before, after and their difference; none where nothing is forbidden."""
+    if "methods" not in result:
+        return []
+    rows = [["", "images", *NETWORKS, "difference", "p"]]
+    after = result["differences"]["after"]
+    for name, words in FIGURES.items():
+        for group, number in result["num_test_images"].items():
+            figures = [
+                result["methods"][network][name].get(group) for network in NETWORKS
+            ]
+            if figures[0] is None:
+                continue
+            change = after[name][group]
+            rows.append(
+                [
+                    f"{words}, {group}",
+                    str(number),
+                    *(figure(one, between) for one in figures),
+                    figure(change, between, sign="+"),
+                    f"{change['p']:.3f}",
+                ]
+            )
+    for version, words in VERSION_NAMES.items():
+        if "marks" in result:
+            both = [result["marks"][network][version] for network in NETWORKS]
+            shown = [f"{value:.1f}" for value in both]
+            change = f"{both[1] - both[0]:+.1f}"
+            rows.append([f"accuracy, {words}", "", *shown, change, ""])
+    return rows
+
+
+def clusters(result: Mapping[str, Any]) -> Table:
+    """Return the clusters' table for the terminal."""
+    return text.terminal("What the network leans on", cluster_rows(result), NOTE)
+
+
+def before_and_after(result: Mapping[str, Any]) -> Table:
+    """Return, for the terminal, what forbidding changed."""
+    rows = change_rows(result, "\n")
+    return text.terminal("Before and after, test images", rows, "Per cent.")
+
+
+def markdown(result: Mapping[str, Any]) -> str:
+    """Return both tables as Markdown."""
+    tables = [cluster_rows(result), change_rows(result)]
+    return "\n\n".join([*(text.markdown(rows) for rows in tables if rows), NOTE]) + "\n"
+
+
+def csv(result: Mapping[str, Any]) -> str:
+    """Return both tables as rows; what stands in the first column tells them apart."""
+    return text.csv([*cluster_rows(result), *change_rows(result)])

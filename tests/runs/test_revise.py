@@ -1,0 +1,136 @@
+import json
+import shutil
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from sdd_jax import checkpoints
+from sdd_jax.errors import InputError
+from sdd_jax.runs import relied_regions, revise, train
+
+SHORTCUT = {
+    "data": {
+        "source": "shortcut",
+        "of": "synthetic",
+        "num_identities": 6,
+        "num_images": 10,
+        "num_marked": 3,
+    },
+    "train.steps": 2,
+    "train.validate_every": 2,
+}
+
+
+@pytest.fixture(scope="module")
+def begun(make_config, tmp_path_factory):
+    """Return a config, a workdir in which clusters were found, and the result."""
+    config = make_config(SHORTCUT)
+    folder = tmp_path_factory.mktemp("revise") / "workdir"
+    train.run(config, folder)
+    return config, folder, revise.run(config, folder)
+
+
+@pytest.mark.slow
+def test_clusters_are_found_shown_and_can_be_forbidden(begun):
+    config, folder, result = begun
+    found = result["clusters"]
+    assert [cluster["number"] for cluster in found] == [1, 2, 3]
+    assert sum(cluster["num_images"] for cluster in found) == 36
+    lost = [cluster["lost_an_image"] for cluster in found]
+    assert lost == sorted(lost, reverse=True)
+    for cluster in found:
+        mean = cluster["lost_a_region"] * cluster["num_images"] / 36
+        assert cluster["lost_an_image"] == pytest.approx(mean)
+    page = (folder / "revise" / "index.html").read_text()
+    assert str(folder / "forbid.txt") in page and "Before and after" not in page
+    for cluster in found:
+        assert f"Cluster {cluster['number']}:" in page
+    shown = list((folder / "revise" / "images").iterdir())
+    assert 3 <= len(shown) <= 6
+    table = json.loads((folder / "revise" / "table.json").read_text())
+    assert table["forbidden"] == [] and len(table["clusters"]) == 3
+    assert (folder / "revise" / "table.md").exists()
+    assert (folder / "forbid.txt").read_text().startswith("# The numbers of clusters")
+
+
+@pytest.mark.slow
+def test_what_is_forbidden_is_trained_on_and_shown_before_and_after(
+    begun, tmp_path, monkeypatch, capfd
+):
+    config, folder, first = begun
+    folder = shutil.copytree(folder, tmp_path / "workdir")
+    (folder / "forbid.txt").write_text("# marks\n2 # this one\n\n1\n")
+    result = revise.run(config, folder)
+    assert (
+        result["forbidden"] == [1, 2] and "Before and after" in capfd.readouterr().out
+    )
+    assert [x["is_forbidden"] for x in result["clusters"]] == [True, True, False]
+    numbers = result["num_test_images"]
+    assert numbers["all"] == numbers["forbidden"] + numbers["others"]
+    for network in ("before", "after"):
+        for name in ("accuracy", "confidence", "energy"):
+            assert 0 <= result["methods"][network][name]["all"]["value"] <= 100
+        assert set(result["marks"][network]) == set(revise.shortcut.VERSIONS)
+    (place,) = (folder / "revised").iterdir()
+    assert checkpoints.latest_step(place / "workdir") == config["revise"]["steps"]
+    masks = list((place / "masks").rglob("*.png"))
+    in_two = [c["num_images"] for c in first["clusters"][:2]]
+    assert len(masks) == sum(in_two)
+    share = np.mean(np.asarray(Image.open(masks[0]).convert("L")) > 0)
+    assert share == pytest.approx(config["revise"]["fraction"], abs=1e-3)
+    page = (folder / "revise" / "index.html").read_text()
+    assert "told not to lean on clusters 1, 2" in page
+    assert "accuracy, mark removed" in page
+    # The network it began with is the one that was to be revised.
+    start = json.loads((place / "workdir" / "config.json").read_text())
+    assert start["train"]["guidance"]["cam_energy"] == config["revise"]["weight"]
+    monkeypatch.setattr(train, "_train", None)  # calling it would fail
+    again = revise.run(config, folder)
+    assert again["methods"] == result["methods"]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("text", ["4", "0", "two", "-1", "1 2", "²"])
+def test_what_is_no_cluster_is_refused_by_its_line(begun, tmp_path, text):
+    config, folder, _ = begun
+    folder = shutil.copytree(folder, tmp_path / "workdir")
+    (folder / "forbid.txt").write_text(f"# one\n{text}\n")
+    with pytest.raises(
+        InputError,
+        match=r"forbid\.txt says .* in line 2: expected the number .* 1 to 3",
+    ):
+        revise.run(config, folder)
+
+
+def test_a_term_that_looks_at_no_region_is_refused(make_config, tmp_path):
+    with pytest.raises(InputError, match="revise.term is 'erase', which looks at no"):
+        revise.run(make_config({"revise.term": "erase"}), tmp_path)
+
+
+def rows(places, colours, lost):
+    lost = np.asarray(lost, np.float32)
+    return {
+        "place": np.asarray(places, np.float32),
+        "colour": np.asarray(colours, np.float32),
+        "confidence": np.ones_like(lost),
+        "filled_confidence": 1 - lost,
+    }
+
+
+def test_regions_are_alike_by_place_and_by_colour_and_the_strongest_come_first():
+    places = [[0.2, 0.2]] * 4 + [[0.8, 0.8]] * 2
+    colours = [[0, 0, 0]] * 2 + [[0.9, -0.5, 0]] * 2 + [[0, 0, 0]] * 2
+    found = relied_regions.clustered(
+        rows(places, colours, [0.1, 0.1, 0.5, 0.5, 0.3, 0.3]), 3
+    )
+    np.testing.assert_array_equal(found.numbers, [3, 3, 1, 1, 2, 2])
+    near = np.array([[0.21, 0.2, 0.8, -0.4, 0], [0.7, 0.8, 0, 0, 0]])
+    np.testing.assert_array_equal(found.nearest(near), [1, 2])
+
+
+def test_one_region_is_one_cluster_and_fewer_than_asked_for_are_one_each():
+    one = rows([[0.5, 0.5]], [[0, 0, 0]], [0.2])
+    np.testing.assert_array_equal(relied_regions.clustered(one, 8).numbers, [1])
+    two = rows([[0.1, 0.5], [0.9, 0.5]], [[0, 0, 0]] * 2, [0.2, 0.4])
+    np.testing.assert_array_equal(relied_regions.clustered(two, 8).numbers, [2, 1])
