@@ -96,6 +96,7 @@ def run(config: Mapping[str, Any], folder: Path) -> dict[str, Any]:
         place = folder / "revised" / files.json_sha256(made_of)[:12]
         is_forbidden = np.isin(clusters.numbers, forbidden)
         _write_masks(place / "masks", before["train"], splits["train"], is_forbidden)
+        distributed.barrier("the masks")
         revised = _revised_config(config, place / "masks")
         _train_on(revised, place / "workdir", folder, provenance["step"])
         later, known = setup.load_model(

@@ -46,6 +46,7 @@ FILES = {
     "eval": "eval/per_sample.npz",
     "compare": "compare/table.csv",
     "planted": "planted/table.csv",
+    "revise": "revise/table.csv",
     "verify": "verify/images.csv",
     "identify": "identify/results.csv",
     "explain_pair": "explain_pair/maps.npz",
@@ -140,6 +141,8 @@ def start_of(mode: str, folder: Path, workdir: Path) -> None:
     """Make a mode's workdir, as it is before the mode runs."""
     own = folder / f"start-{mode}"
     shutil.copytree(own if own.exists() else folder / "start", workdir)
+    if mode == "revise":
+        (workdir / "forbid.txt").write_text("1\n")
 
 
 def told(mode: str, folder: Path) -> tuple[str, ...]:

@@ -43,6 +43,7 @@ FILES = {
     "ablate": ("ablate/table.csv",),
     "planted": ("planted/table.csv",),
     "lookalikes": ("lookalikes/table.csv",),
+    "revise": ("revise/table.csv",),
     "verify": ("verify/images.csv", "verify/metrics.csv"),
     "identify": ("identify/results.csv",),
     "explain_pair": ("explain_pair/maps.npz",),

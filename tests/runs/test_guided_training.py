@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from sdd_jax import checkpoints, models
+from sdd_jax import checkpoints, models, sharding
 from sdd_jax.errors import InputError
 from sdd_jax.images.sources import shortcut
 from sdd_jax.runs import asked_regions, reliance, setup, train
@@ -94,6 +94,26 @@ def test_the_head_alone_is_guided_on_images_and_the_rest_stays(make_config, tmp_
     one, other = arrays(plain), arrays(guided)
     assert_same_bits(one["backbone"], other["backbone"])
     assert (one["head"]["kernel"] != other["head"]["kernel"]).any()
+
+
+@pytest.mark.slow
+def test_a_divided_head_is_guided_as_a_whole_one(make_config, tmp_path):
+    options = {"train.steps": 2, "train.validate_every": 2, "train.parts": "head"}
+    names = set(guidance.WEIGHTS) - set(guidance.NEED_WHOLE_HEAD)
+    terms = {f"train.guidance.{name}": 0.5 for name in names}
+    terms["train.guidance.detach"] = False
+    config = SHORTCUT | options | terms
+    whole, divided = tmp_path / "whole", tmp_path / "divided"
+    train.run(make_config(config), whole)
+    jax.set_mesh(sharding.make_mesh(4))  # of six people, so two make up the rest
+    train.run(make_config(config | {"train.divide_head": True}), divided)
+    jax.tree.map(
+        lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-3, atol=1e-5),
+        *(arrays(folder)["head"] for folder in (whole, divided)),
+    )
+    for one, other in zip(lines(whole), lines(divided), strict=True):
+        for name in one.keys() - {"kind"}:
+            assert one[name] == pytest.approx(other[name], rel=1e-3, abs=1e-5)
 
 
 @pytest.mark.slow
