@@ -6,6 +6,7 @@ number alone, so a run that was interrupted, however rudely, goes on from its la
 checkpoint and ends in the same parameters.
 """
 
+import dataclasses
 import functools
 import math
 from collections.abc import Callable, Mapping
@@ -124,8 +125,12 @@ def _make_step(
     """Return the jitted step, on images or, for the head alone, on features."""
     options = config["train"]
     if not _is_on_features(options, state):
-        step = step_on_images(config, graphdef, tx)
-        return functools.partial(step, given=given_to_steps(config))
+        given, every = given_to_steps(config), options["guidance"]["every"]
+        due = step_on_images(config, graphdef, tx)
+        if every == 1 or "input_gradients" not in given["weights"]:
+            return functools.partial(due, given=given)
+        rest = step_on_images(config, graphdef, tx, is_due=False)
+        return functools.partial(_every_nth(due, rest, every), given=given)
     step = _bound_step(options, graphdef, tx)
     key = jax.random.key(config["seed"])
     if features is None:
@@ -148,8 +153,28 @@ def _is_on_features(options: Mapping[str, Any], state: TrainState) -> bool:
     return "backbone" not in state.params and guidances.named(options) is None
 
 
+def _every_nth(due: Any, rest: Any, every: int) -> Any:
+    """Return the step that is `due` at every nth number, and else `rest`.
+
+    Two programs: as one with a condition, XLA for CPUs takes ten times as long.
+    """
+    numbers: list[int] = []
+
+    def step(state: TrainState, batch: Batch, given: Any) -> Any:
+        # Asked for once: to ask for it is to wait for the step before.
+        numbers.append(numbers.pop() + 1 if numbers else int(state.step))
+        program = rest if numbers[0] % every else due
+        return program(state, batch, given)
+
+    return step
+
+
 def step_on_images(
-    config: Mapping[str, Any], graphdef: nnx.GraphDef, tx: optax.GradientTransformation
+    config: Mapping[str, Any],
+    graphdef: nnx.GraphDef,
+    tx: optax.GradientTransformation,
+    *,
+    is_due: bool = True,
 ) -> Any:
     """Return the jitted step that augments a batch of images and learns from it.
 
@@ -157,12 +182,15 @@ def step_on_images(
         config: plain dict; its train decides.
         graphdef: the model's structure.
         tx: the optimiser.
+        is_due: whether the step takes input gradients, if they are asked for at all.
 
     Returns:
         A jitted function: state, batch, `given_to_steps` -> the next state, metrics.
     """
     options = config["train"]
     augmentation, guidance = options["augmentation"], guidances.named(options)
+    if guidance is not None:
+        guidance = dataclasses.replace(guidance, is_due=is_due)
     moves = {name: augmentation[name] for name in ("mirror", "max_shift")}
     step = _bound_step(options, graphdef, tx)
 
@@ -185,6 +213,7 @@ def step_on_images(
             # Of a network that is not trained, nothing changes, as without guidance.
             update_batch_stats=options["update_batch_stats"]
             and "backbone" in state.params,
+            guidance=guidance,
             weights=weights,
             regions=regions,
             keys=keys,

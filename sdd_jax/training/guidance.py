@@ -66,7 +66,8 @@ class Guidance:
     inside: bool = False  # the network must look at the regions, not beside them
     detach: bool = True  # sdd_weighted's weights are no part of the gradient
     fraction: float = 0.2  # of the pixels, what erase and consistency fill
-    every: int = 1  # steps from one with input_gradients to the next
+    # input_gradients is of this step: it may be of every nth one alone.
+    is_due: bool = True
 
     @property
     def statistics(self) -> dict[str, Any]:
@@ -108,7 +109,7 @@ def named(options: Mapping[str, Any]) -> Guidance | None:
         )
     if not terms:
         return None
-    names = ("inside", "detach", "fraction", "every")
+    names = ("inside", "detach", "fraction")
     return Guidance(terms, **{name: given[name] for name in names})
 
 
@@ -129,7 +130,6 @@ def guided(
     *,
     weights: Mapping[str, Array],
     statistics: Mapping[str, Array],
-    step: Int[Array, ""],
 ) -> tuple[Array, dict[str, Array], dict[str, Array]]:
     """Return the loss to make small, each term's mean, and the next statistics.
 
@@ -140,7 +140,6 @@ def guided(
         answer: feature maps of these images -> what the head makes of them.
         weights: by term.
         statistics: the guidance's own, before this batch.
-        step: steps taken so far.
     """
     value, statistics = found.losses.mean(), dict(statistics)
     if "group_dro" in guidance.terms:
@@ -151,7 +150,7 @@ def guided(
     terms: dict[str, Array] = {}
     for name, term in _TERMS.items():
         if name in guidance.terms:
-            terms[name] = term(guidance, seen, answer, step).mean()
+            terms[name] = term(guidance, seen, answer).mean()
             value = value + weights[name] * terms[name]
     return value, terms, statistics
 
@@ -298,18 +297,18 @@ def _second_view(seen: Seen, hidden: Array) -> Array:
     return seen.model.feature_maps(images)
 
 
-def _cam_energy(guidance: Guidance, seen: Seen, answer: Answer, step: Array) -> Array:
+def _cam_energy(guidance: Guidance, seen: Seen, answer: Answer) -> Array:
     maps = seen.model.class_maps(seen.feature_maps, seen.labels[:, None], centre=True)
     maps = upsample(maps[:, 0], seen.images.shape[1:3], seen.model.cells)
     return misplaced_energy(maps, seen.regions, inside=guidance.inside)
 
 
-def _sdd_energy(guidance: Guidance, seen: Seen, answer: Answer, step: Array) -> Array:
+def _sdd_energy(guidance: Guidance, seen: Seen, answer: Answer) -> Array:
     maps = sdd.sdd(seen.model, seen.clean(), seen.keys).saliency
     return misplaced_energy(maps, seen.regions, inside=guidance.inside)
 
 
-def _sdd_weighted(guidance: Guidance, seen: Seen, answer: Answer, step: Array) -> Array:
+def _sdd_weighted(guidance: Guidance, seen: Seen, answer: Answer) -> Array:
     exponent, _ = sdd.exponent(seen.model, seen.clean())
     cells = jnp.exp(exponent)
     if guidance.detach:
@@ -317,31 +316,25 @@ def _sdd_weighted(guidance: Guidance, seen: Seen, answer: Answer, step: Array) -
     return answer(weighted_average(seen.feature_maps, cells)).losses
 
 
-def _erase(guidance: Guidance, seen: Seen, answer: Answer, step: Array) -> Array:
+def _erase(guidance: Guidance, seen: Seen, answer: Answer) -> Array:
     return answer(_second_view(seen, _salient(guidance, seen, 1))).losses
 
 
-def _consistency(guidance: Guidance, seen: Seen, answer: Answer, step: Array) -> Array:
+def _consistency(guidance: Guidance, seen: Seen, answer: Answer) -> Array:
     others = _second_view(seen, _salient(guidance, seen, -1))
     logits = seen.model.logits
     return divergence_of(logits(seen.feature_maps), logits(others))
 
 
-def _input_gradients(
-    guidance: Guidance, seen: Seen, answer: Answer, step: Array
-) -> Array:
-    def penalty() -> Array:
-        return misplaced_gradients(
-            seen.model, seen.images, seen.regions, inside=guidance.inside
-        )
-
-    if guidance.every == 1:
-        return penalty()
-    nothing = jnp.zeros(len(seen.labels))
-    return jax.lax.cond(step % guidance.every == 0, penalty, lambda: nothing)
+def _input_gradients(guidance: Guidance, seen: Seen, answer: Answer) -> Array:
+    if not guidance.is_due:
+        return jnp.zeros(len(seen.labels))
+    return misplaced_gradients(
+        seen.model, seen.images, seen.regions, inside=guidance.inside
+    )
 
 
-Term = Callable[[Guidance, Seen, Answer, Array], Array]
+Term = Callable[[Guidance, Seen, Answer], Array]
 _TERMS: Mapping[str, Term] = {
     "cam_energy": _cam_energy,
     "sdd_energy": _sdd_energy,

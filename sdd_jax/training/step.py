@@ -152,7 +152,6 @@ def train_step(
                 statistics={
                     name: state.statistics[name] for name in guidance.statistics
                 },
-                step=state.step,
             )
             statistics = dict(found.statistics) | own
         return value, (found.predicted, are_classes, batch_stats, terms, statistics)
