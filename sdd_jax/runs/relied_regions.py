@@ -12,9 +12,11 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 from jaxtyping import Bool, Float, Int
+from scipy import ndimage
 from scipy.cluster import hierarchy
 
 from sdd_jax import saliency, sharding
+from sdd_jax.errors import InputError
 from sdd_jax.faithfulness import ground_truth
 from sdd_jax.faithfulness.fills import FILLS
 from sdd_jax.faithfulness.map_measures import is_flat
@@ -30,17 +32,30 @@ FILL = "mean"
 Rows = dict[str, np.ndarray]
 
 
+def largest_parts(
+    masks: Bool[np.ndarray, "images height width"],
+) -> Bool[np.ndarray, "images height width"]:
+    """Return each mask's largest part that hangs together; of equals, the first."""
+
+    def largest(mask: np.ndarray) -> np.ndarray:
+        parts, number = ndimage.label(mask)
+        sizes = np.bincount(parts.ravel(), minlength=number + 1)
+        return mask & (parts == 1 + sizes[1:].argmax()) if number else mask
+
+    return np.stack([largest(mask) for mask in masks])
+
+
 @dataclasses.dataclass(frozen=True)
 class Clusters:
     """Groups of regions; 1 is the strongest."""
 
-    numbers: Int[np.ndarray, " images"]  # of each image's region
+    numbers: Int[np.ndarray, " images"]  # of each image's region; 0 where it has none
     centres: Float[np.ndarray, "clusters features"]
 
-    def nearest(self, features: Float[np.ndarray, "images _"]) -> Int[np.ndarray, "_"]:
+    def nearest(self, rows: Rows) -> Int[np.ndarray, " images"]:
         """Return the number of the cluster whose centre is nearest to each region."""
-        apart = np.linalg.norm(features[:, None] - self.centres, axis=-1)
-        return 1 + apart.argmin(1)
+        apart = np.linalg.norm(features(rows)[:, None] - self.centres, axis=-1)
+        return np.where(has_region(rows), 1 + apart.argmin(1), 0)
 
 
 def regions(
@@ -55,12 +70,14 @@ def regions(
 ) -> Rows:
     """Return each image's region, and what the network says without it.
 
-    `masks`, bool [images, height, width], the region; `place`, float32 [images, 2], the
+    `masks`, bool [images, height, width], the region, of a map that says nothing empty;
+    `place`, float32 [images, 2], the
     row and column of its centre, in image widths; `colour`, float32 [images, 3], its
     mean colour less the image's, from -1 to 1; `prediction`, int32; `confidence` and
     `filled_confidence`, float32, in the label, as it is and with the region filled;
-    `energy`, float32, the share of the map that lies in it; `is_flat`, bool: a map that
-    says nothing has a region by lot.
+    `energy`, float32, the share of the map that lies in it.
+
+    The region is the largest part of the most salient pixels that hangs together.
 
     Args:
         model: the classifier.
@@ -102,9 +119,21 @@ def regions(
             "is_flat": flat,
         }
 
-    inputs = arrays, None if masks is None else sharding.replicate(masks)
-    rows = over_split(one_batch, inputs, image_set, batch_size=batch_size)
-    return by_image(rows, len(image_set))
+    def measured(masks: np.ndarray | None) -> Rows:
+        inputs = arrays, None if masks is None else sharding.replicate(masks)
+        rows = over_split(one_batch, inputs, image_set, batch_size=batch_size)
+        return by_image(rows, len(image_set))
+
+    if masks is None:
+        found = measured(None)
+        says = ~found["is_flat"][:, None, None]
+        masks = largest_parts(found["masks"] & says)
+    return measured(masks)
+
+
+def has_region(rows: Rows) -> Bool[np.ndarray, " images"]:
+    """Return which images have a region; a map that says nothing has none."""
+    return np.asarray(rows["masks"].any((1, 2)))
 
 
 def features(rows: Rows) -> Float[np.ndarray, "images 5"]:
@@ -122,15 +151,26 @@ def clustered(rows: Rows, number: int) -> Clusters:
 
     By Ward's method; strong is what loses much confidence, over all its images. Fewer
     regions than clusters are one each.
+
+    Raises:
+        InputError: no image has a region.
     """
-    found = features(rows)
+    there = has_region(rows)
+    if not there.any():
+        raise InputError(
+            f"the maps of all {len(there)} images say nothing: train the network "
+            f"first, or choose another revise.method"
+        )
+    found = features(rows)[there]
     labels = np.ones(len(found), int)
     if len(found) > 1:
         tree = hierarchy.linkage(found, "ward")
         labels = hierarchy.fcluster(tree, number, criterion="maxclust")
-    strength = np.bincount(labels, lost(rows))
+    strength = np.bincount(labels, lost(rows)[there])
     order = sorted(set(labels.tolist()), key=lambda label: (-strength[label], label))
     renumbered = {label: place for place, label in enumerate(order, 1)}
     numbers = np.array([renumbered[int(label)] for label in labels])
     centres = [found[numbers == place].mean(0) for place in range(1, len(order) + 1)]
-    return Clusters(numbers, np.stack(centres))
+    of_all = np.zeros(len(there), int)
+    of_all[there] = numbers
+    return Clusters(of_all, np.stack(centres))

@@ -88,6 +88,7 @@ def run(config: Mapping[str, Any], folder: Path) -> dict[str, Any]:
     result: dict[str, Any] = {
         "clusters": _described(clusters, before["train"], splits["train"], forbidden),
         "forbidden": forbidden,
+        "num_without_region": int((clusters.numbers == 0).sum()),
         "protocol": _protocol(config) | provenance,
     }
     if forbidden:
@@ -104,7 +105,7 @@ def run(config: Mapping[str, Any], folder: Path) -> dict[str, Any]:
         )
         masks = before["test"]["masks"]
         after = regions("test", later, masks, workdir.facts(known))
-        numbers = clusters.nearest(relied_regions.features(before["test"]))
+        numbers = clusters.nearest(before["test"])
         result |= _compared(config, before["test"], after, test, numbers, forbidden)
         result["revised"] = str(place / "workdir")
         if config["data"]["source"] == "shortcut":
@@ -322,8 +323,9 @@ def _protocol(config: Mapping[str, Any]) -> dict[str, Any]:
     options = config["revise"]
     return {
         **protocol.common(config, "revise", methods=(options["method"],)),
-        "region": f"the most salient {100 * options['fraction']:g} % of the pixels of "
-        f"a training image, by {options['method']} of the true person",
+        "region": f"of the most salient {100 * options['fraction']:g} % of the pixels "
+        f"of a training image, by {options['method']} of the true person, the largest "
+        f"part that hangs together",
         "clusters": "by place and by colour less the image's mean, Ward's method",
         "lost": "confidence in the true person that is lost where the region is filled "
         "with the image's mean colour",
