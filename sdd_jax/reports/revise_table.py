@@ -4,12 +4,12 @@
 
     result["clusters"]                         the strongest first; see `HEADINGS`
     result["methods"][NETWORK][FIGURE][GROUP]  {"value", "low", "high"}, per cent
-    result["differences"]["after"]             the same and "p": after less before
+    result["differences"]["after"]             the same and "p": after less control
     result["marks"][NETWORK][VERSION]          accuracy, where marks are known
 
-NETWORK is before or after; GROUP is all, forbidden or others: test images by the
-cluster that their region is nearest to. All but the clusters only where something is
-forbidden.
+NETWORK is before, after, or control, which was trained on as long with nothing
+forbidden; GROUP is all, forbidden or others: test images by the cluster that their
+region is nearest to. All but the clusters only where something is forbidden.
 """
 
 from collections.abc import Mapping
@@ -20,7 +20,7 @@ from rich.table import Table
 from sdd_jax.reports import text
 from sdd_jax.reports.text import figure
 
-NETWORKS = ("before", "after")
+NETWORKS = ("before", "control", "after")
 HEADINGS = ("cluster", "where", "images", "people", "lost", "lost in all", "forbidden")
 FIGURES = {
     "accuracy": "accuracy",
@@ -34,6 +34,7 @@ VERSION_NAMES = {
     "swapped": "another's mark",
     "on_others": "people without a mark, given one",
 }
+CONTROL = "Per cent. control: trained on as long, with nothing forbidden."
 NOTE = (
     "Per cent. lost: confidence in the true person that a region's filling takes, a "
     "region of the cluster on average; lost in all: the same as a share of all images. "
@@ -68,10 +69,10 @@ def cluster_rows(result: Mapping[str, Any]) -> list[list[str]]:
 
 
 def change_rows(result: Mapping[str, Any], between: str = " ") -> list[list[str]]:
-    """Return before, after and their difference; none where nothing is forbidden."""
+    """Return all networks and what differs; none where nothing is forbidden."""
     if "methods" not in result:
         return []
-    rows = [["", "images", *NETWORKS, "difference", "p"]]
+    rows = [["", "images", *NETWORKS, "after less control", "p"]]
     after = result["differences"]["after"]
     for name, words in FIGURES.items():
         for group, number in result["num_test_images"].items():
@@ -92,9 +93,9 @@ def change_rows(result: Mapping[str, Any], between: str = " ") -> list[list[str]
             )
     for version, words in VERSION_NAMES.items():
         if "marks" in result:
-            both = [result["marks"][network][version] for network in NETWORKS]
-            shown = [f"{value:.1f}" for value in both]
-            change = f"{both[1] - both[0]:+.1f}"
+            found = {name: result["marks"][name][version] for name in NETWORKS}
+            shown = [f"{value:.1f}" for value in found.values()]
+            change = f"{found['after'] - found['control']:+.1f}"
             rows.append([f"accuracy, {words}", "", *shown, change, ""])
     return rows
 
@@ -107,7 +108,7 @@ def clusters(result: Mapping[str, Any]) -> Table:
 def before_and_after(result: Mapping[str, Any]) -> Table:
     """Return, for the terminal, what forbidding changed."""
     rows = change_rows(result, "\n")
-    return text.terminal("Before and after, test images", rows, "Per cent.")
+    return text.terminal("Before and after, test images", rows, CONTROL)
 
 
 def markdown(result: Mapping[str, Any]) -> str:

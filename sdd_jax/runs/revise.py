@@ -2,9 +2,10 @@
 
 The first command finds the regions that the network's answers hang on, in clusters, and
 writes `revise/index.html` and `forbid.txt`. Whoever looks at the page names, in that
-file, the clusters that must not count. The same command then trains the network on with
-those regions as `train.guidance.masks`, in `revised/`, measures both on the test images
-and shows before and after on the page. Parts that are finished are not done again.
+file, the clusters that must not count. The same command then trains the network on,
+in `revised/`, with those regions as `train.guidance.masks`, and a control as long with
+nothing forbidden; all three are measured on the test images and shown on the page.
+Parts that are finished are not done again.
 """
 
 import copy
@@ -98,18 +99,25 @@ def run(config: Mapping[str, Any], folder: Path) -> dict[str, Any]:
         is_forbidden = np.isin(clusters.numbers, forbidden)
         _write_masks(place / "masks", before["train"], splits["train"], is_forbidden)
         distributed.barrier("the masks")
-        revised = _revised_config(config, place / "masks")
-        _train_on(revised, place / "workdir", folder, provenance["step"])
-        later, known = setup.load_model(
-            place / "workdir", test.names, config["compute_dtype"]
-        )
-        masks = before["test"]["masks"]
-        after = regions("test", later, masks, workdir.facts(known))
+        networks = {"before": model}
+        rows = {"before": before["test"]}
+        for name, weight in (("control", 0.0), ("after", options["weight"])):
+            there = place / name
+            _train_on(
+                _revised_config(config, place / "masks", weight),
+                *(there, folder, provenance["step"]),
+            )
+            networks[name], known = setup.load_model(
+                there, test.names, config["compute_dtype"]
+            )
+            masks = before["test"]["masks"]
+            facts = workdir.facts(known)
+            rows[name] = regions("test", networks[name], masks, facts)
         numbers = clusters.nearest(before["test"])
-        result |= _compared(config, before["test"], after, test, numbers, forbidden)
-        result["revised"] = str(place / "workdir")
+        result |= _compared(config, rows, test, numbers, forbidden)
+        result["revised"] = str(place / "after")
         if config["data"]["source"] == "shortcut":
-            result["marks"] = _marks(config, folder, {"before": model, "after": later})
+            result["marks"] = _marks(config, folder, networks)
     store.keep_only(results)
     if distributed.is_first():
         _write(folder, result, before["train"], splits["train"], options)
@@ -151,15 +159,18 @@ def _forbidden(path: Path, number: int) -> list[int]:
     )
 
 
-def _revised_config(config: Mapping[str, Any], masks: Path) -> dict[str, Any]:
-    """Return the config of the training that goes on."""
+def _revised_config(
+    config: Mapping[str, Any], masks: Path, weight: float
+) -> dict[str, Any]:
+    """Return the config of the training that goes on; the control's weight is 0."""
     revised, options = copy.deepcopy(dict(config)), config["revise"]
-    revised["train"]["guidance"] |= {
-        "masks": str(masks),
-        "parts": (),
-        "inside": False,
-        options["term"]: options["weight"],
-    }
+    if weight:
+        revised["train"]["guidance"] |= {
+            "masks": str(masks),
+            "parts": (),
+            "inside": False,
+            options["term"]: weight,
+        }
     revised["train"]["steps"] = options["steps"]
     revised["train"]["validate_every"] = options["steps"]
     return revised
@@ -232,13 +243,15 @@ def _described(
 
 def _compared(
     config: Mapping[str, Any],
-    before: Rows,
-    after: Rows,
+    networks: Mapping[str, Rows],
     test: ImageSet,
     numbers: np.ndarray,
     forbidden: Sequence[int],
 ) -> dict[str, Any]:
-    """Return the figures of both networks on the test images, and their difference."""
+    """Return each network's figures on the test images, and what differs from control.
+
+    Before and after differ also by the steps between them; the control has them too.
+    """
     is_forbidden = np.isin(numbers, forbidden)
     groups = {ALL: np.ones(len(numbers), bool), "forbidden": is_forbidden}
     groups |= {"others": ~is_forbidden}
@@ -257,18 +270,18 @@ def _compared(
         )
 
     return comparison.table(
-        {"before": measured(before), "after": measured(after)},
+        {name: measured(rows) for name, rows in networks.items()},
         test.labels,
-        reference="before",
+        reference="control",
         seed=config["revise"]["seed"],
         num_resamples=config["revise"]["num_resamples"],
     ) | {"num_test_images": {name: int(group.sum()) for name, group in groups.items()}}
 
 
 def _marks(
-    config: Mapping[str, Any], folder: Path, both: Mapping[str, FaceClassifier]
+    config: Mapping[str, Any], folder: Path, networks: Mapping[str, FaceClassifier]
 ) -> dict[str, dict[str, float]]:
-    """Return both networks' accuracy on every version of the marked test images."""
+    """Return each network's accuracy on every version of the marked test images."""
     versions = shortcut.evidence(**setup.source_arguments(config, folder))["test"]
     size = config["revise"]["batch_size"]
     return {
@@ -278,7 +291,7 @@ def _marks(
                 model, versions, batch_size=size, methods=("cam",)
             ).items()
         }
-        for name, model in both.items()
+        for name, model in networks.items()
     }
 
 
@@ -329,7 +342,8 @@ def _protocol(config: Mapping[str, Any]) -> dict[str, Any]:
         "clusters": "by place and by colour less the image's mean, Ward's method",
         "lost": "confidence in the true person that is lost where the region is filled "
         "with the image's mean colour",
-        "before and after": "the same regions of the test images, which the network "
-        "before found, in the cluster whose centre is nearest",
+        "before, control, after": "the same regions of the test images, which the "
+        "network before found, in the cluster whose centre is nearest; control was "
+        "trained on as long as after, with nothing forbidden",
         "ties": protocol.TIES,
     }

@@ -69,12 +69,14 @@ def test_what_is_forbidden_is_trained_on_and_shown_before_and_after(
     assert [x["is_forbidden"] for x in result["clusters"]] == [True, True, False]
     numbers = result["num_test_images"]
     assert numbers["all"] == numbers["forbidden"] + numbers["others"]
-    for network in ("before", "after"):
+    for network in ("before", "control", "after"):
         for name in ("accuracy", "confidence", "energy"):
             assert 0 <= result["methods"][network][name]["all"]["value"] <= 100
         assert set(result["marks"][network]) == set(revise.shortcut.VERSIONS)
     (place,) = (folder / "revised").iterdir()
-    assert checkpoints.latest_step(place / "workdir") == config["revise"]["steps"]
+    for network in ("control", "after"):
+        assert checkpoints.latest_step(place / network) == config["revise"]["steps"]
+    assert result["reference"] == "control" and "after" in result["differences"]
     masks = list((place / "masks").rglob("*.png"))
     in_two = [c["num_images"] for c in first["clusters"][:2]]
     assert len(masks) == sum(in_two)
@@ -83,9 +85,11 @@ def test_what_is_forbidden_is_trained_on_and_shown_before_and_after(
     page = (folder / "revise" / "index.html").read_text()
     assert "told not to lean on clusters 1, 2" in page
     assert "accuracy, mark removed" in page
-    # The network it began with is the one that was to be revised.
-    start = json.loads((place / "workdir" / "config.json").read_text())
-    assert start["train"]["guidance"]["cam_energy"] == config["revise"]["weight"]
+    weights = [
+        json.loads((place / name / "config.json").read_text())["train"]["guidance"]
+        for name in ("control", "after")
+    ]
+    assert [x["cam_energy"] for x in weights] == [0, config["revise"]["weight"]]
     monkeypatch.setattr(train, "_train", None)  # calling it would fail
     again = revise.run(config, folder)
     assert again["methods"] == result["methods"]
