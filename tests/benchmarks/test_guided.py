@@ -4,7 +4,7 @@ import json
 import numpy as np
 import pytest
 
-from benchmarks import guided
+from benchmarks import guided, guided_cost
 from sdd_jax.runs import train
 
 VARIANTS = {
@@ -81,3 +81,18 @@ def test_a_grey_square_hides_a_part_of_every_image_and_never_the_same():
     ]
     assert all(0 < mask.sum() <= 16 * 16 for mask in masks)
     assert len({mask.tobytes() for mask in masks}) > 1
+
+
+@pytest.mark.slow
+def test_costs_are_ratios_to_the_plain_step_of_the_same_turn(bases, monkeypatch):
+    terms = {"plain": {}, "cam_energy": {"cam_energy": 1.0}}
+    monkeypatch.setattr(guided_cost, "TERMS", terms)
+    rows = guided_cost.measure(bases["shortcut"], 1)
+    assert rows["plain"]["ratio"] == 1 and rows["cam_energy"]["ms"] > 0
+    expected = rows["cam_energy"]["ms"] / rows["plain"]["ms"]
+    assert rows["cam_energy"]["ratio"] == pytest.approx(expected)
+
+
+def test_the_costs_are_of_every_term():
+    named = {name for chosen in guided_cost.TERMS.values() for name in chosen}
+    assert named - {"detach"} == set(guided_cost.guidance.WEIGHTS)
