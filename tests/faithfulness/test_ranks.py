@@ -171,7 +171,7 @@ def test_equal_lots_leave_the_first_places(monkeypatch):
     rng = np.random.default_rng(0)
     saliency = rng.integers(0, 3, (5, 8, 9)).astype(np.float32)
     lots = rng.integers(0, 4, (8 * 9,)).astype(np.uint32) * np.uint32(2**32 // 4 + 1)
-    monkeypatch.setattr(jax.random, "bits", lambda key, shape: jnp.asarray(lots))
+    monkeypatch.setattr(jax.random, "bits", lambda key, shape, dtype: jnp.asarray(lots))
     for fraction in (0.1, 0.3, 0.6, 0.9):
         np.testing.assert_array_equal(
             ranks.most_salient(jnp.asarray(saliency), KEYS[:5], fraction=fraction),
