@@ -8,7 +8,7 @@
 first seed, then all seeds are measured on test images. `faces`: ORL as it is, with
 five, three and two training images a person; the weights are those chosen before.
 
-Writes guided.json and guided.md. What is finished is kept in results/ and not trained
+Writes guided.json. What is finished is kept in results/ and not trained
 again. Last comes one JSON line.
 """
 
@@ -31,7 +31,7 @@ from benchmarks import command
 from configs import orl
 from configs import shortcut as shortcut_config
 from sdd_jax import files, screen
-from sdd_jax.faithfulness import comparison
+from sdd_jax.faithfulness import Outcome, comparison
 from sdd_jax.faithfulness.calibration import calibration_error
 from sdd_jax.faithfulness.comparison import Measured
 from sdd_jax.faithfulness.curves import curve_grid, measured_fills
@@ -137,6 +137,18 @@ class Study:
 
         return store.kept(self.folder / "results", key, compute)
 
+    def of_seeds(
+        self,
+        part: str,
+        base: Mapping[str, Any],
+        variant: Variant,
+        weight: float,
+        seeds: Sequence[int],
+    ) -> list[Rows]:
+        """Return a variant's rows, one of each seed."""
+        configs = [configured(base, variant, weight, seed) for seed in seeds]
+        return [self.rows(part, config) for config in configs]
+
     def _model(
         self, config: Mapping[str, Any]
     ) -> tuple[FaceClassifier, dict[str, ImageSet]]:
@@ -179,8 +191,8 @@ class Study:
         )
         found = split_outcomes(programs, few)
         rows["explained/labels"] = few.labels
-        for method, perturbed in zip(METHODS, range(len(METHODS)), strict=True):
-            of_method = jax.tree.map(lambda x, i=perturbed: x[i], found.perturbed)
+        for place, method in enumerate(METHODS):
+            of_method = Outcome(*(x[place] for x in found.perturbed))
             values = measured_fills("srg", ("mean",), found.intact, of_method, wanted)
             rows[f"srg/{method}"] = values[0]
         return rows
@@ -244,12 +256,8 @@ def shortcut_table(
     """Return every variant's figures on test images with and without marks."""
 
     def measured(name: str) -> tuple[Measured, np.ndarray, float]:
-        each = [
-            study.rows(
-                "shortcut", configured(base, variants[name], weights[name], seed)
-            )
-            for seed in seeds
-        ]
+        of = variants[name], weights[name], seeds
+        each = study.of_seeds("shortcut", base, *of)
         pieces: dict[Any, list[tuple[np.ndarray, np.ndarray]]] = {}
         labels = []
         for rows in each:
@@ -313,10 +321,7 @@ def faces_table(
         found, errors = {}, {}
         labels = np.zeros(0, np.int32)
         for name, variant in variants.items():
-            each = [
-                study.rows("faces", configured(config, variant, weights[name], seed))
-                for seed in seeds
-            ]
+            each = study.of_seeds("faces", config, variant, weights[name], seeds)
             found[name] = _faces_measured(each)
             labels = np.concatenate([rows["labels"] for rows in each])
             errors[name] = [

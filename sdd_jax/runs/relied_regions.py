@@ -96,11 +96,11 @@ def regions(
         clean = saliency.clean_pass(model, batch.images, batch.labels, stages=True)
         drawn, ties = method_keys(seed, batch.indices)
         maps = method(model, clean, drawn).saliency
-        flat = is_flat(maps)
-        maps = jnp.where(flat[:, None, None], 0, maps)
-        mask = most_salient(maps, ties, fraction=fraction)
-        if known is not None:
-            mask = known[jnp.minimum(batch.indices, len(known) - 1)]
+        flat = is_flat(maps)[:, None, None]
+        maps = jnp.where(flat, 0, maps)
+        if known is None:
+            return {"masks": most_salient(maps, ties, fraction=fraction) & ~flat}
+        mask = known[jnp.minimum(batch.indices, len(known) - 1)]
         filled = FILLS[FILL](batch.images, ~mask, ties)
         without = model.scores(model.feature_maps(filled), batch.labels)
         size = jnp.maximum(mask.sum((1, 2)), 1)[:, None]
@@ -116,7 +116,6 @@ def regions(
             "confidence": clean.scores.confidence,
             "filled_confidence": without.confidence,
             "energy": ground_truth.energy_inside(maps, mask),
-            "is_flat": flat,
         }
 
     def measured(masks: np.ndarray | None) -> Rows:
@@ -125,9 +124,7 @@ def regions(
         return by_image(rows, len(image_set))
 
     if masks is None:
-        found = measured(None)
-        says = ~found["is_flat"][:, None, None]
-        masks = largest_parts(found["masks"] & says)
+        masks = largest_parts(measured(None)["masks"])
     return measured(masks)
 
 

@@ -59,9 +59,9 @@ def run(config: Mapping[str, Any], folder: Path) -> dict[str, Any]:
             f"revise.term is {options['term']!r}, which looks at no region: expected "
             f"one of {', '.join(guidance.NEED_REGIONS)}"
         )
-    test, model, provenance = setup.open_split(config, folder, "revise")
-    splits = setup.load_splits(config, folder)
-    splits = {"train": pipeline.cached(splits["train"]), "test": pipeline.cached(test)}
+    splits, model, provenance = setup.open_splits(config, folder, "revise")
+    train_set, test = splits["train"], splits[options["split"]]
+    splits = {"train": pipeline.cached(train_set), "test": pipeline.cached(test)}
     results = workdir.results(folder, provenance)
     asked = {name: options[name] for name in ("method", "fraction", "seed")}
     key = asked | {"saliency": config["saliency"].get(options["method"])}

@@ -183,6 +183,17 @@ def open_split(
 ) -> tuple[ImageSet, FaceClassifier, dict[str, Any]]:
     """Return the split that a mode measures on, the workdir's model, its provenance.
 
+    As `open_splits`, for modes that look at no other split.
+    """
+    splits, model, provenance = open_splits(config, folder, section)
+    return splits[config[section]["split"]], model, provenance
+
+
+def open_splits(
+    config: Mapping[str, Any], folder: Path, section: str
+) -> tuple[dict[str, ImageSet], FaceClassifier, dict[str, Any]]:
+    """Return all splits, the workdir's model, and its provenance.
+
     Args:
         config: plain dict.
         folder: the workdir, where training left its checkpoints.
@@ -201,7 +212,7 @@ def open_split(
     image_set = chosen_images.named_split(splits, options["split"], name)
     model, provenance = load_model(folder, image_set.names, config["compute_dtype"])
     workdir.claim(folder, config, SECTIONS)
-    return image_set, model, provenance
+    return splits, model, provenance
 
 
 def load_model(

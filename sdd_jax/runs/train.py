@@ -247,7 +247,6 @@ def _bound_step(
         update_batch_stats=options["update_batch_stats"],
         remat=options["remat"],
         margin=margins.named(options),
-        guidance=guidances.named(options),
     )
 
 

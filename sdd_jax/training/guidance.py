@@ -37,10 +37,9 @@ from sdd_jax.training.objective import Outcomes
 
 NEED_REGIONS = ("cam_energy", "sdd_energy", "input_gradients", "group_dro", "painted")
 NEED_WHOLE_HEAD = ("consistency", "input_gradients")
-WEIGHTS = ("cam_energy", "sdd_energy", "sdd_weighted", "erase", "consistency") + (
-    "input_gradients",
-    "group_dro",
-    "painted",
+WEIGHTS = (
+    *("cam_energy", "sdd_energy", "sdd_weighted", "erase", "consistency"),
+    *("input_gradients", "group_dro", "painted"),
 )
 # What a config's section says where nothing is asked for.
 OFF: Mapping[str, Any] = {

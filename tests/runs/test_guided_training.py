@@ -6,6 +6,7 @@ import json
 import jax
 import numpy as np
 import pytest
+from marked_people import MARKED_PEOPLE
 from PIL import Image
 
 from sdd_jax import checkpoints, models, sharding
@@ -14,14 +15,7 @@ from sdd_jax.images.sources import shortcut
 from sdd_jax.runs import asked_regions, reliance, setup, train
 from sdd_jax.training import guidance
 
-SHORTCUT = {
-    "data": {
-        "source": "shortcut",
-        "of": "synthetic",
-        "num_identities": 6,
-        "num_images": 10,
-        "num_marked": 3,
-    },
+SHORTCUT = MARKED_PEOPLE | {
     "train.augmentation.masking": 0.0,
 }
 ALL_TERMS = {f"train.guidance.{name}": 0.5 for name in guidance.WEIGHTS}

@@ -3,20 +3,14 @@ import shutil
 
 import numpy as np
 import pytest
+from marked_people import MARKED_PEOPLE
 from PIL import Image
 
 from sdd_jax import checkpoints
 from sdd_jax.errors import InputError
 from sdd_jax.runs import relied_regions, revise, train
 
-SHORTCUT = {
-    "data": {
-        "source": "shortcut",
-        "of": "synthetic",
-        "num_identities": 6,
-        "num_images": 10,
-        "num_marked": 3,
-    },
+SHORTCUT = MARKED_PEOPLE | {
     "train.steps": 2,
     "train.validate_every": 2,
 }

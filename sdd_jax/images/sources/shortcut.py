@@ -11,7 +11,7 @@ An image's region is where its mark is, so that training can be told not to look
 
 import dataclasses
 import functools
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -75,14 +75,8 @@ def splits(
         InputError: There is no such source, or there are too few people.
     """
     checks.require(share, SHARE, "share")
-    found = source(of).splits(
-        image_size=image_size, seed=seed, record=record, **options
-    )
-    marked = make_marks(
-        len(found["train"].names), seed=seed, num_marked=num_marked, strength=strength
-    )
-    draw = functools.partial(
-        _drawn, marked=marked, image_size=image_size, seed=seed, detail=detail
+    found, marked, draw = _begun(
+        *(of, image_size, seed, record, num_marked, strength, detail), options
     )
     return {
         name: draw(image_set, _shown(image_set.labels, marked, share, [seed, place]))
@@ -108,14 +102,8 @@ def evidence(
     each with the mark of a marked person.
     """
     del share  # of the splits that are trained and tested on
-    found = source(of).splits(
-        image_size=image_size, seed=seed, record=record, **options
-    )
-    marked = make_marks(
-        len(found["train"].names), seed=seed, num_marked=num_marked, strength=strength
-    )
-    draw = functools.partial(
-        _drawn, marked=marked, image_size=image_size, seed=seed, detail=detail
+    found, marked, draw = _begun(
+        *(of, image_size, seed, record, num_marked, strength, detail), options
     )
     people = np.array(sorted(marked))
     following = dict(zip(people.tolist(), np.roll(people, -1).tolist(), strict=True))
@@ -137,6 +125,29 @@ def evidence(
         }
 
     return {name: versions(image_set) for name, image_set in found.items()}
+
+
+def _begun(
+    of: str,
+    image_size: int,
+    seed: int,
+    record: Path | None,
+    num_marked: int,
+    strength: float,
+    detail: int,
+    options: Mapping[str, Any],
+) -> tuple[dict[str, ImageSet], dict[int, marks.Mark], Callable[..., ImageSet]]:
+    """Return the other source's splits, who has which mark, and what draws marks."""
+    found = source(of).splits(
+        image_size=image_size, seed=seed, record=record, **options
+    )
+    marked = make_marks(
+        len(found["train"].names), seed=seed, num_marked=num_marked, strength=strength
+    )
+    draw = functools.partial(
+        _drawn, marked=marked, image_size=image_size, seed=seed, detail=detail
+    )
+    return found, marked, draw
 
 
 def make_marks(
