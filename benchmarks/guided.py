@@ -47,7 +47,7 @@ from sdd_jax.saliency import bind_methods
 from sdd_jax.types import Batch, ImageSet
 
 METHODS = reliance.METHODS
-FRACTIONS = (0.1, 0.3, 0.5, 0.7, 0.9)  # of srg's curves
+FRACTIONS = (0.2, 0.5, 0.8)  # of srg's curves
 NUM_EXPLAINED = 40  # test images whose maps are judged, one a person
 OCCLUDED = 0.4  # the side of a grey square, in image widths
 IMAGES = (5, 3, 2)  # for training, a person
