@@ -2,9 +2,10 @@
 
 The first command finds the regions that the network's answers hang on, in clusters, and
 writes `revise/index.html` and `forbid.txt`. Whoever looks at the page names, in that
-file, the clusters that must not count. The same command then trains the network on,
-in `revised/`, with those regions as `train.guidance.masks`, and a control as long with
-nothing forbidden; all three are measured on the test images and shown on the page.
+file, the clusters that the network must not use. The same command then trains the
+network on, in `revised/`, with those regions as `train.guidance.masks`, and a control
+as long with nothing forbidden; all three are measured on the test images and shown on
+the page.
 Parts that are finished are not done again.
 """
 
@@ -44,7 +45,7 @@ from sdd_jax.types import ImageSet
 
 FORBID = "forbid.txt"
 _TEMPLATE = (
-    "# The numbers of clusters that the network must not lean on, one a line;\n"
+    "# The numbers of clusters that the network must not use, one a line;\n"
     "# revise/index.html shows them. Then give the same command again.\n"
 )
 

@@ -8,12 +8,12 @@ import io
 import json
 import re
 import struct
-import time
 
 import numpy as np
 import pytest
 import torch_writer
 from onnx_writer import model, part, real, whole
+from promptness import within
 from torch_writer import pickled, write_zip
 
 from sdd_jax.errors import InputError
@@ -27,12 +27,15 @@ FIRST = "input_layer.0.weight"
 
 def refusal_of(path, kind: Kind = "torch"):
     """Return why a file is refused, within a second."""
-    began = time.process_time()
-    with pytest.raises(InputError) as caught:
-        adaface.load(path, kind)
-    assert time.process_time() - began < 1
-    assert "\n" not in str(caught.value)
-    return str(caught.value)
+
+    def refused():
+        with pytest.raises(InputError) as caught:
+            adaface.load(path, kind)
+        return str(caught.value)
+
+    message = within(1, refused)
+    assert "\n" not in message
+    return message
 
 
 def safetensors(path, header, num_bytes=0):
@@ -117,9 +120,7 @@ def test_lists_in_lists_are_not_written_out(tmp_path, place):
 def test_floats_one_by_one_take_time_in_proportion():
     head = whole(1, 300_000) + whole(2, 1) + part(8, b"w")
     contents = model(part(5, head + real(4, 1.0) * 300_000))
-    began = time.process_time()
-    graph = onnx_files.read(contents)
-    assert time.process_time() - began < 5
+    graph = within(5, lambda: onnx_files.read(contents))
     assert graph.tensors["w"].sum() == 300_000
 
 
