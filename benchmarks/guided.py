@@ -1,7 +1,7 @@
 """Does training with explanations help? Every term of `train.guidance`, measured.
 
     python -m benchmarks.guided [--workdir runs/guided] [--seeds 0 1 2]
-        [--parts shortcut faces]
+        [--parts shortcut faces] [--jobs 2]
 
 `shortcut`: a mark goes with the person in 90 % of the training images (see
 `images.sources.shortcut`); each term's weight is chosen on validation images of the
@@ -9,16 +9,21 @@ first seed, then all seeds are measured on test images. `faces`: ORL as it is, w
 five, three and two training images a person; the weights are those chosen before.
 
 Writes guided.json. What is finished is kept in results/ and not trained
-again. Last comes one JSON line.
+again. Last comes one JSON line. On CPUs two networks are trained at a time: tracing
+takes one core, and leaves the other one idle.
 """
 
 import argparse
+import concurrent.futures
 import copy
 import dataclasses
+import functools
+import itertools
 import json
+import multiprocessing
+import os
 import shutil
 import sys
-import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -30,11 +35,12 @@ from rich.table import Table
 from benchmarks import command
 from configs import orl
 from configs import shortcut as shortcut_config
-from sdd_jax import files, screen
+from sdd_jax import files, screen, sharding
 from sdd_jax.faithfulness import Outcome, comparison
 from sdd_jax.faithfulness.calibration import calibration_error
 from sdd_jax.faithfulness.comparison import Measured
 from sdd_jax.faithfulness.curves import curve_grid, measured_fills
+from sdd_jax.images import pipeline
 from sdd_jax.images.sources import shortcut
 from sdd_jax.models import FaceClassifier
 from sdd_jax.models.functional import join_model, split_model
@@ -96,7 +102,7 @@ def base_config(part: str) -> dict[str, Any]:
     if part == "shortcut":
         return shortcut_config.get_config().to_dict()
     config = orl.get_config()
-    config.train.update(steps=60, batch_size=24, validate_every=60)
+    config.train.update(steps=40, batch_size=24, validate_every=40)
     return config.to_dict()
 
 
@@ -125,61 +131,101 @@ class Study:
 
     def rows(self, part: str, config: Mapping[str, Any]) -> Rows:
         """Return what a config's network gives on its images, trained once."""
-        key = {"guided": part, "config": settings.flat(config), "code": self.code}
 
         def compute() -> Rows:
-            shutil.rmtree(self.folder / "workdir", ignore_errors=True)
-            began = time.monotonic()
-            train.run(config, self.folder / "workdir")
-            seconds = time.monotonic() - began
-            measure = self._shortcut if part == "shortcut" else self._faces
-            return measure(config) | {"seconds": np.array(seconds)}
+            shutil.rmtree(self.workdir, ignore_errors=True)
+            train.run(config, self.workdir)
+            return self._shortcut(config) if part == "shortcut" else self._faces(config)
 
-        return store.kept(self.folder / "results", key, compute)
+        return store.kept(self.results, self._key(part, config), compute)
+
+    @property
+    def results(self) -> Path:
+        """What is finished."""
+        return self.folder / "results"
+
+    @property
+    def workdir(self) -> Path:
+        """This process's network."""
+        return self.folder / f"workdir-{os.getpid()}"
+
+    def train_ahead(
+        self, part: str, configs: Sequence[Mapping[str, Any]], jobs: int
+    ) -> None:
+        """Train what is not finished yet, `jobs` networks at a time."""
+        missing = [
+            config
+            for config in configs
+            if store.load(self.results, self._key(part, config)) is None
+        ]
+        if jobs == 1 or not missing:
+            return  # `rows` trains them one by one
+        pool = concurrent.futures.ProcessPoolExecutor(
+            jobs,
+            multiprocessing.get_context("spawn"),
+            initializer=keep_programs,
+            initargs=(self.folder,),
+        )
+        try:
+            for found in [pool.submit(self.rows, part, x) for x in missing]:
+                found.result()
+        finally:
+            pool.shutdown(cancel_futures=True)
+
+    def _key(self, part: str, config: Mapping[str, Any]) -> dict[str, Any]:
+        return {"guided": part, "config": settings.flat(config), "code": self.code}
 
     def of_seeds(
         self,
         part: str,
         base: Mapping[str, Any],
-        variant: Variant,
-        weight: float,
+        variants: Mapping[str, Variant],
+        weights: Mapping[str, float],
+        *,
         seeds: Sequence[int],
-    ) -> list[Rows]:
-        """Return a variant's rows, one of each seed."""
-        configs = [configured(base, variant, weight, seed) for seed in seeds]
-        return [self.rows(part, config) for config in configs]
+        jobs: int,
+    ) -> dict[str, list[Rows]]:
+        """Return each variant's rows, one of each seed."""
+        configs = {
+            name: [configured(base, variant, weights[name], seed) for seed in seeds]
+            for name, variant in variants.items()
+        }
+        self.train_ahead(part, list(itertools.chain(*configs.values())), jobs)
+        return {
+            name: [self.rows(part, config) for config in of_variant]
+            for name, of_variant in configs.items()
+        }
 
     def _model(
         self, config: Mapping[str, Any]
     ) -> tuple[FaceClassifier, dict[str, ImageSet]]:
-        splits = setup.load_splits(config, self.folder / "workdir")
+        splits = setup.load_splits(config, self.workdir)
         names = splits["train"].names
-        return setup.load_model(self.folder / "workdir", names, None)[0], splits
+        return setup.load_model(self.workdir, names, None)[0], splits
 
     def _shortcut(self, config: Mapping[str, Any]) -> Rows:
         model, _ = self._model(config)
-        arguments = setup.source_arguments(config, self.folder / "workdir")
-        found = {}
-        for split, versions in shortcut.evidence(**arguments).items():
-            if split == "train":
-                continue
-            rows = reliance.answers(
-                model,
-                versions,
-                batch_size=self.batch_size,
-                options=config["saliency"],
-            )
-            for version, of_version in rows.items():
-                found |= {f"{split}/{version}/{k}": v for k, v in of_version.items()}
-        return found
+        arguments = setup.source_arguments(config, self.workdir)
+        versions = {
+            f"{split}/{name}": version
+            for split, of_split in shortcut.evidence(**arguments).items()
+            for name, version in of_split.items()
+            if split != "train"
+        }
+        rows = reliance.answers(
+            model, versions, batch_size=self.batch_size, options=config["saliency"]
+        )
+        return {
+            f"{v}/{name}": row for v, of in rows.items() for name, row in of.items()
+        }
 
     def _faces(self, config: Mapping[str, Any]) -> Rows:
         model, splits = self._model(config)
         test = splits["test"]
+        both = pipeline.joined([test, occluded(test)])
         rows = {"labels": test.labels}
-        for name, images in (("intact", test), ("occluded", occluded(test))):
-            for column, row in self._predicted(model, images).items():
-                rows[f"{name}/{column}"] = row
+        for column, row in self._predicted(model, both).items():
+            rows[f"intact/{column}"], rows[f"occluded/{column}"] = np.split(row, 2)
         few = spread(test, NUM_EXPLAINED)
         wanted = curve_grid(("mean",), FRACTIONS)
         programs = Programs(
@@ -224,19 +270,37 @@ def occluded(image_set: ImageSet) -> ImageSet:
     return dataclasses.replace(image_set, read=read)
 
 
+def keep_programs(folder: Path) -> None:
+    """Let JAX find compiled programs of earlier runs.
+
+    Weights and seeds are arguments of a step: most runs compile nothing.
+    """
+    jax.config.update("jax_compilation_cache_dir", str(folder / "compiled"))
+
+
 def chosen_weights(
-    study: Study, base: Mapping[str, Any], variants: Mapping[str, Variant], seed: int
+    study: Study,
+    base: Mapping[str, Any],
+    variants: Mapping[str, Variant],
+    seed: int,
+    jobs: int,
 ) -> dict[str, float]:
     """Return each variant's weight that is best on validation images.
 
     By the accuracy of the worse group, with and without the mark; of equals, by the
     confidence in the true person where there is no mark.
     """
+    tried = {
+        (name, weight): configured(base, variant, weight, seed)
+        for name, variant in variants.items()
+        for weight in (variant.weights if len(variant.weights) > 1 else ())
+    }
+    study.train_ahead("shortcut", list(tried.values()), jobs)
     found = {}
     for name, variant in variants.items():
         scores = {}
-        for weight in variant.weights if len(variant.weights) > 1 else ():
-            rows = study.rows("shortcut", configured(base, variant, weight, seed))
+        for weight in (weight for other, weight in tried if other == name):
+            rows = study.rows("shortcut", tried[name, weight])
             scores[weight] = (
                 min(_accuracy(rows, f"validation/{x}") for x in ("marked", "without")),
                 float(rows["validation/without/confidence"].mean()),
@@ -247,20 +311,19 @@ def chosen_weights(
 
 
 def shortcut_table(
-    study: Study,
-    base: Mapping[str, Any],
-    variants: Mapping[str, Variant],
-    weights: Mapping[str, float],
-    seeds: Sequence[int],
+    each: Mapping[str, Sequence[Rows]], weights: Mapping[str, float]
 ) -> dict[str, Any]:
-    """Return every variant's figures on test images with and without marks."""
+    """Return every variant's figures on test images with and without marks.
 
-    def measured(name: str) -> tuple[Measured, np.ndarray, float]:
-        of = variants[name], weights[name], seeds
-        each = study.of_seeds("shortcut", base, *of)
+    Args:
+        each: by variant, the rows of each seed.
+        weights: of the variants.
+    """
+
+    def measured(of_seeds: Sequence[Rows]) -> tuple[Measured, np.ndarray]:
         pieces: dict[Any, list[tuple[np.ndarray, np.ndarray]]] = {}
         labels = []
-        for rows in each:
+        for rows in of_seeds:
             numbers = {x: len(rows[f"test/{x}/labels"]) for x in shortcut.VERSIONS}
             own, others = numbers["marked"], numbers["on_others"]
             labels += [rows["test/marked/labels"], rows["test/on_others/labels"]]
@@ -272,21 +335,18 @@ def shortcut_table(
                     pieces.setdefault((column, version), []).append((padded, is_there))
         values = {k: np.concatenate([x for x, _ in v]) for k, v in pieces.items()}
         counted = {k: np.concatenate([x for _, x in v]) for k, v in pieces.items()}
-        seconds = float(np.mean([rows["seconds"] for rows in each]))
-        return Measured(values, counted), np.concatenate(labels), seconds
+        return Measured(values, counted), np.concatenate(labels)
 
-    found = {name: measured(name) for name in variants}
-    labels = found["plain"][1]
+    found = {name: measured(of_seeds) for name, of_seeds in each.items()}
     table = comparison.table(
-        {name: one for name, (one, _, _) in found.items()},
-        labels,
+        {name: one for name, (one, _) in found.items()},
+        found["plain"][1],
         reference="plain",
         seed=0,
         num_resamples=2000,
     )
-    for name, (_, _, seconds) in found.items():
+    for name in found:
         table["methods"][name]["weight"] = weights[name]
-        table["methods"][name]["train_seconds"] = seconds
     return table
 
 
@@ -305,42 +365,36 @@ def _columns(rows: Rows, version: str) -> dict[str, np.ndarray]:
     }
 
 
-def faces_table(
-    study: Study,
-    base: Mapping[str, Any],
-    variants: Mapping[str, Variant],
-    weights: Mapping[str, float],
-    seeds: Sequence[int],
-) -> dict[str, Any]:
-    """Return figures of faces as they are, by the number of training images."""
-    result = {}
-    for number in IMAGES:
-        config = copy.deepcopy(dict(base))
-        if config["data"]["source"] == "orl":
-            config["data"]["num_train"] = number
-        found, errors = {}, {}
-        labels = np.zeros(0, np.int32)
-        for name, variant in variants.items():
-            each = study.of_seeds("faces", config, variant, weights[name], seeds)
-            found[name] = _faces_measured(each)
-            labels = np.concatenate([rows["labels"] for rows in each])
-            errors[name] = [
-                calibration_error(
-                    rows["intact/confidence"].astype(np.float64),
-                    rows["intact/prediction"] == rows["labels"],
-                )
-                for rows in each
-            ]
-        table = comparison.table(
-            found, labels, reference="plain", seed=0, num_resamples=2000
-        )
-        for name, values in errors.items():
-            table["methods"][name]["calibration_error"] = {
-                "value": float(np.mean(values)),
-                "seeds": values,
-            }
-        result[str(number)] = table
-    return result
+def faces_table(each: Mapping[str, Sequence[Rows]]) -> dict[str, Any]:
+    """Return figures of faces as they are, from each variant's rows of each seed."""
+    table = comparison.table(
+        {name: _faces_measured(of_seeds) for name, of_seeds in each.items()},
+        np.concatenate([rows["labels"] for rows in each["plain"]]),
+        reference="plain",
+        seed=0,
+        num_resamples=2000,
+    )
+    for name, of_seeds in each.items():
+        errors = [
+            calibration_error(
+                rows["intact/confidence"].astype(np.float64),
+                rows["intact/prediction"] == rows["labels"],
+            )
+            for rows in of_seeds
+        ]
+        table["methods"][name]["calibration_error"] = {
+            "value": float(np.mean(errors)),
+            "seeds": errors,
+        }
+    return table
+
+
+def _with_images(base: Mapping[str, Any], number: int) -> dict[str, Any]:
+    """Return a config with so many training images a person, where it says how many."""
+    config = copy.deepcopy(dict(base))
+    if config["data"]["source"] == "orl":
+        config["data"]["num_train"] = number
+    return config
 
 
 def _faces_measured(each: Sequence[Rows]) -> Measured:
@@ -391,7 +445,7 @@ def shown_shortcut(table: Mapping[str, Any]) -> Table:
     """Return the table of the shortcut, for a screen."""
     shown = Table(title="A mark goes with the person in 90 % of the training images, %")
     headings = ["", "weight", "with mark", "without", "another's", "on others"]
-    headings += ["bearer named", *(f"{x} on mark" for x in METHODS), "train s"]
+    headings += ["bearer named", *(f"{x} on mark" for x in METHODS)]
     for heading in headings:
         shown.add_column(heading, justify="right" if heading else "left")
     for name, row in table["methods"].items():
@@ -401,7 +455,6 @@ def shown_shortcut(table: Mapping[str, Any]) -> Table:
             *(_cell(row["accuracy"][version]) for version in shortcut.VERSIONS),
             _cell(row["names_bearer"]["on_others"]),
             *(_cell(row[f"energy_{x}"]["marked"], 1) for x in METHODS),
-            f"{row['train_seconds']:.0f}",
         )
     return shown
 
@@ -432,21 +485,29 @@ def run(
     *,
     variants: Mapping[str, Variant] = VARIANTS,
     batch_size: int = 40,
+    jobs: int = 1,
 ) -> dict[str, Any]:
     """Measure the parts, write and print their tables, and return them."""
     study = Study(folder, workdir.code_sha256(), batch_size)
-    weights = chosen_weights(study, bases["shortcut"], variants, seeds[0])
+    base = bases["shortcut"]
+    weights = chosen_weights(study, base, variants, seeds[0], jobs)
     result: dict[str, Any] = {"weights": weights, "seeds": list(seeds)}
+    of = functools.partial(study.of_seeds, weights=weights, seeds=seeds, jobs=jobs)
     if "shortcut" in parts:
-        result["shortcut"] = shortcut_table(
-            study, bases["shortcut"], variants, weights, seeds
-        )
+        each = of("shortcut", base, variants)
+        result["shortcut"] = shortcut_table(each, weights)
         screen.console.print(shown_shortcut(result["shortcut"]))
     if "faces" in parts:
         without = {k: v for k, v in variants.items() if not v.needs_regions}
-        result["faces"] = faces_table(study, bases["faces"], without, weights, seeds)
+        result["faces"] = {
+            str(number): faces_table(
+                of("faces", _with_images(bases["faces"], number), without)
+            )
+            for number in IMAGES
+        }
         screen.console.print(shown_faces(result["faces"]))
-    shutil.rmtree(folder / "workdir", ignore_errors=True)
+    for left in folder.glob("workdir-*"):
+        shutil.rmtree(left, ignore_errors=True)
     files.write_json(folder / "guided.json", result)
     screen.say(f"written: {folder / 'guided.json'}")
     return result
@@ -465,16 +526,21 @@ def main(arguments: list[str] | None = None) -> int:
         choices=("shortcut", "faces"),
         default=["shortcut", "faces"],
     )
+    parser.add_argument(
+        "--jobs",
+        type=command.at_least(1),
+        help="networks trained at a time; by default two on CPUs, one elsewhere",
+    )
     options = parser.parse_args(arguments)
     return command.run(lambda: _run(options))
 
 
 def _run(options: argparse.Namespace) -> None:
     options.workdir.mkdir(parents=True, exist_ok=True)
-    # Weights and seeds are arguments of a step: most runs compile nothing.
-    jax.config.update("jax_compilation_cache_dir", str(options.workdir / "compiled"))
+    keep_programs(options.workdir)
+    jobs = options.jobs or (2 if sharding.platform() == "cpu" else 1)
     bases = {part: base_config(part) for part in ("shortcut", "faces")}
-    result = run(options.workdir, options.seeds, options.parts, bases)
+    result = run(options.workdir, options.seeds, options.parts, bases, jobs=jobs)
     print(json.dumps(result))
 
 

@@ -82,18 +82,21 @@ def loop(
     """
 
     def program(arrays: Any, data: Any, first: Any, num_images: Any) -> Any:
-        def run(i: Any) -> Any:
+        # Traced once, though it is asked for twice: for its shapes, and in the loop.
+        @functools.partial(jax.jit, inline=True)
+        def run(arrays: Any, data: Any, first: Any, i: Any) -> Any:
             places = first + i * batch_size + jnp.arange(batch_size, dtype=jnp.int32)
             return one_batch(arrays, jax.tree.map(lambda x: x[i], data), places)
 
         def step(i: Any, rows: Any) -> Any:
             put = functools.partial(jax.lax.dynamic_update_index_in_dim, axis=0)
-            return jax.tree.map(lambda row, value: put(row, value, i), rows, run(i))
+            found = run(arrays, data, first, i)
+            return jax.tree.map(lambda row, value: put(row, value, i), rows, found)
 
         length = len(jax.tree.leaves(data)[0])
         rows = jax.tree.map(
             lambda value: jnp.zeros((length, *value.shape), value.dtype),
-            jax.eval_shape(run, 0),
+            jax.eval_shape(run, arrays, data, first, 0),  # weak, as in the loop
         )
         num_batches = -(-num_images // batch_size)
         return jax.lax.fori_loop(0, num_batches, step, rows)

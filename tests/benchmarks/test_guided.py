@@ -37,7 +37,7 @@ def bases():
 def test_tables_have_all_variants_and_nothing_is_trained_twice(
     bases, tmp_path, monkeypatch, capfd
 ):
-    options = {"variants": VARIANTS, "batch_size": 6}
+    options = {"variants": VARIANTS, "batch_size": 6, "jobs": 2}
     parts = ("shortcut", "faces")
     result = guided.run(tmp_path, [0, 1], parts, bases, **options)
     shown = capfd.readouterr().out
