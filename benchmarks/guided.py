@@ -190,7 +190,8 @@ class Study:
             name: [configured(base, variant, weights[name], seed) for seed in seeds]
             for name, variant in variants.items()
         }
-        self.train_ahead(part, list(itertools.chain(*configs.values())), jobs)
+        by_seed = itertools.chain(*zip(*configs.values(), strict=True))
+        self.train_ahead(part, list(by_seed), jobs)
         return {
             name: [self.rows(part, config) for config in of_variant]
             for name, of_variant in configs.items()
@@ -290,10 +291,14 @@ def chosen_weights(
     By the accuracy of the worse group, with and without the mark; of equals, by the
     confidence in the true person where there is no mark.
     """
+    # First one weight of each, so that two processes do not compile the same program.
     tried = {
-        (name, weight): configured(base, variant, weight, seed)
+        (name, variant.weights[place]): configured(
+            base, variant, variant.weights[place], seed
+        )
+        for place in range(max(len(each.weights) for each in variants.values()))
         for name, variant in variants.items()
-        for weight in (variant.weights if len(variant.weights) > 1 else ())
+        if place < len(variant.weights) > 1
     }
     study.train_ahead("shortcut", list(tried.values()), jobs)
     found = {}
