@@ -1,12 +1,13 @@
 """Does training with explanations help? Every term of `train.guidance`, measured.
 
     python -m benchmarks.guided [--workdir runs/guided] [--seeds 0 1 2]
-        [--parts shortcut faces] [--jobs 2]
+        [--parts shortcut faces longer] [--jobs 2]
 
 `shortcut`: a mark goes with the person in 90 % of the training images (see
 `images.sources.shortcut`); each term's weight is chosen on validation images of the
 first seed, then all seeds are measured on test images. `faces`: ORL as it is, with
 five, three and two training images a person; the weights are those chosen before.
+`longer`, only if asked for, adds to `faces` the plain training with twice the steps.
 
 Writes guided.json. What is finished is kept in results/ and not trained
 again. Last comes one JSON line. On CPUs two networks are trained at a time: tracing
@@ -95,6 +96,12 @@ VARIANTS: dict[str, Variant] = {
         {"guidance.consistency": None}, (1.0, 10.0), needs_regions=False
     ),
 }
+# What erase and consistency, which see two views of each image, must beat.
+LONGER = {
+    "plain, twice the steps": Variant(
+        {"steps": 120, "validate_every": 120}, needs_regions=False
+    )
+}
 
 
 def base_config(part: str) -> dict[str, Any]:
@@ -176,7 +183,9 @@ class Study:
             pool.shutdown(cancel_futures=True)
 
     def _key(self, part: str, config: Mapping[str, Any]) -> dict[str, Any]:
-        return {"guided": part, "config": settings.flat(config), "code": self.code}
+        measured = [NUM_EXPLAINED, OCCLUDED, *FRACTIONS] if part == "faces" else []
+        of = {"guided": part, "measured": measured}
+        return of | {"config": settings.flat(config), "code": self.code}
 
     def of_seeds(
         self,
@@ -504,16 +513,19 @@ def run(
     base = bases["shortcut"]
     weights = chosen_weights(study, base, variants, seeds[0], jobs)
     result: dict[str, Any] = {"weights": weights, "seeds": list(seeds)}
-    of = functools.partial(study.of_seeds, weights=weights, seeds=seeds, jobs=jobs)
+    of = functools.partial(study.of_seeds, seeds=seeds, jobs=jobs)
     if "shortcut" in parts:
-        each = of("shortcut", base, variants)
+        each = of("shortcut", base, variants, weights)
         result["shortcut"] = shortcut_table(each, weights)
         screen.console.print(shown_shortcut(result["shortcut"]))
     if "faces" in parts:
         without = {k: v for k, v in variants.items() if not v.needs_regions}
+        if "longer" in parts:
+            without |= LONGER
+            weights |= dict.fromkeys(LONGER, 0.0)
         result["faces"] = {
             str(number): faces_table(
-                of("faces", _with_images(bases["faces"], number), without)
+                of("faces", _with_images(bases["faces"], number), without, weights)
             )
             for number in IMAGES
         }
@@ -535,7 +547,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument(
         "--parts",
         nargs="+",
-        choices=("shortcut", "faces"),
+        choices=("shortcut", "faces", "longer"),
         default=["shortcut", "faces"],
     )
     parser.add_argument(

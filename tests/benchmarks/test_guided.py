@@ -66,7 +66,12 @@ def test_a_variants_settings_reach_the_config():
         assert config["seed"] == 3
         differs = config["train"] != base["train"]
         assert differs == (name != "plain")
-    assert guided.base_config("faces")["data"]["source"] == "orl"
+    base = guided.base_config("faces")
+    assert base["data"]["source"] == "orl"
+    [longer] = guided.LONGER.values()
+    config = guided.configured(base, longer, 0.0, 0)
+    assert config["train"]["steps"] == 2 * base["train"]["steps"]
+    assert config["train"]["validate_every"] == config["train"]["steps"]
 
 
 def test_a_grey_square_hides_a_part_of_every_image_and_never_the_same():
