@@ -518,7 +518,7 @@ def run(
         each = of("shortcut", base, variants, weights)
         result["shortcut"] = shortcut_table(each, weights)
         screen.console.print(shown_shortcut(result["shortcut"]))
-    if "faces" in parts:
+    if not {"faces", "longer"}.isdisjoint(parts):
         without = {k: v for k, v in variants.items() if not v.needs_regions}
         if "longer" in parts:
             without |= LONGER
