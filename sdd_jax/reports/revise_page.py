@@ -25,5 +25,6 @@ def render(
         gallery=gallery,
         forbid=forbid,
         changes=revise_table.change_rows(result),
+        change_note=revise_table.CONTROL,
         note=revise_table.NOTE,
     )

@@ -34,7 +34,11 @@ VERSION_NAMES = {
     "swapped": "another's mark",
     "on_others": "people without a mark, given one",
 }
-CONTROL = "Per cent. control: trained on as long, with nothing forbidden."
+CONTROL = (
+    "Per cent, with intervals of 95 % over identities. control: trained on as long, "
+    "with nothing forbidden; change: after less control; forbidden and others: by the "
+    "cluster of an image's region."
+)
 NOTE = (
     "Per cent. lost: confidence in the true person that a region's filling takes, a "
     "region of the cluster on average; lost in all: the same as a share of all images. "
@@ -68,11 +72,13 @@ def cluster_rows(result: Mapping[str, Any]) -> list[list[str]]:
     ]
 
 
-def change_rows(result: Mapping[str, Any], between: str = " ") -> list[list[str]]:
+def change_rows(
+    result: Mapping[str, Any], between: str = " ", *, ends: int | None = None
+) -> list[list[str]]:
     """Return all networks and what differs; none where nothing is forbidden."""
     if "methods" not in result:
         return []
-    rows = [["", "images", *NETWORKS, "after less control", "p"]]
+    rows = [["", "images", *NETWORKS, "change", "p"]]
     after = result["differences"]["after"]
     for name, words in FIGURES.items():
         for group, number in result["num_test_images"].items():
@@ -86,8 +92,8 @@ def change_rows(result: Mapping[str, Any], between: str = " ") -> list[list[str]
                 [
                     f"{words}, {group}",
                     str(number),
-                    *(figure(one, between) for one in figures),
-                    figure(change, between, sign="+"),
+                    *(figure(one, between, ends=ends) for one in figures),
+                    figure(change, between, ends=ends, sign="+"),
                     f"{change['p']:.3f}",
                 ]
             )
@@ -107,14 +113,16 @@ def clusters(result: Mapping[str, Any]) -> Table:
 
 def before_and_after(result: Mapping[str, Any]) -> Table:
     """Return, for the terminal, what forbidding changed."""
-    rows = change_rows(result, "\n")
+    rows = change_rows(result, "\n", ends=0)
     return text.terminal("Before and after, test images", rows, CONTROL)
 
 
 def markdown(result: Mapping[str, Any]) -> str:
     """Return both tables as Markdown."""
-    tables = [cluster_rows(result), change_rows(result)]
-    return "\n\n".join([*(text.markdown(rows) for rows in tables if rows), NOTE]) + "\n"
+    parts = [text.markdown(cluster_rows(result)), NOTE]
+    if rows := change_rows(result):
+        parts += [text.markdown(rows), CONTROL]
+    return "\n\n".join(parts) + "\n"
 
 
 def csv(result: Mapping[str, Any]) -> str:

@@ -1,3 +1,4 @@
+import io
 import json
 import shutil
 
@@ -5,9 +6,11 @@ import numpy as np
 import pytest
 from marked_people import MARKED_PEOPLE
 from PIL import Image
+from rich.console import Console
 
 from sdd_jax import checkpoints
 from sdd_jax.errors import InputError
+from sdd_jax.reports import revise_table
 from sdd_jax.runs import relied_regions, revise, train
 
 SHORTCUT = MARKED_PEOPLE | {
@@ -78,7 +81,12 @@ def test_what_is_forbidden_is_trained_on_and_shown_before_and_after(
     assert 0 < min(shares) and max(shares) <= config["revise"]["fraction"] + 1e-3
     page = (folder / "revise" / "index.html").read_text()
     assert "told not to lean on clusters 1, 2" in page
-    assert "accuracy, mark removed" in page
+    assert "accuracy, mark removed" in page and "change: after less control" in page
+    file = io.StringIO()
+    Console(file=file, width=80).print(revise_table.before_and_after(result))
+    lines = file.getvalue().splitlines()
+    for words in ("accuracy, all", "accuracy, forbidden", "accuracy, mark"):
+        assert any(words in line for line in lines)
     weights = [
         json.loads((place / name / "config.json").read_text())["train"]["guidance"]
         for name in ("control", "after")
