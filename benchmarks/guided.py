@@ -540,15 +540,25 @@ def run(
 def main(arguments: list[str] | None = None) -> int:
     """Measure everything, and return the exit status."""
     parser = command.parser(__doc__)
-    parser.add_argument("--workdir", type=Path, default=Path("runs/guided"))
     parser.add_argument(
-        "--seeds", type=command.at_least(0), nargs="+", default=[0, 1, 2]
+        "--workdir",
+        type=Path,
+        default=Path("runs/guided"),
+        help="where what is finished is kept (%(default)s)",
+    )
+    parser.add_argument(
+        "--seeds",
+        type=command.at_least(0),
+        nargs="+",
+        default=[0, 1, 2],
+        help="of the networks; the first one chooses the weights (0 1 2)",
     )
     parser.add_argument(
         "--parts",
         nargs="+",
         choices=("shortcut", "faces", "longer"),
         default=["shortcut", "faces"],
+        help="what is measured (shortcut faces)",
     )
     parser.add_argument(
         "--jobs",

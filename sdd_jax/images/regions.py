@@ -51,25 +51,44 @@ def of_masks(image_set: ImageSet, folder: Path, *, size: int) -> ImageSet:
         size: Height and width of the images, in pixels.
 
     Raises:
-        InputError: There is no mask of any image, or (while reading) one is damaged or
-            not square.
+        InputError: There is no mask of any image, one is damaged or not square, or none
+            says anything: all are black, or all are white.
     """
     paths = [mask_path(folder, file) for file in image_set.files]
     has_mask = [path.is_file() for path in paths]
     if not any(has_mask):
         raise InputError(
-            f"{folder} holds no mask of the {len(paths)} training images: expected "
-            f"files such as {paths[0]}"
+            f"{folder} {_what_it_has(folder)}: no mask of the {len(paths)} training "
+            f"images; expected files such as {paths[0]}"
         )
+    nothing = np.zeros((size, size), bool)
+    # All now: a damaged one is told before hours of training.
+    masks = [
+        read_mask(path, size) if is_there else nothing
+        for path, is_there in zip(paths, has_mask, strict=True)
+    ]
+    for colour, is_so in (
+        ("black", not any(mask.any() for mask in masks)),
+        ("white", all(mask.all() for mask in masks)),
+    ):
+        if is_so:
+            raise InputError(
+                f"the masks in {folder} are {colour} all over, so they tell nothing: "
+                f"expected masks that are white ({_LIGHT} of 255 or more) where the "
+                f"region is, and black elsewhere"
+            )
     say(f"masks of {sum(has_mask)} of {len(paths)} training images in {folder}")
+    return dataclasses.replace(image_set, region=masks.__getitem__)
 
-    @functools.cache
-    def region(place: int) -> Bool[np.ndarray, "size size"]:
-        if not has_mask[place]:
-            return np.zeros((size, size), bool)
-        return read_mask(paths[place], size)
 
-    return dataclasses.replace(image_set, region=region)
+def _what_it_has(folder: Path) -> str:
+    """Return what is found in a folder, in words."""
+    if not folder.exists():
+        return "does not exist"
+    if not folder.is_dir():
+        return "is no folder"
+    found = next((x for x in sorted(folder.rglob("*")) if x.is_file()), None)
+    return f"has {found.relative_to(folder)} and the like" if found else "is empty"
 
 
 def read_mask(path: Path, size: int) -> Bool[np.ndarray, "{size} {size}"]:

@@ -20,7 +20,7 @@ def render(
     """
     return templates.render(
         "revise.html.jinja",
-        {"where": revise_table.where},
+        {"where": revise_table.where, "points": revise_table.points},
         result=result,
         gallery=gallery,
         forbid=forbid,

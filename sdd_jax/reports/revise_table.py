@@ -53,6 +53,11 @@ def where(cluster: Mapping[str, Any]) -> str:
     return f"{rows[row]} {columns[column]}"
 
 
+def points(value: float) -> str:
+    """Return a figure with one digit, and no minus before what rounds to nothing."""
+    return f"{round(value, 1) + 0.0:.1f}"
+
+
 def cluster_rows(result: Mapping[str, Any]) -> list[list[str]]:
     """Return the clusters in words, a row each below the headings."""
     return [
@@ -63,8 +68,8 @@ def cluster_rows(result: Mapping[str, Any]) -> list[list[str]]:
                 where(cluster),
                 str(cluster["num_images"]),
                 str(cluster["num_people"]),
-                f"{cluster['lost_a_region']:.1f}",
-                f"{cluster['lost_an_image']:.1f}",
+                points(cluster["lost_a_region"]),
+                points(cluster["lost_an_image"]),
                 "yes" if cluster["is_forbidden"] else "",
             ]
             for cluster in result["clusters"]

@@ -47,13 +47,15 @@ def of(
             raise InputError(
                 f"train.guidance.parts is {','.join(given['parts'])}, but "
                 f"data.source={config['data']['source']} has no folder of aligned "
-                f"images: expected one, data.root"
+                f"images, data.root: draw masks, and pass --config.train.guidance."
+                f"masks=FOLDER"
             )
         return regions.of_parts(image_set, expanded(root), given["parts"], size=size)
     if image_set.region is None:
+        or_parts = " or --config.train.guidance.parts=eyes"
         raise InputError(
             f"train.guidance.{needs[0]} looks at regions, and data.source="
             f"{config['data']['source']} knows none: pass --config.train.guidance."
-            f"masks=FOLDER or --config.train.guidance.parts=eyes"
+            f"masks=FOLDER{or_parts if config['data'].get('root') else ''}"
         )
     return image_set

@@ -10,6 +10,7 @@ Parts that are finished are not done again.
 """
 
 import copy
+import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -27,6 +28,7 @@ from sdd_jax.images.sources import shortcut
 from sdd_jax.models import FaceClassifier
 from sdd_jax.reports import overlay, revise_page, revise_table
 from sdd_jax.runs import (
+    asked_regions,
     protocol,
     reliance,
     relied_regions,
@@ -54,12 +56,10 @@ def run(config: Mapping[str, Any], folder: Path) -> dict[str, Any]:
     """Find, and where something is forbidden revise; return `table.json`'s content."""
     settings.check(config)
     options = config["revise"]
+    _check_term(options)
     (method,) = bind_methods((options["method"],), config["saliency"]).values()
-    if options["term"] not in guidance.NEED_REGIONS:
-        raise InputError(
-            f"revise.term is {options['term']!r}, which looks at no region: expected "
-            f"one of {', '.join(guidance.NEED_REGIONS)}"
-        )
+    # What goes on is the same training, with one term more.
+    workdir.check(folder, config, train.SECTIONS)
     splits, model, provenance = setup.open_splits(config, folder, "revise")
     train_set, test = splits["train"], splits[options["split"]]
     splits = {"train": pipeline.cached(train_set), "test": pipeline.cached(test)}
@@ -87,10 +87,15 @@ def run(config: Mapping[str, Any], folder: Path) -> dict[str, Any]:
     before = {name: regions(name, model, None, facts) for name in splits}
     clusters = relied_regions.clustered(before["train"], options["num_clusters"])
     forbidden = _forbidden(folder / FORBID, len(clusters.centres))
+    found_by = key | {"num_clusters": options["num_clusters"]}
+    found_by |= {"checkpoint": provenance["checkpoint_sha256"]}
+    if forbidden:
+        _check_page(folder, found_by)
     result: dict[str, Any] = {
         "clusters": _described(clusters, before["train"], splits["train"], forbidden),
         "forbidden": forbidden,
         "num_without_region": int((clusters.numbers == 0).sum()),
+        "found_by": found_by,
         "protocol": _protocol(config) | provenance,
     }
     if forbidden:
@@ -98,7 +103,8 @@ def run(config: Mapping[str, Any], folder: Path) -> dict[str, Any]:
         made_of |= key | {"of": provenance["checkpoint_sha256"], "not": forbidden}
         place = folder / "revised" / files.json_sha256(made_of)[:12]
         is_forbidden = np.isin(clusters.numbers, forbidden)
-        _write_masks(place / "masks", before["train"], splits["train"], is_forbidden)
+        masks = before["train"]["masks"] & is_forbidden[:, None, None]
+        _write_masks(place / "masks", _with_own(config, masks, train_set), train_set)
         distributed.barrier("the masks")
         networks = {"before": model}
         rows = {"before": before["test"]}
@@ -126,12 +132,65 @@ def run(config: Mapping[str, Any], folder: Path) -> dict[str, Any]:
         if forbidden:
             screen.console.print(revise_table.before_and_after(result))
         else:
+            if (folder / "revised").exists():
+                screen.say(f"{folder / 'revised'} stays; the page shows none of it")
             screen.say(
                 f"nothing is forbidden yet: look at {folder / 'revise' / 'index.html'}"
                 f", write the numbers into {folder / FORBID}, and give the same command"
             )
         screen.say(f"written: {folder / 'revise' / 'index.html'}")
     return result
+
+
+def _check_term(options: Mapping[str, Any]) -> None:
+    """Raise InputError where the term is none for a revision."""
+    if options["term"] not in guidance.NEED_REGIONS:
+        is_term = options["term"] in guidance.WEIGHTS
+        why = "looks at no region" if is_term else "is no term"
+        raise InputError(
+            f"revise.term is {options['term']!r}, which {why}: expected one of "
+            f"{', '.join(guidance.NEED_REGIONS)}"
+        )
+
+
+def _check_page(folder: Path, found_by: Mapping[str, Any]) -> None:
+    """Raise InputError where the page shows other clusters than those of now."""
+
+    def shown() -> Any:
+        path = folder / "revise" / "table.json"
+        return files.parsed(files.read_text(path)) if path.is_file() else {}
+
+    there = distributed.from_first("the page", shown).get("found_by")
+    here = files.parsed(json.dumps(found_by))
+    if there is None or there == here:
+        return
+    changed = [name for name in here if there.get(name) != here[name]]
+    said = {name: f"revise.{name} was {there.get(name)!r}" for name in changed}
+    said |= {"saliency": "the method's settings were others"}
+    said |= {"checkpoint": "the network was trained on since"}
+    raise InputError(
+        f"{folder / FORBID} has the numbers of other clusters, those on the page: "
+        f"{', '.join(said[name] for name in changed)}; to see the clusters of now, "
+        f"empty it and give the same command, or give the earlier settings"
+    )
+
+
+def _with_own(
+    config: Mapping[str, Any],
+    masks: Bool[np.ndarray, "images height width"],
+    of: ImageSet,
+) -> Bool[np.ndarray, "images height width"]:
+    """Return masks with the regions that the training before was told of, too."""
+    own = guidance.named(config["train"])
+    if own is None or not set(own.terms) & set(guidance.NEED_REGIONS):
+        return masks
+    if own.inside:
+        raise InputError(
+            "train.guidance.inside=True says where the network must look, and a "
+            "revision where it must not: revise a network that was trained without"
+        )
+    region = asked_regions.of(config, of, own).region
+    return masks | np.stack([region(place) for place in range(len(of))])
 
 
 def _forbidden(path: Path, number: int) -> list[int]:
@@ -143,7 +202,10 @@ def _forbidden(path: Path, number: int) -> list[int]:
 
     def read() -> list[int]:
         found = []
-        for place, line in enumerate(files.read_text(path).splitlines(), 1):
+        content = files.read_text(path)
+        if "\0" in content:
+            raise InputError(f"{path} is no UTF-8 text: save it as UTF-8")
+        for place, line in enumerate(content.splitlines(), 1):
             text = line.partition("#")[0].strip()
             if not text:
                 continue
@@ -200,19 +262,16 @@ def _train_on(
 
 
 def _write_masks(
-    folder: Path,
-    rows: Rows,
-    image_set: ImageSet,
-    is_forbidden: Bool[np.ndarray, " images"],
+    folder: Path, masks: Bool[np.ndarray, "images height width"], image_set: ImageSet
 ) -> None:
-    """Write the forbidden regions of the training images, whole or not at all."""
+    """Write the masks that are not empty, all of them or none."""
     if not distributed.is_first():
         return
     with files.replaced_folder(folder) as fresh:
-        for place in np.flatnonzero(is_forbidden):
+        for place in np.flatnonzero(masks.any((1, 2))):
             path = fresh / f"{image_set.files[place]}.png"
             path.parent.mkdir(parents=True, exist_ok=True)
-            mask = np.uint8(255) * rows["masks"][place]
+            mask = np.uint8(255) * masks[place]
             files.write_bytes(path, overlay.png(np.repeat(mask[..., None], 3, -1)))
 
 

@@ -44,19 +44,45 @@ def test_masks_lie_where_the_images_do_and_may_have_any_size(tmp_path, capfd):
     assert "masks of 2 of 3 training images" in capfd.readouterr().out
 
 
-def test_a_folder_without_any_mask_is_refused(tmp_path):
-    with pytest.raises(InputError, match=r"holds no mask of the 1 .*ann/a\.png"):
+def test_a_folder_without_any_mask_is_refused_and_what_is_there_is_said(tmp_path):
+    def refused(folder, found):
+        expected = rf"{found}: no mask of the 1 training images.*ann/a\.png"
+        with pytest.raises(InputError, match=expected):
+            regions.of_masks(image_set("ann/a.jpg"), folder, size=SIZE)
+
+    refused(tmp_path, "is empty")
+    refused(tmp_path / "nowhere", "does not exist")
+    save(tmp_path / "ann" / "mask_a.png", half(SIZE))
+    refused(tmp_path, "has ann/mask_a.png and the like")
+    refused(tmp_path / "ann" / "mask_a.png", "is no folder")
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (np.zeros((20, 30), np.uint8), "30x20 pixels: expected a square"),
+        (b"\x89PNG\r\n\x1a\nno more", r"b\.png"),
+    ],
+)
+def test_a_mask_that_is_not_square_or_damaged_is_refused_at_once(
+    tmp_path, content, message
+):
+    save(tmp_path / "ann" / "a.png", half(SIZE))
+    if isinstance(content, bytes):
+        (tmp_path / "ann" / "b.png").write_bytes(content)
+    else:
+        save(tmp_path / "ann" / "b.png", content)
+    with pytest.raises(InputError, match=message):
+        regions.of_masks(image_set("ann/a.jpg", "ann/b.jpg"), tmp_path, size=SIZE)
+
+
+@pytest.mark.parametrize(
+    ("value", "colour"), [(0, "black"), (127, "black"), (128, "white"), (255, "white")]
+)
+def test_masks_that_tell_nothing_are_refused(tmp_path, value, colour):
+    save(tmp_path / "ann" / "a.png", np.full((SIZE, SIZE), value, np.uint8))
+    with pytest.raises(InputError, match=f"are {colour} all over.*white \\(128 of"):
         regions.of_masks(image_set("ann/a.jpg"), tmp_path, size=SIZE)
-
-
-def test_a_mask_that_is_not_square_or_damaged_is_refused(tmp_path):
-    save(tmp_path / "ann" / "a.png", np.zeros((20, 30), np.uint8))
-    (tmp_path / "ann" / "b.png").write_bytes(b"\x89PNG\r\n\x1a\nno more")
-    found = regions.of_masks(image_set("ann/a.jpg", "ann/b.jpg"), tmp_path, size=SIZE)
-    with pytest.raises(InputError, match="30x20 pixels: expected a square"):
-        found.region(0)
-    with pytest.raises(InputError, match=r"b\.png"):
-        found.region(1)
 
 
 def aligned(folder, files, landmarks):

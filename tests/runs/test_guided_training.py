@@ -179,11 +179,11 @@ def test_masks_come_before_the_sources_own(make_config, tmp_path):
         ),
         (
             {"train.guidance.parts": ("eyes",), "train.guidance.sdd_energy": 1.0},
-            "parts is eyes, but data.source=synthetic has no folder of aligned",
+            "parts is eyes, but data.source=synthetic has no folder.*masks=FOLDER",
         ),
         (
             {"train.guidance.masks": "nowhere", "train.guidance.painted": 1.0},
-            "nowhere holds no mask of the .* training images",
+            "nowhere does not exist: no mask of the .* training images",
         ),
         ({"train.guidance.cam_energy": -1.0}, "cam_energy is -1.0, expected"),
         ({"train.guidance.painted": 1.5}, "guidance.painted is 1.5, expected"),

@@ -11,7 +11,7 @@ from rich.console import Console
 from sdd_jax import checkpoints
 from sdd_jax.errors import InputError
 from sdd_jax.reports import revise_table
-from sdd_jax.runs import relied_regions, revise, train
+from sdd_jax.runs import relied_regions, revise, setup, train
 
 SHORTCUT = MARKED_PEOPLE | {
     "train.steps": 2,
@@ -110,9 +110,67 @@ def test_what_is_no_cluster_is_refused_by_its_line(begun, tmp_path, text):
         revise.run(config, folder)
 
 
-def test_a_term_that_looks_at_no_region_is_refused(make_config, tmp_path):
-    with pytest.raises(InputError, match="revise.term is 'erase', which looks at no"):
-        revise.run(make_config({"revise.term": "erase"}), tmp_path)
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("changed", "message"),
+    [
+        ({"revise.num_clusters": 2}, "revise.num_clusters was 3; to see"),
+        ({"revise.fraction": 0.3}, r"revise.fraction was [\d.]+; to see"),
+        ({"revise.method": "cam"}, "revise.method was 'sdd', the method's"),
+        (
+            {"train.guidance.erase": 1.0},
+            "train.guidance.erase is 0.0 there and 1.0 now",
+        ),
+    ],
+)
+def test_numbers_are_of_the_page_and_the_training_goes_on(
+    begun, make_config, tmp_path, changed, message
+):
+    _, folder, _ = begun
+    folder = shutil.copytree(folder, tmp_path / "workdir")
+    page = (folder / "revise" / "index.html").read_text()
+    (folder / "forbid.txt").write_text("1\n")
+    with pytest.raises(InputError, match=message):
+        revise.run(make_config(SHORTCUT | changed), folder)
+    assert (folder / "revise" / "index.html").read_text() == page
+    assert not (folder / "revised").exists()
+
+
+@pytest.mark.slow
+def test_what_was_forbidden_before_stays_forbidden(make_config, tmp_path):
+    config = make_config(SHORTCUT | {"train.guidance.cam_energy": 1.0})
+    splits = setup.load_splits(config, tmp_path)
+    masks = np.zeros((len(splits["train"]), *splits["train"].read(0).shape[:2]), bool)
+    masks[:, 0, 0] = True
+    found = revise._with_own(config, masks, splits["train"])
+    own = np.stack([splits["train"].region(i) for i in range(len(masks))])
+    assert own.any() and not own[:, 0, 0].all()
+    np.testing.assert_array_equal(found, masks | own)
+    inside = make_config(
+        SHORTCUT | {"train.guidance.cam_energy": 1.0, "train.guidance.inside": True}
+    )
+    with pytest.raises(
+        InputError, match="inside=True says where the network must look"
+    ):
+        revise._with_own(inside, masks, splits["train"])
+    plain = make_config(SHORTCUT)
+    np.testing.assert_array_equal(
+        revise._with_own(plain, masks, splits["train"]), masks
+    )
+
+
+@pytest.mark.parametrize(
+    ("term", "why"), [("erase", "looks at no region"), ("energy", "is no term")]
+)
+def test_a_term_that_looks_at_no_region_is_refused(make_config, tmp_path, term, why):
+    with pytest.raises(InputError, match=f"revise.term is '{term}', which {why}"):
+        revise.run(make_config({"revise.term": term}), tmp_path)
+
+
+def test_a_file_that_is_no_utf8_is_refused(tmp_path):
+    (tmp_path / "forbid.txt").write_bytes("1\n".encode("utf-16"))
+    with pytest.raises(InputError, match=r"forbid\.txt is no UTF-8 text: save it"):
+        revise._forbidden(tmp_path / "forbid.txt", 3)
 
 
 def rows(places, colours, lost):
