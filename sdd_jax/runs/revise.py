@@ -10,7 +10,6 @@ Parts that are finished are not done again.
 """
 
 import copy
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -28,7 +27,7 @@ from sdd_jax.images.sources import shortcut
 from sdd_jax.models import FaceClassifier
 from sdd_jax.reports import overlay, revise_page, revise_table
 from sdd_jax.runs import (
-    asked_regions,
+    forbidden,
     protocol,
     reliance,
     relied_regions,
@@ -44,12 +43,6 @@ from sdd_jax.training import guidance, margins, resume
 from sdd_jax.training.optimizer import make_optimizer
 from sdd_jax.training.step import init_state
 from sdd_jax.types import ImageSet
-
-FORBID = "forbid.txt"
-_TEMPLATE = (
-    "# The numbers of clusters that the network must not use, one a line;\n"
-    "# revise/index.html shows them. Then give the same command again.\n"
-)
 
 
 def run(config: Mapping[str, Any], folder: Path) -> dict[str, Any]:
@@ -86,25 +79,26 @@ def run(config: Mapping[str, Any], folder: Path) -> dict[str, Any]:
     facts = workdir.facts(provenance)
     before = {name: regions(name, model, None, facts) for name in splits}
     clusters = relied_regions.clustered(before["train"], options["num_clusters"])
-    forbidden = _forbidden(folder / FORBID, len(clusters.centres))
+    chosen = forbidden.numbers(folder, len(clusters.centres))
     found_by = key | {"num_clusters": options["num_clusters"]}
     found_by |= {"checkpoint": provenance["checkpoint_sha256"]}
-    if forbidden:
-        _check_page(folder, found_by)
+    if chosen:
+        forbidden.check_page(folder, found_by)
     result: dict[str, Any] = {
-        "clusters": _described(clusters, before["train"], splits["train"], forbidden),
-        "forbidden": forbidden,
+        "clusters": _described(clusters, before["train"], splits["train"], chosen),
+        "forbidden": chosen,
         "num_without_region": int((clusters.numbers == 0).sum()),
         "found_by": found_by,
         "protocol": _protocol(config) | provenance,
     }
-    if forbidden:
+    if chosen:
         made_of = {x: options[x] for x in ("num_clusters", "term", "weight", "steps")}
-        made_of |= key | {"of": provenance["checkpoint_sha256"], "not": forbidden}
+        made_of |= key | {"of": provenance["checkpoint_sha256"], "not": chosen}
         place = folder / "revised" / files.json_sha256(made_of)[:12]
-        is_forbidden = np.isin(clusters.numbers, forbidden)
+        is_forbidden = np.isin(clusters.numbers, chosen)
         masks = before["train"]["masks"] & is_forbidden[:, None, None]
-        _write_masks(place / "masks", _with_own(config, masks, train_set), train_set)
+        masks = forbidden.with_own(config, masks, train_set)
+        forbidden.write_masks(place / "masks", masks, train_set)
         distributed.barrier("the masks")
         networks = {"before": model}
         rows = {"before": before["test"]}
@@ -121,7 +115,7 @@ def run(config: Mapping[str, Any], folder: Path) -> dict[str, Any]:
             facts = workdir.facts(known)
             rows[name] = regions("test", networks[name], masks, facts)
         numbers = clusters.nearest(before["test"])
-        result |= _compared(config, rows, test, numbers, forbidden)
+        result |= _compared(config, rows, test, numbers, chosen)
         result["revised"] = str(place / "after")
         if config["data"]["source"] == "shortcut":
             result["marks"] = _marks(config, folder, networks)
@@ -129,14 +123,15 @@ def run(config: Mapping[str, Any], folder: Path) -> dict[str, Any]:
     if distributed.is_first():
         _write(folder, result, before["train"], splits["train"], options)
         screen.console.print(revise_table.clusters(result))
-        if forbidden:
+        if chosen:
             screen.console.print(revise_table.before_and_after(result))
         else:
             if (folder / "revised").exists():
                 screen.say(f"{folder / 'revised'} stays; the page shows none of it")
             screen.say(
                 f"nothing is forbidden yet: look at {folder / 'revise' / 'index.html'}"
-                f", write the numbers into {folder / FORBID}, and give the same command"
+                f", write the numbers into {folder / forbidden.FORBID}, and give the "
+                f"same command"
             )
         screen.say(f"written: {folder / 'revise' / 'index.html'}")
     return result
@@ -151,75 +146,6 @@ def _check_term(options: Mapping[str, Any]) -> None:
             f"revise.term is {options['term']!r}, which {why}: expected one of "
             f"{', '.join(guidance.NEED_REGIONS)}"
         )
-
-
-def _check_page(folder: Path, found_by: Mapping[str, Any]) -> None:
-    """Raise InputError where the page shows other clusters than those of now."""
-
-    def shown() -> Any:
-        path = folder / "revise" / "table.json"
-        return files.parsed(files.read_text(path)) if path.is_file() else {}
-
-    there = distributed.from_first("the page", shown).get("found_by")
-    here = files.parsed(json.dumps(found_by))
-    if there is None or there == here:
-        return
-    changed = [name for name in here if there.get(name) != here[name]]
-    said = {name: f"revise.{name} was {there.get(name)!r}" for name in changed}
-    said |= {"saliency": "the method's settings were others"}
-    said |= {"checkpoint": "the network was trained on since"}
-    raise InputError(
-        f"{folder / FORBID} has the numbers of other clusters, those on the page: "
-        f"{', '.join(said[name] for name in changed)}; to see the clusters of now, "
-        f"empty it and give the same command, or give the earlier settings"
-    )
-
-
-def _with_own(
-    config: Mapping[str, Any],
-    masks: Bool[np.ndarray, "images height width"],
-    of: ImageSet,
-) -> Bool[np.ndarray, "images height width"]:
-    """Return masks with the regions that the training before was told of, too."""
-    own = guidance.named(config["train"])
-    if own is None or not set(own.terms) & set(guidance.NEED_REGIONS):
-        return masks
-    if own.inside:
-        raise InputError(
-            "train.guidance.inside=True says where the network must look, and a "
-            "revision where it must not: revise a network that was trained without"
-        )
-    region = asked_regions.of(config, of, own).region
-    return masks | np.stack([region(place) for place in range(len(of))])
-
-
-def _forbidden(path: Path, number: int) -> list[int]:
-    """Return the clusters that the user's file names; none where it is not there.
-
-    Raises:
-        InputError: a line is no cluster's number.
-    """
-
-    def read() -> list[int]:
-        found = []
-        content = files.read_text(path)
-        if "\0" in content:
-            raise InputError(f"{path} is no UTF-8 text: save it as UTF-8")
-        for place, line in enumerate(content.splitlines(), 1):
-            text = line.partition("#")[0].strip()
-            if not text:
-                continue
-            if not (text.isascii() and text.isdigit() and 1 <= int(text) <= number):
-                raise InputError(
-                    f"{path} says {text!r} in line {place}: expected the number of a "
-                    f"cluster, from 1 to {number}"
-                )
-            found.append(int(text))
-        return sorted(set(found))
-
-    return distributed.from_first(
-        "what is forbidden", lambda: read() if path.is_file() else []
-    )
 
 
 def _revised_config(
@@ -259,20 +185,6 @@ def _train_on(
         trees = resume.trees(graphdef, state)
         checkpoints.save(place, 0, trees, known, float("nan"))
     train.run(config, place)
-
-
-def _write_masks(
-    folder: Path, masks: Bool[np.ndarray, "images height width"], image_set: ImageSet
-) -> None:
-    """Write the masks that are not empty, all of them or none."""
-    if not distributed.is_first():
-        return
-    with files.replaced_folder(folder) as fresh:
-        for place in np.flatnonzero(masks.any((1, 2))):
-            path = fresh / f"{image_set.files[place]}.png"
-            path.parent.mkdir(parents=True, exist_ok=True)
-            mask = np.uint8(255) * masks[place]
-            files.write_bytes(path, overlay.png(np.repeat(mask[..., None], 3, -1)))
 
 
 def _described(
@@ -377,10 +289,10 @@ def _write(
                 files.write_bytes(fresh / path, overlay.png(shown))
                 gallery[cluster["number"]].append({"file": file, "path": path})
         workdir.write_table(fresh, result, revise_table)
-        page = revise_page.render(result, gallery, str(folder / FORBID))
+        page = revise_page.render(result, gallery, str(folder / forbidden.FORBID))
         files.write_bytes(fresh / "index.html", page.encode())
-    if not (folder / FORBID).exists():
-        files.write_bytes(folder / FORBID, _TEMPLATE.encode())
+    if not (folder / forbidden.FORBID).exists():
+        files.write_bytes(folder / forbidden.FORBID, forbidden.TEMPLATE.encode())
 
 
 def _shown(image: np.ndarray, mask: Bool[np.ndarray, "height width"]) -> np.ndarray:

@@ -11,7 +11,7 @@ from rich.console import Console
 from sdd_jax import checkpoints
 from sdd_jax.errors import InputError
 from sdd_jax.reports import revise_table
-from sdd_jax.runs import relied_regions, revise, setup, train
+from sdd_jax.runs import forbidden, relied_regions, revise, setup, train
 
 SHORTCUT = MARKED_PEOPLE | {
     "train.steps": 2,
@@ -98,7 +98,7 @@ def test_what_is_forbidden_is_trained_on_and_shown_before_and_after(
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("text", ["4", "0", "two", "-1", "1 2", "²"])
+@pytest.mark.parametrize("text", ["4", "0", "two", "-1", "1 2", "²", "9" * 5000])
 def test_what_is_no_cluster_is_refused_by_its_line(begun, tmp_path, text):
     config, folder, _ = begun
     folder = shutil.copytree(folder, tmp_path / "workdir")
@@ -136,13 +136,21 @@ def test_numbers_are_of_the_page_and_the_training_goes_on(
     assert not (folder / "revised").exists()
 
 
+@pytest.mark.parametrize("content", ["{", "[1]"])
+def test_a_damaged_page_is_refused(tmp_path, content):
+    (tmp_path / "revise").mkdir()
+    (tmp_path / "revise" / "table.json").write_text(content)
+    with pytest.raises(InputError, match=r"table\.json is damaged .*: remove "):
+        forbidden.check_page(tmp_path, {"seed": 0})
+
+
 @pytest.mark.slow
 def test_what_was_forbidden_before_stays_forbidden(make_config, tmp_path):
     config = make_config(SHORTCUT | {"train.guidance.cam_energy": 1.0})
     splits = setup.load_splits(config, tmp_path)
     masks = np.zeros((len(splits["train"]), *splits["train"].read(0).shape[:2]), bool)
     masks[:, 0, 0] = True
-    found = revise._with_own(config, masks, splits["train"])
+    found = forbidden.with_own(config, masks, splits["train"])
     own = np.stack([splits["train"].region(i) for i in range(len(masks))])
     assert own.any() and not own[:, 0, 0].all()
     np.testing.assert_array_equal(found, masks | own)
@@ -152,10 +160,10 @@ def test_what_was_forbidden_before_stays_forbidden(make_config, tmp_path):
     with pytest.raises(
         InputError, match="inside=True says where the network must look"
     ):
-        revise._with_own(inside, masks, splits["train"])
+        forbidden.with_own(inside, masks, splits["train"])
     plain = make_config(SHORTCUT)
     np.testing.assert_array_equal(
-        revise._with_own(plain, masks, splits["train"]), masks
+        forbidden.with_own(plain, masks, splits["train"]), masks
     )
 
 
@@ -170,7 +178,7 @@ def test_a_term_that_looks_at_no_region_is_refused(make_config, tmp_path, term, 
 def test_a_file_that_is_no_utf8_is_refused(tmp_path):
     (tmp_path / "forbid.txt").write_bytes("1\n".encode("utf-16"))
     with pytest.raises(InputError, match=r"forbid\.txt is no UTF-8 text: save it"):
-        revise._forbidden(tmp_path / "forbid.txt", 3)
+        forbidden.numbers(tmp_path, 3)
 
 
 def rows(places, colours, lost):
