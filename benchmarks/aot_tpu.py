@@ -143,10 +143,10 @@ def lowered_train(
         state = division.of_divided(part, state, lambda leaf: shapes(leaf, mesh))
     else:
         state = shapes(state, mesh)
+    given = train.given_to_steps(config)  # on this machine: no chip is there to hold it
     with jax.set_mesh(mesh):
         step = train.step_on_images(config, nnx.graphdef(model), tx)
-        given = shapes(jax.eval_shape(lambda: train.given_to_steps(config)), mesh)
-        return step.lower(state, shapes(batch, mesh, "data"), given)
+        return step.lower(state, shapes(batch, mesh, "data"), shapes(given, mesh))
 
 
 def lowered_eval(
