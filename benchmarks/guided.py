@@ -31,15 +31,12 @@ from typing import Any
 
 import jax
 import numpy as np
-from rich.table import Table
 
-from benchmarks import command
+from benchmarks import command, guided_tables
 from configs import orl
 from configs import shortcut as shortcut_config
 from sdd_jax import files, screen, sharding
-from sdd_jax.faithfulness import Outcome, comparison
-from sdd_jax.faithfulness.calibration import calibration_error
-from sdd_jax.faithfulness.comparison import Measured
+from sdd_jax.faithfulness import Outcome
 from sdd_jax.faithfulness.curves import curve_grid, measured_fills
 from sdd_jax.images import pipeline
 from sdd_jax.images.sources import shortcut
@@ -327,83 +324,8 @@ def chosen_weights(
     return found
 
 
-def shortcut_table(
-    each: Mapping[str, Sequence[Rows]], weights: Mapping[str, float]
-) -> dict[str, Any]:
-    """Return every variant's figures on test images with and without marks.
-
-    Args:
-        each: by variant, the rows of each seed.
-        weights: of the variants.
-    """
-
-    def measured(of_seeds: Sequence[Rows]) -> tuple[Measured, np.ndarray]:
-        pieces: dict[Any, list[tuple[np.ndarray, np.ndarray]]] = {}
-        labels = []
-        for rows in of_seeds:
-            numbers = {x: len(rows[f"test/{x}/labels"]) for x in shortcut.VERSIONS}
-            own, others = numbers["marked"], numbers["on_others"]
-            labels += [rows["test/marked/labels"], rows["test/on_others/labels"]]
-            for version in shortcut.VERSIONS:
-                widths = (own, 0) if version == "on_others" else (0, others)
-                is_there = np.pad(np.ones(numbers[version], bool), widths)
-                for column, row in _columns(rows, f"test/{version}").items():
-                    padded = 100 * np.pad(row.astype(np.float64), widths)
-                    pieces.setdefault((column, version), []).append((padded, is_there))
-        values = {k: np.concatenate([x for x, _ in v]) for k, v in pieces.items()}
-        counted = {k: np.concatenate([x for _, x in v]) for k, v in pieces.items()}
-        return Measured(values, counted), np.concatenate(labels)
-
-    found = {name: measured(of_seeds) for name, of_seeds in each.items()}
-    table = comparison.table(
-        {name: one for name, (one, _) in found.items()},
-        found["plain"][1],
-        reference="plain",
-        seed=0,
-        num_resamples=2000,
-    )
-    for name in found:
-        table["methods"][name]["weight"] = weights[name]
-    return table
-
-
-def _columns(rows: Rows, version: str) -> dict[str, np.ndarray]:
-    """Return what is told of a version's images, one a column."""
-    of = {
-        name.removeprefix(f"{version}/"): row
-        for name, row in rows.items()
-        if name.startswith(f"{version}/")
-    }
-    return {
-        "accuracy": of["prediction"] == of["labels"],
-        "names_bearer": of["prediction"] == of["bearers"],
-        **{f"energy_{x}": of[f"energy_{x}"] for x in METHODS},
-        "mark": of["mark"],
-    }
-
-
-def faces_table(each: Mapping[str, Sequence[Rows]]) -> dict[str, Any]:
-    """Return figures of faces as they are, from each variant's rows of each seed."""
-    table = comparison.table(
-        {name: _faces_measured(of_seeds) for name, of_seeds in each.items()},
-        np.concatenate([rows["labels"] for rows in each["plain"]]),
-        reference="plain",
-        seed=0,
-        num_resamples=2000,
-    )
-    for name, of_seeds in each.items():
-        errors = [
-            calibration_error(
-                rows["intact/confidence"].astype(np.float64),
-                rows["intact/prediction"] == rows["labels"],
-            )
-            for rows in of_seeds
-        ]
-        table["methods"][name]["calibration_error"] = {
-            "value": float(np.mean(errors)),
-            "seeds": errors,
-        }
-    return table
+def _accuracy(rows: Rows, version: str) -> float:
+    return float((rows[f"{version}/prediction"] == rows[f"{version}/labels"]).mean())
 
 
 def _with_images(base: Mapping[str, Any], number: int) -> dict[str, Any]:
@@ -412,90 +334,6 @@ def _with_images(base: Mapping[str, Any], number: int) -> dict[str, Any]:
     if config["data"]["source"] == "orl":
         config["data"]["num_train"] = number
     return config
-
-
-def _faces_measured(each: Sequence[Rows]) -> Measured:
-    values: dict[Any, list[np.ndarray]] = {}
-    counted: dict[Any, list[np.ndarray]] = {}
-    for rows in each:
-        number, few = len(rows["labels"]), len(rows["explained/labels"])
-        # The images that are explained are some of the test's: rows of their own
-        # people, whose order the bootstrap does not look at.
-        places = _places(rows["labels"], rows["explained/labels"])
-        columns = {
-            ("accuracy", name): 100.0
-            * (rows[f"{name}/prediction"] == rows["labels"]).astype(np.float64)
-            for name in ("intact", "occluded")
-        }
-        for column, row in columns.items():
-            values.setdefault(column, []).append(row)
-            counted.setdefault(column, []).append(np.ones(number, bool))
-        for method in METHODS:
-            row, is_there = np.zeros(number), np.zeros(number, bool)
-            row[places], is_there[places] = rows[f"srg/{method}"], True
-            if is_there.sum() != few:
-                raise AssertionError("each explained image has a place of its own")
-            values.setdefault(("srg", method), []).append(row)
-            counted.setdefault(("srg", method), []).append(is_there)
-    return Measured(
-        {column: np.concatenate(parts) for column, parts in values.items()},
-        {column: np.concatenate(parts) for column, parts in counted.items()},
-    )
-
-
-def _places(labels: np.ndarray, some: np.ndarray) -> np.ndarray:
-    """Return for each of some images a place of its person, no place twice."""
-    free = {int(label): np.flatnonzero(labels == label).tolist() for label in set(some)}
-    return np.array([free[int(label)].pop(0) for label in some])
-
-
-def _accuracy(rows: Rows, version: str) -> float:
-    return float((rows[f"{version}/prediction"] == rows[f"{version}/labels"]).mean())
-
-
-def _cell(figure: Mapping[str, float], digits: int = 0) -> str:
-    value, low, high = figure["value"], figure["low"], figure["high"]
-    return f"{value:.{digits}f} [{low:.{digits}f}, {high:.{digits}f}]"
-
-
-def shown_shortcut(table: Mapping[str, Any]) -> Table:
-    """Return the table of the shortcut, for a screen."""
-    shown = Table(title="A mark goes with the person in 90 % of the training images, %")
-    headings = ["", "weight", "with mark", "without", "another's", "on others"]
-    headings += ["bearer named", *(f"{x} on mark" for x in METHODS)]
-    for heading in headings:
-        shown.add_column(
-            heading, justify="right" if heading else "left", overflow="fold"
-        )
-    for name, row in table["methods"].items():
-        shown.add_row(
-            name,
-            f"{row['weight']:g}",
-            *(_cell(row["accuracy"][version]) for version in shortcut.VERSIONS),
-            _cell(row["names_bearer"]["on_others"]),
-            *(_cell(row[f"energy_{x}"]["marked"], 1) for x in METHODS),
-        )
-    return shown
-
-
-def shown_faces(tables: Mapping[str, Any]) -> Table:
-    """Return the table of faces as they are, for a screen."""
-    shown = Table(title="Faces as they are, by training images a person, %")
-    headings = ["images", "", "accuracy", "occluded", "calibration error"]
-    for heading in [*headings, *(f"srg of {x}" for x in METHODS)]:
-        shown.add_column(
-            heading, justify="right" if heading else "left", overflow="fold"
-        )
-    for number, table in tables.items():
-        for name, row in table["methods"].items():
-            shown.add_row(
-                number,
-                name,
-                *(_cell(row["accuracy"][x], 1) for x in ("intact", "occluded")),
-                f"{row['calibration_error']['value']:.1f}",
-                *(_cell(row["srg"][x], 1) for x in METHODS),
-            )
-    return shown
 
 
 def run(
@@ -516,20 +354,20 @@ def run(
     of = functools.partial(study.of_seeds, seeds=seeds, jobs=jobs)
     if "shortcut" in parts:
         each = of("shortcut", base, variants, weights)
-        result["shortcut"] = shortcut_table(each, weights)
-        screen.console.print(shown_shortcut(result["shortcut"]))
+        result["shortcut"] = guided_tables.shortcut_table(each, weights)
+        screen.console.print(guided_tables.shown_shortcut(result["shortcut"]))
     if not {"faces", "longer"}.isdisjoint(parts):
         without = {k: v for k, v in variants.items() if not v.needs_regions}
         if "longer" in parts:
             without |= LONGER
             weights |= dict.fromkeys(LONGER, 0.0)
         result["faces"] = {
-            str(number): faces_table(
+            str(number): guided_tables.faces_table(
                 of("faces", _with_images(bases["faces"], number), without, weights)
             )
             for number in IMAGES
         }
-        screen.console.print(shown_faces(result["faces"]))
+        screen.console.print(guided_tables.shown_faces(result["faces"]))
     for left in folder.glob("workdir-*"):
         shutil.rmtree(left, ignore_errors=True)
     files.write_json(folder / "guided.json", result)

@@ -5,7 +5,9 @@ From files that a person drew, or from the five landmarks that alignment found.
 
 import dataclasses
 import functools
+import os
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +17,7 @@ from PIL import Image
 from sdd_jax.errors import InputError
 from sdd_jax.images.alignment import aligned_folder, similarity
 from sdd_jax.images.decoding import decode
-from sdd_jax.screen import first_of, say
+from sdd_jax.screen import first_of, progress, say
 from sdd_jax.types import ImageSet
 
 # Discs about a landmark, as long as this share of the distance between the eyes.
@@ -62,11 +64,14 @@ def of_masks(image_set: ImageSet, folder: Path, *, size: int) -> ImageSet:
             f"images; expected files such as {paths[0]}"
         )
     nothing = np.zeros((size, size), bool)
+
     # All now: a damaged one is told before hours of training.
-    masks = [
-        read_mask(path, size) if is_there else nothing
-        for path, is_there in zip(paths, has_mask, strict=True)
-    ]
+    def read(path: Path, is_there: bool) -> Bool[np.ndarray, "size size"]:
+        return read_mask(path, size) if is_there else nothing
+
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        looked = pool.map(read, paths, has_mask)
+        masks = list(progress(looked, "reading the masks", total=len(paths)))
     for colour, is_so in (
         ("black", not any(mask.any() for mask in masks)),
         ("white", all(mask.all() for mask in masks)),
@@ -87,8 +92,13 @@ def _what_it_has(folder: Path) -> str:
         return "does not exist"
     if not folder.is_dir():
         return "is no folder"
-    found = next((x for x in sorted(folder.rglob("*")) if x.is_file()), None)
-    return f"has {found.relative_to(folder)} and the like" if found else "is empty"
+    # The first file only: the folder may be a whole disk.
+    for place, folders, names in os.walk(folder):
+        folders.sort()
+        if names:
+            found = Path(place, min(names)).relative_to(folder)
+            return f"has {found} and the like"
+    return "is empty"
 
 
 def read_mask(path: Path, size: int) -> Bool[np.ndarray, "{size} {size}"]:

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from sdd_jax.reports import revise_table, templates
+from sdd_jax.reports import revise_table, templates, text
 
 
 def render(
@@ -20,7 +20,7 @@ def render(
     """
     return templates.render(
         "revise.html.jinja",
-        {"where": revise_table.where, "points": revise_table.points},
+        {"where": revise_table.where, "points": text.number},
         result=result,
         gallery=gallery,
         forbid=forbid,

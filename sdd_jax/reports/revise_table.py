@@ -53,11 +53,6 @@ def where(cluster: Mapping[str, Any]) -> str:
     return f"{rows[row]} {columns[column]}"
 
 
-def points(value: float) -> str:
-    """Return a figure with one digit, and no minus before what rounds to nothing."""
-    return f"{round(value, 1) + 0.0:.1f}"
-
-
 def cluster_rows(result: Mapping[str, Any]) -> list[list[str]]:
     """Return the clusters in words, a row each below the headings."""
     return [
@@ -68,8 +63,8 @@ def cluster_rows(result: Mapping[str, Any]) -> list[list[str]]:
                 where(cluster),
                 str(cluster["num_images"]),
                 str(cluster["num_people"]),
-                points(cluster["lost_a_region"]),
-                points(cluster["lost_an_image"]),
+                text.number(cluster["lost_a_region"]),
+                text.number(cluster["lost_an_image"]),
                 "yes" if cluster["is_forbidden"] else "",
             ]
             for cluster in result["clusters"]

@@ -17,6 +17,11 @@ Rows = Sequence[Sequence[str]]
 _MANY = 10  # columns: one space between them, not two
 
 
+def number(value: float, digits: int = 1, *, sign: str = "") -> str:
+    """Return a number with so many digits, no minus before what rounds to nothing."""
+    return f"{round(value, digits) + 0.0:{sign}.{digits}f}"
+
+
 def figure(
     one: Mapping[str, float] | None,
     between: str = " ",
@@ -37,11 +42,8 @@ def figure(
     if not one:
         return "-"
     ends = digits if ends is None else ends
-    # + 0.0: no minus before what rounds to nothing.
-    value = f"{round(one['value'], digits) + 0.0:{sign}.{digits}f}"
-    low, high = (
-        f"{round(one[end], ends) + 0.0:{sign}.{ends}f}" for end in ("low", "high")
-    )
+    value = number(one["value"], digits, sign=sign)
+    low, high = (number(one[end], ends, sign=sign) for end in ("low", "high"))
     return f"{value}{between}[{low}, {high}]"
 
 

@@ -70,12 +70,12 @@ def regions(
 ) -> Rows:
     """Return each image's region, and what the network says without it.
 
-    `masks`, bool [images, height, width], the region, of a map that says nothing empty;
-    `place`, float32 [images, 2], the
-    row and column of its centre, in image widths; `colour`, float32 [images, 3], its
-    mean colour less the image's, from -1 to 1; `prediction`, int32; `confidence` and
-    `filled_confidence`, float32, in the label, as it is and with the region filled;
-    `energy`, float32, the share of the map that lies in it.
+    `masks`, bool [images, height, width], the region, empty where a map says nothing;
+    `place`, float32 [images, 2], the row and column of its centre, in image widths;
+    `colour`, float32 [images, 3], its mean colour less the image's, from -1 to 1;
+    `prediction`, int32; `confidence` and `filled_confidence`, float32, in the label, as
+    it is and with the region filled; `energy`, float32, the share of the map that lies
+    in it.
 
     The region is the largest part of the most salient pixels that hangs together.
 

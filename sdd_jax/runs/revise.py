@@ -92,8 +92,8 @@ def run(config: Mapping[str, Any], folder: Path) -> dict[str, Any]:
         "protocol": _protocol(config) | provenance,
     }
     if chosen:
-        made_of = {x: options[x] for x in ("num_clusters", "term", "weight", "steps")}
-        made_of |= key | {"of": provenance["checkpoint_sha256"], "not": chosen}
+        made_of = found_by | {x: options[x] for x in ("term", "weight", "steps")}
+        made_of |= {"not": chosen}
         place = folder / "revised" / files.json_sha256(made_of)[:12]
         is_forbidden = np.isin(clusters.numbers, chosen)
         masks = before["train"]["masks"] & is_forbidden[:, None, None]
@@ -111,9 +111,9 @@ def run(config: Mapping[str, Any], folder: Path) -> dict[str, Any]:
             networks[name], known = setup.load_model(
                 there, test.names, config["compute_dtype"]
             )
-            masks = before["test"]["masks"]
             facts = workdir.facts(known)
-            rows[name] = regions("test", networks[name], masks, facts)
+            seen = before["test"]["masks"]
+            rows[name] = regions("test", networks[name], seen, facts)
         numbers = clusters.nearest(before["test"])
         result |= _compared(config, rows, test, numbers, chosen)
         result["revised"] = str(place / "after")
@@ -188,7 +188,7 @@ def _train_on(
 
 
 def _described(
-    clusters: Clusters, rows: Rows, image_set: ImageSet, forbidden: Sequence[int]
+    clusters: Clusters, rows: Rows, image_set: ImageSet, chosen: Sequence[int]
 ) -> list[dict[str, Any]]:
     """Return each cluster in figures, the strongest first."""
     lost = 100 * relied_regions.lost(rows)
@@ -206,7 +206,7 @@ def _described(
                 "row": float(centre[0]),
                 "column": float(centre[1]),
                 "colour": [float(x) for x in centre[2:]],
-                "is_forbidden": number in forbidden,
+                "is_forbidden": number in chosen,
                 "examples": [image_set.files[place] for place in strongest],
             }
         )
@@ -218,13 +218,13 @@ def _compared(
     networks: Mapping[str, Rows],
     test: ImageSet,
     numbers: np.ndarray,
-    forbidden: Sequence[int],
+    chosen: Sequence[int],
 ) -> dict[str, Any]:
     """Return each network's figures on the test images, and what differs from control.
 
     Before and after differ also by the steps between them; the control has them too.
     """
-    is_forbidden = np.isin(numbers, forbidden)
+    is_forbidden = np.isin(numbers, chosen)
     groups = {ALL: np.ones(len(numbers), bool), "forbidden": is_forbidden}
     groups |= {"others": ~is_forbidden}
 
