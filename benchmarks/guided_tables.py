@@ -10,7 +10,7 @@ from sdd_jax.faithfulness import comparison
 from sdd_jax.faithfulness.calibration import calibration_error
 from sdd_jax.faithfulness.comparison import Measured
 from sdd_jax.images.sources import shortcut
-from sdd_jax.reports.text import figure
+from sdd_jax.reports.text import figure, number
 from sdd_jax.runs.reliance import METHODS, Rows
 
 
@@ -97,7 +97,7 @@ def _faces_measured(each: Sequence[Rows]) -> Measured:
     values: dict[Any, list[np.ndarray]] = {}
     counted: dict[Any, list[np.ndarray]] = {}
     for rows in each:
-        number, few = len(rows["labels"]), len(rows["explained/labels"])
+        of_test, few = len(rows["labels"]), len(rows["explained/labels"])
         # The images that are explained are some of the test's: rows of their own
         # people, whose order the bootstrap does not look at.
         places = _places(rows["labels"], rows["explained/labels"])
@@ -108,9 +108,9 @@ def _faces_measured(each: Sequence[Rows]) -> Measured:
         }
         for column, row in columns.items():
             values.setdefault(column, []).append(row)
-            counted.setdefault(column, []).append(np.ones(number, bool))
+            counted.setdefault(column, []).append(np.ones(of_test, bool))
         for method in METHODS:
-            row, is_there = np.zeros(number), np.zeros(number, bool)
+            row, is_there = np.zeros(of_test), np.zeros(of_test, bool)
             row[places], is_there[places] = rows[f"srg/{method}"], True
             if is_there.sum() != few:
                 raise AssertionError("each explained image has a place of its own")
@@ -130,13 +130,10 @@ def _places(labels: np.ndarray, some: np.ndarray) -> np.ndarray:
 
 def shown_shortcut(table: Mapping[str, Any]) -> Table:
     """Return the table of the shortcut, for a screen."""
-    shown = Table(title="A mark goes with the person in 90 % of the training images, %")
     headings = ["", "weight", "with mark", "without", "another's", "on others"]
     headings += ["bearer named", *(f"{x} on mark" for x in METHODS)]
-    for heading in headings:
-        shown.add_column(
-            heading, justify="right" if heading else "left", overflow="fold"
-        )
+    title = "A mark goes with the person in 90 % of the training images, %"
+    shown = _empty(title, headings)
     for name, row in table["methods"].items():
         shown.add_row(
             name,
@@ -153,19 +150,26 @@ def shown_shortcut(table: Mapping[str, Any]) -> Table:
 
 def shown_faces(tables: Mapping[str, Any]) -> Table:
     """Return the table of faces as they are, for a screen."""
-    shown = Table(title="Faces as they are, by training images a person, %")
     headings = ["images", "", "accuracy", "occluded", "calibration error"]
-    for heading in [*headings, *(f"srg of {x}" for x in METHODS)]:
-        shown.add_column(
-            heading, justify="right" if heading else "left", overflow="fold"
-        )
-    for number, table in tables.items():
+    headings += [f"srg of {x}" for x in METHODS]
+    shown = _empty("Faces as they are, by training images a person, %", headings)
+    for images, table in tables.items():
         for name, row in table["methods"].items():
             shown.add_row(
-                number,
+                images,
                 name,
                 *(figure(row["accuracy"][x]) for x in ("intact", "occluded")),
-                f"{row['calibration_error']['value']:.1f}",
+                number(row["calibration_error"]["value"]),
                 *(figure(row["srg"][x]) for x in METHODS),
             )
     return shown
+
+
+def _empty(title: str, headings: Sequence[str]) -> Table:
+    """Return a table without rows: text on the left, figures on the right."""
+    empty = Table(title=title)
+    for heading in headings:
+        empty.add_column(
+            heading, justify="right" if heading else "left", overflow="fold"
+        )
+    return empty

@@ -6,10 +6,12 @@ bytes that are no text, it is shown as it is or escaped: never taken for a comma
 
 import contextlib
 import io
+import os
 import sys
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import IO, TypeVar, cast
+from typing import IO, Any, TypeVar, cast
 
 from rich.console import Console
 from rich.markup import escape
@@ -110,3 +112,15 @@ def progress(items: Iterable[Item], text: str, *, total: int) -> Iterable[Item]:
         transient=True,
         disable=not console.is_terminal,
     )
+
+
+def in_threads(
+    work: Callable[[Any], Any], items: Sequence[Any], text: str
+) -> list[Any]:
+    """Return what becomes of each, in order; Ctrl-C waits for those in the works."""
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        try:
+            done = pool.map(work, items)
+            return list(progress(done, text, total=len(items)))
+        finally:
+            pool.shutdown(cancel_futures=True)

@@ -1,3 +1,5 @@
+import time
+
 import pytest
 from rich.console import Console
 
@@ -37,6 +39,23 @@ def test_a_long_line_is_neither_wrapped_nor_cut(capsys):
 
 def test_without_a_terminal_progress_is_silent(capsys):
     assert list(screen.progress(iter("ab"), "reading", total=2)) == ["a", "b"]
+    assert capsys.readouterr().out == ""
+
+
+def test_threads_give_results_in_order_and_stop_at_the_first_error(capsys):
+    assert screen.in_threads(lambda x: 2 * x, range(50), "doubling") == [
+        2 * x for x in range(50)
+    ]
+    begun = []
+
+    def fail(number):
+        begun.append(number)
+        time.sleep(0.01)
+        raise ValueError(f"no {number}")
+
+    with pytest.raises(ValueError, match="^no 0$"):
+        screen.in_threads(fail, range(1000), "failing")
+    assert len(begun) < 900
     assert capsys.readouterr().out == ""
 
 

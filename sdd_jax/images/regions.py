@@ -7,7 +7,6 @@ import dataclasses
 import functools
 import os
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +16,7 @@ from PIL import Image
 from sdd_jax.errors import InputError
 from sdd_jax.images.alignment import aligned_folder, similarity
 from sdd_jax.images.decoding import decode
-from sdd_jax.screen import first_of, progress, say
+from sdd_jax.screen import first_of, in_threads, say
 from sdd_jax.types import ImageSet
 
 # Discs about a landmark, as long as this share of the distance between the eyes.
@@ -65,13 +64,11 @@ def of_masks(image_set: ImageSet, folder: Path, *, size: int) -> ImageSet:
         )
     nothing = np.zeros((size, size), bool)
 
-    # All now: a damaged one is told before hours of training.
-    def read(path: Path, is_there: bool) -> Bool[np.ndarray, "size size"]:
-        return read_mask(path, size) if is_there else nothing
+    def read(place: int) -> Bool[np.ndarray, "size size"]:
+        return read_mask(paths[place], size) if has_mask[place] else nothing
 
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
-        looked = pool.map(read, paths, has_mask)
-        masks = list(progress(looked, "reading the masks", total=len(paths)))
+    # All now: a damaged one is told before hours of training.
+    masks = in_threads(read, range(len(paths)), "reading the masks")
     for colour, is_so in (
         ("black", not any(mask.any() for mask in masks)),
         ("white", all(mask.all() for mask in masks)),

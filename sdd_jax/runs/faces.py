@@ -3,15 +3,12 @@
 Images are uint8 RGB, [size, size, 3].
 """
 
-import os
-from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 from PIL import Image
 
-from sdd_jax import screen
 from sdd_jax.errors import InputError
 from sdd_jax.images import decoding, preprocess, quality
 from sdd_jax.images.alignment import crops
@@ -114,15 +111,3 @@ def in_own_pixels(points: Any, factor: int) -> np.ndarray:
     """Return where points of an enlarged photograph are in it as it was."""
     # The middle of the first pixel is at 0 in either.
     return (np.array(points, np.float64) + 0.5) / factor - 0.5
-
-
-def in_threads(
-    work: Callable[[Any], Any], items: Sequence[Any], text: str
-) -> list[Any]:
-    """Return what becomes of each, in order; Ctrl-C waits for those in the works."""
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
-        try:
-            done = pool.map(work, items)
-            return list(screen.progress(done, text, total=len(items)))
-        finally:
-            pool.shutdown(cancel_futures=True)

@@ -156,7 +156,7 @@ def _probes(paths: list[Path], size: int, options: Mapping[str, Any]) -> Probes:
         except InputError as error:
             return {"path": str(path), "reason": str(error)}
 
-    looked = faces.in_threads(look, paths, "finding faces")
+    looked = screen.in_threads(look, paths, "finding faces")
     skipped = [x for x in looked if isinstance(x, dict)]
     found = [x for x in looked if not isinstance(x, dict)]
     if not found:

@@ -43,7 +43,7 @@ def unknown(
     owners = {row["sha256"]: (row["name"], row["file"]) for row in known}
     enrolled = set(owners)
     new, skipped, copies = [], [], []
-    for one in faces.in_threads(look, ordered, "reading every image once"):
+    for one in screen.in_threads(look, ordered, "reading every image once"):
         if not isinstance(one, NewImage):
             skipped.append(one)
             continue
@@ -95,7 +95,7 @@ def with_faces(
         aligned_folder.save(face, path, number)
         return ""
 
-    reasons = faces.in_threads(look, range(len(new)), "finding faces")
+    reasons = screen.in_threads(look, range(len(new)), "finding faces")
     pairs = list(zip(new, reasons, strict=True))
     skipped = [{"path": one.file, "reason": reason} for one, reason in pairs if reason]
     return [one for one, reason in pairs if not reason], skipped

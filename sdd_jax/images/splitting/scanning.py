@@ -5,9 +5,7 @@ but one good image is left out: nobody could be both trained on and tested with 
 """
 
 import collections
-import os
 from collections.abc import Iterable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -23,7 +21,7 @@ from sdd_jax.images.splitting.collection import (
     fingerprint,
 )
 from sdd_jax.images.splitting.identities import some
-from sdd_jax.screen import progress, say
+from sdd_jax.screen import in_threads, say
 
 NEAR = 3  # of 64 bits: a copy saved again differs in about so many
 
@@ -59,9 +57,7 @@ def scan(images: Sequence[SourceImage], *, keep_lonely: bool = False) -> Scan:
             return str(error)
 
     ordered = sorted(images, key=lambda image: (image.identity, image.file))
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
-        looked = pool.map(look, ordered)
-        found = list(progress(looked, "reading every image once", total=len(ordered)))
+    found = in_threads(look, ordered, "reading every image once")
     rows, damaged, hashes = [], [], {}
     for image, result in zip(ordered, found, strict=True):
         if isinstance(result, str):
